@@ -1,0 +1,68 @@
+# make demo   gaze at a short drive over real ROS 2 and leave pictures in demo_out/
+# make test   formatting, lint, types and all tests
+#
+# Both first make .venv: Python packages, ROS 2 wheels and our messages. Needed
+# beforehand: Python 3.10-3.13, cmake and a C++ compiler; no ROS.
+#
+#   PYTHON=python3.12      another interpreter
+#   TORCH_INDEX=URL        a package index with another build of torch (CPU only, CUDA, ROCm)
+#   CLIP=path.mp4          your own video for the demo
+#   CHECKPOINT=DIR|HUB_ID  AutoGaze weights for the demo
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+CLIP ?=
+CHECKPOINT ?=
+
+TORCH := torch==2.13.0
+VENV := .venv
+INTERFACES := build/interfaces
+.DEFAULT_GOAL := help
+.PHONY: help demo test clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+demo: $(VENV)/interfaces.stamp
+	@$(VENV)/bin/python -m autogaze_ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+
+test: $(VENV)/interfaces.stamp
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest
+
+clean:
+	rm -rf .venv build demo_out
+
+# $(call need,command,what it is,package that has it)
+need = @command -v $(1) >/dev/null || { echo "$(2) is missing ($(1)): install it, for example with apt install $(3)" >&2; exit 1; }
+python-can = @$(PYTHON) -c $(1) 2>/dev/null || { echo $(2) >&2; exit 1; }
+
+$(VENV)/pins.stamp: $(wildcard requirements/*.txt) setup.py Makefile
+	$(call need,$(PYTHON),Python,python3)
+	$(call python-can,'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))',"$(PYTHON) must be Python 3.10 to 3.13: name another one with PYTHON=")
+	$(call python-can,'import ensurepip',"$(PYTHON) cannot make environments: install venv for it - for example with apt install python3-venv")
+	@echo "Installing Python packages into .venv (minutes the first time; build/pip.log)"
+	@mkdir -p build
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install -qq --log build/pip.log $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@$(VENV)/bin/pip install -qq --log build/pip.log $(TORCH) $(patsubst %,-r %,$(wildcard requirements/*.txt))
+	@$(VENV)/bin/pip install -qq --log build/pip.log --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The folder msg/ itself is named so that a removed message is noticed too.
+$(VENV)/interfaces.stamp: $(VENV)/pins.stamp CMakeLists.txt package.xml msg $(wildcard msg/* cmake/* config/* launch/* scripts/*)
+	$(call need,cmake,CMake,cmake)
+	$(call need,$(CXX),A C++ compiler,g++)
+	$(call python-can,'import sysconfig$(comma) pathlib; next(pathlib.Path(sysconfig.get_path("include")).glob("Python.h"))',"Python.h is missing: install Python headers - for example with apt install python3-dev")
+	@echo "Building the messages into .venv (build/interfaces.log)"
+	@rm -rf $(INTERFACES) $(VENV)/lib/python3*/site-packages/autogaze_ros $(VENV)/share/autogaze_ros $(VENV)/lib/autogaze_ros
+	@export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"; { \
+	  cmake -S . -B $(INTERFACES) -DCMAKE_INSTALL_PREFIX="$(CURDIR)/$(VENV)" -DCMAKE_PREFIX_PATH="$(CURDIR)/$(VENV)" -DBUILD_TESTING=OFF && \
+	  cmake --build $(INTERFACES) --parallel && \
+	  cmake --install $(INTERFACES) --component Unspecified; } >build/interfaces.log 2>&1 \
+	  || { tail -20 build/interfaces.log; exit 1; }
+	@touch $@
+
+comma := ,

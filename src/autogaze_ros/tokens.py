@@ -1,0 +1,172 @@
+"""The multi-scale token grid: ids, cells, pixels and masks.
+
+A frame is covered by several grids of square cells, one grid a scale, coarse
+to fine. Ids count through the scales in that order and row-major inside each.
+AutoGaze's own layout (`AUTOGAZE_GRID`) has 2x2, 4x4, 7x7 and 14x14 cells:
+265 ids, offsets 0, 4, 20 and 69.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+NEVER = 255  # cell_age of a cell that no gaze has covered
+_OLDEST = 254  # cell_age saturates here
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """The tokens chosen in one frame.
+
+    token_ids: (N,) uint16, in the order of choice, without padding, no id twice.
+    predicted_loss: the selector's estimate of the reconstruction loss that is
+        left after these tokens; NaN where the selector makes none.
+    """
+
+    token_ids: NDArray[np.uint16]
+    predicted_loss: float = math.nan
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """The cells of all scales.
+
+    scales: edge of the (square) image at each scale in pixels, coarse to fine.
+    patch_size: edge of a patch in pixels; a scale has (scale // patch_size)^2 cells.
+    """
+
+    scales: tuple[int, ...] = (32, 64, 112, 224)
+    patch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.scales or list(self.scales) != sorted(set(self.scales)):
+            raise ValueError(f"scales must ascend without repetition, got {self.scales}")
+        if self.patch_size < 1 or any(scale % self.patch_size for scale in self.scales):
+            raise ValueError(
+                f"every scale of {self.scales} must be a multiple of patch_size {self.patch_size}"
+            )
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Cells along one edge, for each scale."""
+        return tuple(scale // self.patch_size for scale in self.scales)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First id of each scale, and behind the last scale the number of ids."""
+        return tuple(int(n) for n in np.cumsum([0, *(size * size for size in self.sizes)]))
+
+    @property
+    def num_tokens(self) -> int:
+        """Ids in one frame."""
+        return self.offsets[-1]
+
+    @cached_property
+    def mask_size(self) -> int:
+        """Edge of the least grid on which the cells of every scale are whole cells."""
+        return math.lcm(*self.sizes)
+
+    def locate(self, token_ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return (scale index, row, column) of ids, each of the ids' shape.
+
+        Raises ValueError for an id outside 0..num_tokens-1.
+        """
+        ids = self._checked(token_ids)
+        scale = np.searchsorted(self.offsets[1:], ids, side="right")
+        row, column = np.divmod(ids - np.asarray(self.offsets)[scale], np.asarray(self.sizes)[scale])
+        return scale, row, column
+
+    def token_id(self, scale: ArrayLike, row: ArrayLike, column: ArrayLike) -> NDArray[np.int64]:
+        """Return the ids of cells, the inverse of `locate`.
+
+        Raises ValueError for a cell that does not exist.
+        """
+        scale, row, column = (np.asarray(a, dtype=np.int64) for a in (scale, row, column))
+        if ((scale < 0) | (scale >= len(self.scales))).any():
+            raise ValueError(f"scale index outside 0..{len(self.scales) - 1}")
+        size = np.asarray(self.sizes)[scale]
+        if ((row < 0) | (row >= size) | (column < 0) | (column >= size)).any():
+            raise ValueError("row or column outside its scale's grid")
+        return np.asarray(self.offsets)[scale] + row * size + column
+
+    def boxes(self, token_ids: ArrayLike, width: int, height: int) -> NDArray[np.float64]:
+        """Return the cells' boxes in a source image, (N, 4): left, top, right, bottom.
+
+        Units are source pixels, edges lie between pixels (0 is the image's left
+        or top border, `width` or `height` the opposite one). The whole image is
+        covered whatever its aspect, so cells of a 16:9 image are not square.
+        """
+        scale, row, column = self.locate(token_ids)
+        size = np.asarray(self.sizes)[scale]
+        edges = np.stack([column * width, row * height, (column + 1) * width, (row + 1) * height], -1)
+        return edges / size[..., None]
+
+    def mask(self, token_ids: ArrayLike) -> NDArray[np.uint8]:
+        """Return the (mask_size, mask_size) map of the finest scale that covers each cell.
+
+        0 where no token lies, else 1 for the coarsest scale up to len(scales).
+        """
+        mask = np.zeros((self.mask_size, self.mask_size), dtype=np.uint8)
+        for level, cells in enumerate(self.cells(token_ids), start=1):
+            size = len(cells)
+            blocks = mask.reshape(size, self.mask_size // size, size, self.mask_size // size)
+            np.maximum(blocks, (cells * np.uint8(level))[:, None, :, None], out=blocks)
+        return mask
+
+    def cells(self, token_ids: ArrayLike) -> list[NDArray[np.bool_]]:
+        """Return one (size, size) map a scale, True where a token is chosen."""
+        present = np.zeros(self.num_tokens, dtype=bool)
+        present[self._checked(token_ids)] = True
+        return [
+            present[start : start + size * size].reshape(size, size)
+            for start, size in zip(self.offsets, self.sizes, strict=False)
+        ]
+
+    def tokens_per_scale(self, token_ids: ArrayLike) -> NDArray[np.int64]:
+        """Return how many of the ids belong to each scale, coarse to fine."""
+        return np.bincount(self.locate(token_ids)[0], minlength=len(self.scales))
+
+    def coverage(self, token_ids: Sequence[int] | NDArray[np.uint16]) -> float:
+        """Return the chosen share of all tokens, 0..1."""
+        return len(token_ids) / self.num_tokens
+
+    def _checked(self, token_ids: ArrayLike) -> NDArray[np.int64]:
+        ids = np.asarray(token_ids, dtype=np.int64)
+        if ids.size and (ids.min() < 0 or ids.max() >= self.num_tokens):
+            raise ValueError(f"token ids must lie in 0..{self.num_tokens - 1}")
+        return ids
+
+
+AUTOGAZE_GRID = TokenGrid()
+
+
+def area(mask: NDArray[np.uint8]) -> float:
+    """Return the fraction of the frame that a mask covers at any scale, 0..1."""
+    return float(np.count_nonzero(mask)) / mask.size
+
+
+class ContextMask:
+    """What a context of frames has covered so far, and how long ago.
+
+    mask: as `TokenGrid.mask`, over all frames of the context.
+    cell_age: frames since a gaze last covered each cell: 0 for the newest frame,
+        up to 254 (which also stands for longer); 255 if none has.
+    """
+
+    def __init__(self, grid: TokenGrid = AUTOGAZE_GRID) -> None:
+        shape = (grid.mask_size, grid.mask_size)
+        self.mask = np.zeros(shape, dtype=np.uint8)
+        self.cell_age = np.full(shape, NEVER, dtype=np.uint8)
+
+    def add(self, mask: NDArray[np.uint8]) -> None:
+        """Take in the mask of the context's next frame."""
+        self.mask = np.maximum(self.mask, mask)
+        seen = self.cell_age != NEVER
+        aged = np.where(seen, np.minimum(self.cell_age, _OLDEST - 1) + 1, NEVER)
+        self.cell_age = np.where(mask > 0, 0, aged).astype(np.uint8)
