@@ -161,8 +161,8 @@ class ContextMask:
 
     def __init__(self, grid: TokenGrid = AUTOGAZE_GRID) -> None:
         shape = (grid.mask_size, grid.mask_size)
-        self.mask = np.zeros(shape, dtype=np.uint8)
-        self.cell_age = np.full(shape, NEVER, dtype=np.uint8)
+        self.mask: NDArray[np.uint8] = np.zeros(shape, dtype=np.uint8)
+        self.cell_age: NDArray[np.uint8] = np.full(shape, NEVER, dtype=np.uint8)
 
     def add(self, mask: NDArray[np.uint8]) -> None:
         """Take in the mask of the context's next frame."""

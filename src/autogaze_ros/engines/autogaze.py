@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,12 +19,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.networks.autogaze import AutoGaze, rotary_frequencies
-from autogaze_ros.networks.decoding import choose_chunk, loss_after, token_budget
+from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, TemporalBlock, rotary_frequencies
+from autogaze_ros.networks.decoding import POSITIONS, Positions, choose_chunk, loss_after, token_budget
 from autogaze_ros.tokens import Gaze
-
-Positions = Literal["upstream", "cumulative"]
-POSITIONS: tuple[Positions, ...] = ("upstream", "cumulative")
 
 
 @dataclass(frozen=True)
@@ -281,19 +278,20 @@ class _FusedWeights:
         model = network.gazing_model
         vision, decoder = model.vision_model, model.gaze_decoder
 
-        def put(tensor: Tensor) -> Tensor:
+        def put(tensor: Tensor | None) -> Tensor:
+            assert tensor is not None  # all our convolutions have a bias
             return tensor.detach().to(device, torch.float32).contiguous()
 
         self.patch = put(vision.temporal_conv.weight.flatten(1)), put(vision.temporal_conv.bias)
         self.norm = put(vision.norm.weight), put(vision.norm.bias)
         self.blocks = [
             (put(block.conv3d.weight.transpose(1, 2).flatten(1, 2)), put(block.conv3d.bias))
-            for block in vision.blocks
+            for block in cast("list[TemporalBlock]", vision.blocks)
         ]
         self.out = put(vision.out_proj.weight.flatten(1)), put(vision.out_proj.bias)
         self.pos_embed = put(model.connector.pos_embed)
         self.layers = []
-        for layer in decoder.model.layers:
+        for layer in cast("list[DecoderLayer]", decoder.model.layers):
             attention, mlp = layer.self_attn, layer.mlp
             scale = network.config.decoder.head_dim**-0.5
             qkv = torch.cat(

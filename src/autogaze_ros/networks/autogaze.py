@@ -269,6 +269,11 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention with rotary positions, no biases."""
 
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    o_proj: nn.Linear
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
@@ -389,11 +394,12 @@ class AutoGaze(nn.Module):
         """
         decoder, steps = self.gazing_model.gaze_decoder, self.config.decoder.num_multi_token_pred
         embedded = self.embed_frames(frames)[0]
-        blocks, valid, sources, starts = [], [], [], []
+        blocks: list[Tensor] = []
+        valid, sources, starts = [], [], []
         for vision, ids in zip(embedded, gazes, strict=True):
             starts.append(sum(len(block) for block in blocks) + len(vision))
             blocks += [vision, decoder.model.embed_tokens(ids)]
-            valid += [torch.ones(len(vision), dtype=torch.bool), ids.cpu() != decoder.vocabulary - 1]
+            valid += [torch.ones(len(vision)).bool(), ids.cpu() != decoder.vocabulary - 1]
             within = torch.arange(len(ids))
             sources.append(starts[-1] + within - within % steps - 1)  # last token before the chunk
         seen = torch.cat(valid).to(embedded.device)

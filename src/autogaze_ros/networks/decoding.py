@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Where the tokens of a decode step stand: at the places of the frame's last
+# vision tokens, as in the original, or counted on behind all before them.
+Positions = Literal["upstream", "cumulative"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 
 def token_budget(gazing_ratio: float, num_tokens: int) -> int:

@@ -1,0 +1,132 @@
+"""The command line `autogaze`, which needs no ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from autogaze_ros.frames import Frame, SourceError, open_source
+from autogaze_ros.node.parameters import PARAMETERS
+from autogaze_ros.pipeline import GazedFrame, Pipeline
+from autogaze_ros.rendering import VideoWriter, overlay
+from autogaze_ros.selectors import SELECTORS, create_selector
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Multi-scale gaze on driving video with AutoGaze."""
+
+
+def _parameter(name: str, kind: Any) -> Any:
+    """An option that shares default and description with the node's parameter."""
+    parameter = PARAMETERS[name]
+    shown = parameter.default != ""
+    flag = "--" + name.replace("_", "-")
+    return click.option(
+        flag, type=kind, default=parameter.default, show_default=shown, help=parameter.description
+    )
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
+  autogaze gaze frames/ --out gazes --checkpoint weights/AutoGaze --gazing-ratio 0.2
+"""
+)
+@click.argument("source")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
+@_parameter("checkpoint", str)
+@_parameter("selector", click.Choice(SELECTORS))
+@_parameter("chunk_size", click.IntRange(1, 64))
+@_parameter("gazing_ratio", float)
+@_parameter("task_loss_requirement", float)
+@_parameter("device", str)
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+def gaze(
+    source: str,
+    out: Path,
+    frames: int | None,
+    selector: str,
+    gazing_ratio: float,
+    task_loss_requirement: float,
+    **options: Any,
+) -> None:
+    """Gaze at SOURCE, a video file or a folder of images.
+
+    Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
+    OUT/overlay.mp4.
+    """
+    with _errors_in_one_line():
+        found = open_source(source)
+        chosen = create_selector(selector, **options)
+        if chosen.info.license:
+            click.echo(f"{chosen.info.checkpoint}: weights under {chosen.info.license}", err=True)
+        pipeline = Pipeline(chosen, gazing_ratio=gazing_ratio, task_loss_requirement=task_loss_requirement)
+        out.mkdir(parents=True, exist_ok=True)
+        total = min(found.length or math.inf, frames or math.inf)
+        length = None if total == math.inf else int(total)
+        with click.progressbar(islice(found, frames), length, label="Gazing", file=sys.stderr) as bar:
+            count = _write(pipeline, bar, found.rate, out)
+    click.echo(f"{count} frames: {out / 'gazes.jsonl'}, {out / 'overlay.mp4'}")
+
+
+def _write(pipeline: Pipeline, frames: Iterator[Frame], rate: float, out: Path) -> int:
+    """Write the results of whole frames, also of those before an error; returns their number."""
+    aside, count, interruption = out / ".gazes.part.jsonl", 0, None
+    with aside.open("w") as lines, VideoWriter(out / "overlay.mp4", rate) as video:
+        try:
+            for frame in frames:
+                (gazed,) = pipeline.process([frame])
+                lines.write(json.dumps(_json(gazed)) + "\n")
+                video.write(overlay(frame.image, gazed.record))
+                count += 1
+        except (SourceError, KeyboardInterrupt) as error:
+            interruption = error
+    aside.replace(out / "gazes.jsonl")
+    if interruption is not None:
+        click.echo(f"\n{count} whole frames written to {out}", err=True)
+        raise interruption
+    return count
+
+
+def _json(gazed: GazedFrame) -> dict[str, Any]:
+    seconds, nanoseconds = divmod(gazed.frame.stamp, 1_000_000_000)
+    header = {"stamp": {"sec": seconds, "nanosec": nanoseconds}, "frame_id": gazed.frame.camera}
+    return {"header": header, **_plain(dataclasses.asdict(gazed.record))}
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON knows them: arrays as in the message, flat; NaN and infinities as null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="autogaze")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A node that plays a video file as a dashcam."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import rclpy
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from autogaze_ros.frames import Frame, Source, SourceError, open_source
+from autogaze_ros.node.images import fill_image
+
+_ACKNOWLEDGE = Duration(seconds=5.0)
+
+
+class ClipPlayer(Node):
+    """Publishes frames as sensor_msgs/Image (rgb8) on `image`, stamped now."""
+
+    def __init__(self) -> None:
+        super().__init__("clip_player")
+        clip = self._declare("clip", "", "Video file or folder of images.")
+        rate = self._declare("rate", 0.0, "Frames per second; 0: the clip's own.", 1000.0)
+        self._loop = self._declare("loop", False, "Begin again at the end.")
+        self._size = (
+            self._declare("width", 0, "Published width in pixels; 0: the clip's own.", 16384),
+            self._declare("height", 0, "Published height in pixels; 0: the clip's own.", 16384),
+        )
+        self._frame_id = self._declare("frame_id", "dashcam", "frame_id of the headers.")
+        reliable = self._declare(
+            "reliable", True, "Publish reliably; false: best effort, as many drivers do."
+        )
+        self._wait_for = self._declare("wait_for", 0, "Begin once this many subscribers are matched.", 1000)
+        if not clip:
+            raise SourceError("parameter clip is empty: name a video file, for example -p clip:=drive.mp4")
+        self._source: Source = open_source(clip)
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        self._publisher = self.create_publisher(Image, "image", QoSProfile(depth=10, reliability=policy))
+        self._frames = self._read()
+        self._published = 0
+        self.finished: Future[bool] = Future()
+        self.create_timer(1 / (rate or self._source.rate), self._tick)
+
+    def _declare(self, name: str, default: Any, description: str, greatest: float = 0) -> Any:
+        descriptor = ParameterDescriptor(description=description, read_only=True)
+        if isinstance(default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=greatest)]
+        elif greatest:
+            descriptor.integer_range = [IntegerRange(from_value=0, to_value=int(greatest), step=1)]
+        return self.declare_parameter(name, default, descriptor).value
+
+    def _read(self) -> Iterator[Frame]:
+        yield from self._source
+        while self._loop:
+            yield from self._source
+
+    def _tick(self) -> None:
+        if not self._published and self._publisher.get_subscription_count() < self._wait_for:
+            return
+        frame = next(self._frames, None)
+        if frame is None:
+            self._publisher.wait_for_all_acked(_ACKNOWLEDGE)
+            self.get_logger().info(f"played {self._published} frames")
+            self.finished.set_result(True)
+            return
+        image = frame.image
+        size = (self._size[0] or image.shape[1], self._size[1] or image.shape[0])
+        if size != (image.shape[1], image.shape[0]):
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
+        self._publisher.publish(fill_image(Image(), header, image, "rgb8"))
+        self._published += 1
+
+
+def main(args: list[str] | None = None) -> int:
+    """Play the clip; returns the exit status."""
+    rclpy.init(args=args)
+    try:
+        player = ClipPlayer()
+        rclpy.spin_until_future_complete(player, player.finished)
+    except (SourceError, ParameterException) as error:
+        print(f"clip_player: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

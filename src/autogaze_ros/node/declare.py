@@ -1,0 +1,41 @@
+"""Declaring the table of parameters on a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from autogaze_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS, Parameter
+
+
+def declare(node: Node, name: str, parameter: Parameter) -> None:
+    """Declare one parameter with its default, description and range."""
+    descriptor = ParameterDescriptor(description=parameter.description)
+    if parameter.choices:
+        descriptor.additional_constraints = f"one of {', '.join(parameter.choices)}"
+    if parameter.bounds and isinstance(parameter.default, float):
+        least, greatest = parameter.bounds
+        descriptor.floating_point_range = [FloatingPointRange(from_value=least, to_value=greatest)]
+    elif parameter.bounds:
+        least, greatest = (int(bound) for bound in parameter.bounds)
+        descriptor.integer_range = [IntegerRange(from_value=least, to_value=greatest, step=1)]
+    node.declare_parameter(name, parameter.default, descriptor)
+
+
+def declare_camera(node: Node, camera: str) -> None:
+    """Declare the parameters of one camera, unless an earlier configuration did."""
+    if not camera.isidentifier():
+        raise ValueError(f"camera name {camera!r} must be letters, digits and underscores, as topics want")
+    for name, parameter in CAMERA_PARAMETERS.items():
+        if not node.has_parameter(f"{camera}.{name}"):
+            declare(node, f"{camera}.{name}", parameter)
+
+
+def check_parameter(name: str, value: Any) -> None:
+    """Raise ValueError with one line if a parameter of the table may not have this value."""
+    camera, _, short = name.rpartition(".")
+    table = CAMERA_PARAMETERS if camera else PARAMETERS
+    if short in table:
+        table[short].check(name, value)

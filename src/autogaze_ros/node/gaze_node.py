@@ -1,0 +1,194 @@
+"""The node: subscribes to cameras, publishes gazes, masks, overlays and diagnostics."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
+
+from autogaze_ros.msg import GazeInfo
+from autogaze_ros.node.camera import Camera
+from autogaze_ros.node.declare import check_parameter, declare, declare_camera
+from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.node.messages import gaze_info
+from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
+from autogaze_ros.node.worker import Arrival, Worker
+from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.selectors import Selector, create_selector
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class GazeNode(LifecycleNode):
+    """Callbacks only store images; one worker thread turns them into messages.
+
+    Unconfigured it has parameters only; configured it has loaded the selector
+    and offers its topics; active it subscribes and gazes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("autogaze")
+        self._cameras: dict[str, Camera] = {}
+        self._pipeline: Pipeline | None = None
+        self._worker: Worker | None = None
+        self._configured = False
+        self.failed = False
+        self.add_on_set_parameters_callback(self._check_parameters)
+        declare(self, "cameras", CAMERAS)
+        for name, parameter in PARAMETERS.items():
+            declare(self, name, parameter)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._info = self.create_publisher(GazeInfo, "~/gaze_info", _LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(1.0, self._report)
+
+    def value(self, name: str) -> Any:
+        """Return a parameter's value."""
+        return self.get_parameter(name).value
+
+    def start(self) -> bool:
+        """Configure and activate if autostart asks for it; False if that failed."""
+        if not self.value("autostart"):
+            return True
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the selector and offer the topics."""
+        try:
+            selector = create_selector(
+                self.value("selector"),
+                checkpoint=self.value("checkpoint"),
+                chunk_size=self.value("chunk_size"),
+                device=self.value("device"),
+                positions=self.value("positions"),
+            )
+            for name in self.value("cameras"):
+                declare_camera(self, name)
+        except (ValueError, ParameterException) as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._pipeline = Pipeline(
+            selector,
+            gazing_ratio=self.value("gazing_ratio"),
+            task_loss_requirement=self.value("task_loss_requirement"),
+        )
+        self._cameras = {name: Camera(self, name) for name in self.value("cameras")}
+        self._configured = True
+        self._introduce(selector)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and gaze."""
+        super().on_activate(state)
+        capacity = self.value("queue_size") if self.value("policy") == "every" else 1
+        buffer: FrameBuffer[Arrival] = FrameBuffer(self._cameras, capacity)
+        assert self._pipeline is not None
+        self._worker = Worker(self._pipeline, self._cameras, buffer, self._fail)
+        self._worker.start()
+        for camera in self._cameras.values():
+            camera.subscribe(buffer)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop gazing; what still waits is not processed."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of selector and topics."""
+        for camera in self._cameras.values():
+            camera.destroy()
+        self._cameras, self._pipeline, self._configured = {}, None, False
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As deactivate and cleanup."""
+        self._stop()
+        return self.on_cleanup(state)
+
+    def close(self) -> None:
+        """Stop the worker, in whatever state the node is."""
+        self._stop()
+        self.destroy_node()
+
+    def _fail(self, fault: BaseException) -> None:
+        if self.context.ok():  # else the middleware was shut down under the worker's hands
+            self.get_logger().fatal("".join(traceback.format_exception(fault)))
+            self.failed = True
+            self.context.try_shutdown()
+
+    def _stop(self) -> None:
+        for camera in self._cameras.values():
+            camera.unsubscribe()
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _introduce(self, selector: Selector) -> None:
+        info = selector.info
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._info.publish(gaze_info(info, header, selector.chunk_size, list(self._cameras)))
+        origin = f" {info.checkpoint} ({info.license})" if info.checkpoint else ""
+        self.get_logger().info(f"selector {info.selector}{origin} on {info.device}")
+
+    def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
+        for parameter in parameters:
+            known = PARAMETERS.get(parameter.name)
+            try:
+                check_parameter(parameter.name, parameter.value)
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            structural = known is not None and not known.live
+            structural |= parameter.name.rpartition(".")[2] in (*CAMERA_PARAMETERS, "cameras")
+            if structural and self._configured and self.has_parameter(parameter.name):
+                reason = f"{parameter.name} cannot change while the node is configured; clean it up first"
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _apply_parameters(self, parameters: list[Any]) -> None:
+        if self._pipeline is not None:
+            self._pipeline.set_budget(self.value("gazing_ratio"), self.value("task_loss_requirement"))
+
+    def _report(self) -> None:
+        report = DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()))
+        report.status = [camera.status() for camera in self._cameras.values()]
+        self._diagnostics.publish(report)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is interrupted; returns the exit status."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = GazeNode()
+        if not node.start():
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except ParameterException as error:
+        print(f"autogaze: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return int(node is not None and node.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""From records to GazeMask and GazeInfo."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from autogaze_ros.msg import GazeInfo, GazeMask, StageLatency
+from autogaze_ros.pipeline import GazeRecord
+from autogaze_ros.selectors import SelectorInfo
+from autogaze_ros.tokens import AUTOGAZE_GRID
+
+PIXEL_MAPPING = (
+    "cell (row r, column c) of a g x g scale covers columns c*W/g..(c+1)*W/g"
+    " and rows r*H/g..(r+1)*H/g of the W x H source image"
+)
+
+
+def gaze_mask(record: GazeRecord, header: Any) -> GazeMask:
+    """Return the message of a record, with the source image's header."""
+    message = GazeMask(header=header)
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if field.name == "latency":
+            value = StageLatency(**asdict(value))
+        elif field.name != "tokens_per_scale" and isinstance(value, np.ndarray):
+            value = array("H" if value.dtype == np.uint16 else "B", value.tobytes())
+        setattr(message, field.name, value)
+    return message
+
+
+def gaze_info(info: SelectorInfo, header: Any, chunk_size: int, cameras: Sequence[str]) -> GazeInfo:
+    """Return the latched description of what makes the gazes."""
+    return GazeInfo(
+        header=header,
+        **asdict(info),
+        scales=array("H", AUTOGAZE_GRID.scales),
+        cells_per_scale=array("H", [size * size for size in AUTOGAZE_GRID.sizes]),
+        tokens_per_frame=AUTOGAZE_GRID.num_tokens,
+        patch_size=AUTOGAZE_GRID.patch_size,
+        pixel_mapping=PIXEL_MAPPING,
+        chunk_size=chunk_size,
+        mode="stream",
+        cameras=list(cameras),
+    )

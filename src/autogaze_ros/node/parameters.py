@@ -1,0 +1,103 @@
+"""The table of parameters: names, defaults, ranges, meaning. The one place for each default.
+
+The node declares from it, the launch file makes its arguments of it, the command
+line takes its defaults from it. It imports nothing of ROS.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from autogaze_ros.networks.decoding import POSITIONS
+from autogaze_ros.selectors import SELECTORS
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    bounds: least and greatest value; choices: all values that are allowed.
+    live: it may change while the node runs, and holds from the next frame on;
+    the others may change while the node is unconfigured.
+    """
+
+    default: Any
+    description: str
+    bounds: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError with one line that says what is wrong and what is allowed."""
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError(f"{name} must be a number, got nan")
+        if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
+            raise ValueError(f"{name} must lie in {self.bounds[0]}..{self.bounds[1]}, got {value}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{name} must be one of {', '.join(self.choices)}; got {value!r}")
+
+
+PARAMETERS = {
+    "autostart": Parameter(True, "Configure and activate at start, without a lifecycle manager."),
+    "selector": Parameter("autogaze", "What chooses the tokens.", choices=SELECTORS),
+    "checkpoint": Parameter(
+        "", "AutoGaze weights: a folder, or a hub id such as nvidia/AutoGaze, which is then downloaded."
+    ),
+    "device": Parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N."),
+    "positions": Parameter(
+        "upstream",
+        "Where decode steps stand: upstream repeats positions as the original does, cumulative counts on.",
+        choices=POSITIONS,
+    ),
+    "chunk_size": Parameter(
+        16, "Frames of a context; then it starts anew. AutoGaze was trained on 16.", bounds=(1, 64)
+    ),
+    "gazing_ratio": Parameter(
+        0.75,
+        "Most tokens of a frame, as a share of all 265; at least one is taken.",
+        bounds=(0.0, 1.0),
+        live=True,
+    ),
+    "task_loss_requirement": Parameter(
+        0.7, "A frame stops when its predicted loss falls to this; any number, -inf never stops.", live=True
+    ),
+    "policy": Parameter(
+        "latest",
+        "Which waiting frames are kept: latest only, or every one up to queue_size (for bags).",
+        choices=("latest", "every"),
+    ),
+    "queue_size": Parameter(64, "Frames of a camera that may wait under policy every.", bounds=(1, 1000)),
+    "reliability": Parameter(
+        "auto",
+        "Of the image subscriptions; auto is reliable if every publisher offers it, else best effort.",
+        choices=("auto", "reliable", "best_effort"),
+    ),
+    "mask_view": Parameter(
+        "frame",
+        "What gaze_mask shows: this frame's cells or all of the context's.",
+        choices=("frame", "context"),
+        live=True,
+    ),
+    "mask_scale": Parameter(1, "Edge of a mask cell in gaze_mask, in pixels.", bounds=(1, 64), live=True),
+    "overlay_view": Parameter(
+        "frame",
+        "What overlay leaves bright: this frame's cells or all of the context's.",
+        choices=("frame", "context"),
+        live=True,
+    ),
+}
+
+CAMERAS = Parameter(["front"], "Names of the cameras, as they appear in topics and parameters.")
+# Each stands as <camera>.<name>.
+CAMERA_PARAMETERS = {
+    "image_topic": Parameter(
+        "", "Topic of the images; empty: `image` with one camera, `<camera>/image` with several."
+    ),
+    "transport": Parameter(
+        "raw",
+        "raw (sensor_msgs/Image), or compressed (CompressedImage at the topic's `/compressed`).",
+        choices=("raw", "compressed"),
+    ),
+}

@@ -1,0 +1,41 @@
+"""What may choose tokens, behind one small interface.
+
+`create_selector` knows them all by name; torch is imported only for those that
+need it.
+"""
+
+from __future__ import annotations
+
+from autogaze_ros.networks.decoding import Positions
+from autogaze_ros.selectors.base import Request, Selector, SelectorInfo, Stream
+
+SELECTORS = ("autogaze", "patch_difference", "uniform", "random")
+
+__all__ = ["SELECTORS", "Request", "Selector", "SelectorInfo", "Stream", "create_selector"]
+
+
+def create_selector(
+    name: str,
+    *,
+    checkpoint: str = "",
+    chunk_size: int = 16,
+    device: str = "auto",
+    positions: Positions = "upstream",
+) -> Selector:
+    """Make a selector by name; checkpoint, device and positions concern autogaze only.
+
+    Raises ValueError for an unknown name or unfit options.
+    """
+    if name == "autogaze":
+        from autogaze_ros.selectors.autogaze import AutoGazeSelector
+
+        return AutoGazeSelector(checkpoint, chunk_size=chunk_size, device=device, positions=positions)
+    if name == "patch_difference":
+        from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
+
+        return PatchDifferenceSelector(chunk_size)
+    if name in ("uniform", "random"):
+        from autogaze_ros.selectors.blind import RandomSelector, UniformSelector
+
+        return UniformSelector(chunk_size) if name == "uniform" else RandomSelector(chunk_size)
+    raise ValueError(f"unknown selector {name!r}; known are {', '.join(SELECTORS)}")

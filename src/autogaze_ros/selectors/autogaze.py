@@ -1,0 +1,83 @@
+"""AutoGaze itself as a selector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
+from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
+
+try:
+    import torch
+except ImportError as error:
+    raise ValueError(
+        f"the autogaze selector needs torch, which this Python cannot import ({error}): pip install torch"
+    ) from error
+
+from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
+from autogaze_ros.engines.preprocessing import preprocess
+from autogaze_ros.networks.checkpoints import OFFICIAL, CheckpointError, load_autogaze
+from autogaze_ros.networks.decoding import Positions
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes the first CUDA device where there is one; raises ValueError for what is not there."""
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N") from error
+    return device
+
+
+class AutoGazeSelector(Selector):
+    """Runs a checkpoint through `AutoGazeEngine`.
+
+    checkpoint: a folder or hub id. Raises CheckpointError or ValueError.
+    """
+
+    def __init__(
+        self, checkpoint: str, *, chunk_size: int, device: str = "auto", positions: Positions = "upstream"
+    ):
+        if not checkpoint:
+            raise CheckpointError(
+                f"selector autogaze needs a checkpoint: a folder, or a hub id such as {OFFICIAL}"
+            )
+        place = choose_device(device)
+        loaded = load_autogaze(checkpoint)
+        if loaded.network.config.grid != AUTOGAZE_GRID:
+            raise CheckpointError(
+                f"{checkpoint} has scales {loaded.network.config.scales}, not AutoGaze's own"
+            )
+        self.chunk_size = chunk_size
+        self._engine = AutoGazeEngine(
+            loaded.network, chunk_size=chunk_size, positions=positions, device=place
+        )
+        self.info = SelectorInfo(
+            selector="autogaze",
+            checkpoint=loaded.source,
+            revision=loaded.revision,
+            sha256=loaded.sha256,
+            license=loaded.license,
+            device=str(place),
+            positions=positions,
+        )
+
+    def open_stream(self) -> GazeStream:
+        """Return a stream with its own caches."""
+        return self._engine.open_stream()
+
+    def preprocess(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """(H, W, 3) uint8 RGB -> (3, 224, 224) normalised."""
+        return preprocess(image, self._engine.config.input_img_size)
+
+    def select(self, requests: Sequence[Request]) -> list[Gaze]:
+        """Decide one frame of each stream in one batch."""
+        clips = [Clip(r.stream, r.pixels[None], r.gazing_ratio, r.task_loss_requirement) for r in requests]
+        return [gazes[0] for gazes in self._engine.gaze(clips)]

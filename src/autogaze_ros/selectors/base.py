@@ -1,0 +1,88 @@
+"""The interface of selectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autogaze_ros.tokens import Gaze
+
+
+@dataclass(frozen=True)
+class SelectorInfo:
+    """Which selector it is and what it runs; empty strings where a field does not apply."""
+
+    selector: str
+    checkpoint: str = ""
+    revision: str = ""
+    sha256: str = ""
+    license: str = ""
+    device: str = "cpu"
+    dtype: str = "float32"
+    positions: str = ""
+
+
+class Stream(Protocol):
+    """One camera's history. index: frames seen since its context began."""
+
+    index: int
+
+    def restart(self) -> None:
+        """Forget everything: the next frame is the first of a context."""
+
+
+class Context:
+    """A stream of selectors without a network: counts chunk_size frames, then restarts."""
+
+    def __init__(self, chunk_size: int) -> None:
+        self.chunk_size = chunk_size
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: the next frame is the first of a context."""
+        self.index = 0
+
+    def advance(self) -> None:
+        """Take in that one more frame is being decided."""
+        if self.index == self.chunk_size:
+            self.restart()
+        self.index += 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """The next frame of one stream, and what may be spent on it.
+
+    pixels: what the selector's `preprocess` returned. gazing_ratio: 0..1, share
+    of all tokens that may be chosen at most. task_loss_requirement: choosing
+    stops when the predicted loss has fallen to this.
+    """
+
+    stream: Any
+    pixels: Any
+    gazing_ratio: float
+    task_loss_requirement: float
+
+
+class Selector(ABC):
+    """Chooses the tokens of frames, for any number of streams."""
+
+    info: SelectorInfo
+    chunk_size: int
+
+    @abstractmethod
+    def open_stream(self) -> Stream:
+        """Return the state of a new stream."""
+
+    @abstractmethod
+    def preprocess(self, image: NDArray[np.uint8]) -> Any:
+        """Turn an image (H, W, 3) uint8 RGB of any size into what `select` takes."""
+
+    @abstractmethod
+    def select(self, requests: Sequence[Request]) -> list[Gaze]:
+        """Decide one frame of each stream; results do not depend on which streams share a call."""
