@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any
 import click
 import numpy as np
 
+from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, SourceError, open_source
 from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.pipeline import GazedFrame, Pipeline
-from autogaze_ros.rendering import VideoWriter, overlay
+from autogaze_ros.rendering import overlay, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
 
 
@@ -81,23 +83,48 @@ def gaze(
     click.echo(f"{count} frames: {out / 'gazes.jsonl'}, {out / 'overlay.mp4'}")
 
 
-def _write(pipeline: Pipeline, frames: Iterator[Frame], rate: float, out: Path) -> int:
-    """Write the results of whole frames, also of those before an error; returns their number."""
-    aside, count, interruption = out / ".gazes.part.jsonl", 0, None
-    with aside.open("w") as lines, VideoWriter(out / "overlay.mp4", rate) as video:
+def _write(pipeline: Pipeline, frames: Iterable[Frame], rate: float, out: Path) -> int:
+    """Write the results of whole frames, also of those before an interruption; returns their number."""
+    count, ending = 0, None
+    with (
+        written_aside(out / "gazes.jsonl") as aside,
+        aside.open("w") as lines,
+        video_writer(out / "overlay.mp4", rate) as write_picture,
+        _interruptible() as interrupted,
+    ):
         try:
             for frame in frames:
                 (gazed,) = pipeline.process([frame])
                 lines.write(json.dumps(_json(gazed)) + "\n")
-                video.write(overlay(frame.image, gazed.record))
+                write_picture(overlay(frame.image, gazed.record))
                 count += 1
-        except (SourceError, KeyboardInterrupt) as error:
-            interruption = error
-    aside.replace(out / "gazes.jsonl")
-    if interruption is not None:
+                if interrupted():
+                    ending = click.exceptions.Exit(130)
+                    break
+        except SourceError as error:
+            if not count:
+                raise
+            ending = error
+    if ending is not None:
         click.echo(f"\n{count} whole frames written to {out}", err=True)
-        raise interruption
+        raise ending
     return count
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Make a first Ctrl-C only a flag, so that no frame is half written; a second one is as ever."""
+    flag: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        flag.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(flag)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _json(gazed: GazedFrame) -> dict[str, Any]:

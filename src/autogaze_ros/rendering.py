@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
-from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.files import written_aside
 from autogaze_ros.pipeline import GazeRecord
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
@@ -70,55 +71,38 @@ def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.hstack(parts[:-1])
 
 
-class VideoWriter:
-    """Writes RGB pictures of one size to an H.264 file that appears only when it is whole.
+@contextmanager
+def video_writer(path: str | os.PathLike[str], rate: float) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """Yield a function that appends RGB pictures (H, W, 3) to an H.264 file.
 
-    Use as a context manager; after an exception nothing is left behind.
+    The first picture sets the video's size, others are scaled to it. The file
+    appears only when the context ends, whole; after an exception there is none.
     """
+    import av
 
-    def __init__(self, path: str | os.PathLike[str], rate: float) -> None:
-        import av
-
-        self.path = Path(path)
-        self._aside = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
-        self._container = av.open(self._aside, "w")
-        self._stream = self._container.add_stream(
+    with written_aside(path) as aside, av.open(aside, "w") as container:
+        stream = container.add_stream(
             "libx264", Fraction(rate).limit_denominator(1000), options={"crf": "20", "preset": "veryfast"}
         )
-        self._stream.pix_fmt = "yuv420p"
-        self._size: tuple[int, int] | None = None
+        stream.pix_fmt = "yuv420p"
+        stream.width = 0
 
-    def write(self, picture: NDArray[np.uint8]) -> None:
-        """Append one picture (H, W, 3); a later one of another size is scaled to the first's."""
-        import av
+        def write(picture: NDArray[np.uint8]) -> None:
+            if not stream.width:  # H.264 wants even edges
+                stream.height, stream.width = (edge // 2 * 2 for edge in picture.shape[:2])
+            if picture.shape[:2] != (stream.height, stream.width):
+                size = (stream.width, stream.height)
+                picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
 
-        if self._size is None:  # H.264 wants even edges
-            self._size = (picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2)
-            self._stream.width, self._stream.height = self._size
-        if (picture.shape[1], picture.shape[0]) != self._size:
-            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        self._container.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and self._size is not None:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._aside.replace(self.path)
-            return
-        try:
-            self._container.close()
-        finally:
-            self._aside.unlink(missing_ok=True)
+        yield write
+        container.mux(stream.encode(None))
 
 
 def write_png(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
     """Write an RGB picture as PNG."""
     ok, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert ok
-    Path(path).write_bytes(data.tobytes())
+    with written_aside(path) as aside:
+        aside.write_bytes(data.tobytes())

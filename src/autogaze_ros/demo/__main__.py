@@ -21,11 +21,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from autogaze_ros.demo.scene import write_clip
+from autogaze_ros.files import share_folder
 from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.node.images import image_to_rgb
-from autogaze_ros.rendering import VideoWriter, side_by_side, write_png
-from autogaze_ros.share import share_folder
+from autogaze_ros.rendering import side_by_side, video_writer, write_png
 
 RATE = 10.0  # Hz
 MOST_FRAMES = 160  # ten contexts: of a longer clip the beginning
@@ -149,11 +149,11 @@ def _write_pictures(viewer: Viewer, out: Path) -> None:
     for old in out.glob("context_*.png"):
         old.unlink()
     stamps = sorted(viewer.images.keys() & viewer.gazes.keys() & viewer.overlays.keys())
-    with VideoWriter(out / "side_by_side.mp4", RATE) as video:
+    with video_writer(out / "side_by_side.mp4", RATE) as write:
         for stamp in stamps:
             image, overlay = (image_to_rgb(kind[stamp]) for kind in (viewer.images, viewer.overlays))
             picture = side_by_side(image, overlay)
-            video.write(picture)
+            write(picture)
             gaze = viewer.gazes[stamp]
             if gaze.frame_index < 16 and gaze.index_in_context in _PICTURES:
                 write_png(out / f"context_{gaze.index_in_context:02d}.png", picture)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.rendering import VideoWriter
+from autogaze_ros.rendering import video_writer
 
 WIDTH, HEIGHT, RATE = 640, 360, 10.0
 _HORIZON, _FOCAL, _EYE = (
@@ -37,9 +37,9 @@ def render(count: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
 
 def write_clip(path: str | os.PathLike[str], count: int = 48) -> None:
     """Write the scene as a video file."""
-    with VideoWriter(path, RATE) as video:
+    with video_writer(path, RATE) as write:
         for frame in render(count):
-            video.write(frame)
+            write(frame)
 
 
 def _colour(*channels: float) -> NDArray[np.float32]:

@@ -120,6 +120,8 @@ class AutoGazeEngine:
         Returns for each clip one Gaze a frame. Raises ValueError when a clip
         reaches beyond its stream's context.
         """
+        if not clips:
+            return []
         for clip in clips:
             if clip.stream.index == self.chunk_size:
                 clip.stream.restart()

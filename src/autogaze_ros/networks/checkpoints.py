@@ -129,12 +129,13 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
 
 
 def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[_CONFIG, _WEIGHTS]))
+        config, _ = (Path(hf_hub_download(name, file, revision=revision)) for file in (_CONFIG, _WEIGHTS))
+        return config.parent
     except Exception as error:  # the hub client raises errors of many libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
         raise CheckpointError(
             f"there is no folder {name!r}, and the Hugging Face hub did not give {name}: {reason}."
             f" Download {_CONFIG} and {_WEIGHTS} of {name}"

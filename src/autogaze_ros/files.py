@@ -1,9 +1,24 @@
-"""The package's installed files: configuration and launch files."""
+"""Files that are there whole or not at all, and what is installed beside the code."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes its place when the context ends without exception."""
+    target = Path(path)
+    aside = target.with_name(f".{target.stem}.part{target.suffix}")
+    try:
+        yield aside
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def share_folder() -> Path:

@@ -1,0 +1,174 @@
+import math
+
+import numpy as np
+import pytest
+from clips import scene
+from golden import TEST_DATA, Golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autogaze_ros.networks.checkpoints import CheckpointError, save_autogaze
+from autogaze_ros.networks.decoding import token_budget
+from autogaze_ros.selectors import SELECTORS, Request, create_selector
+from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
+
+CONTROLS = ["patch_difference", "uniform", "random"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return scene(20)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
+    return str(folder)
+
+
+def run(selector, images, ratio=0.2, requirement=-math.inf):
+    stream = selector.open_stream()
+    return [
+        selector.select([Request(stream, selector.preprocess(image), ratio, requirement)])[0]
+        for image in images
+    ]
+
+
+def ids(gazes):
+    return [gaze.token_ids.tolist() for gaze in gazes]
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_what_all_selectors_promise(name, images, checkpoint):
+    selector = create_selector(name, checkpoint=checkpoint, chunk_size=4, device="cpu")
+    assert selector.info.selector == name
+    gazes = run(selector, images[:6], 0.2)
+    for gaze in gazes:
+        assert gaze.token_ids.dtype == np.uint16
+        assert len(gaze.token_ids) == len(set(gaze.token_ids.tolist())) == 53
+        assert gaze.token_ids.max() < 265
+    assert ids(run(selector, images[:6], 0.2)) == ids(gazes)  # a new stream, the same gazes
+    again = run(selector, images[:4] + images[:2], 0.2)
+    assert ids(again[:2]) == ids(again[4:])  # after chunk_size frames the context begins anew
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_streams_do_not_depend_on_their_mates(name, images, checkpoint):
+    selector = create_selector(name, checkpoint=checkpoint, device="cpu")
+    streams = [selector.open_stream() for _ in range(3)]
+    together = [[], [], []]
+    for t in range(3):
+        requests = [
+            Request(streams[n], selector.preprocess(images[5 * n + t]), 0.1 + 0.1 * n, -math.inf)
+            for n in range(3)
+        ]
+        for gazes, gaze in zip(together, selector.select(requests), strict=True):
+            gazes.append(gaze)
+    for n in range(3):
+        assert ids(together[n]) == ids(run(selector, images[5 * n : 5 * n + 3], 0.1 + 0.1 * n))
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+@given(ratio=st.floats(0, 1))
+@settings(max_examples=20, deadline=None)
+def test_controls_take_the_budget(name, images, ratio):
+    assert len(run(create_selector(name), images[:1], ratio)[0].token_ids) == token_budget(ratio, 265)
+
+
+def test_autogaze_tells_what_it_runs(checkpoint):
+    info = create_selector("autogaze", checkpoint=checkpoint, device="cpu", positions="cumulative").info
+    assert (info.checkpoint, info.license, info.device) == (checkpoint, "Apache-2.0", "cpu")
+    assert (info.positions, info.dtype, len(info.sha256)) == ("cumulative", "float32", 64)
+
+
+def test_unfit_choices_are_refused(checkpoint):
+    with pytest.raises(ValueError, match="autogaze, patch_difference, uniform, random"):
+        create_selector("saliency")
+    with pytest.raises(CheckpointError, match="needs a checkpoint"):
+        create_selector("autogaze")
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(ValueError, match=device):
+            create_selector("autogaze", checkpoint=checkpoint, device=device)
+
+
+# Patch difference.
+
+
+def test_a_requirement_ends_the_frame_when_it_is_met(images):
+    everything = run(PatchDifferenceSelector(16), images[:1], 1.0)[0]
+    some = run(PatchDifferenceSelector(16), images[:1], 1.0, 0.15)[0]
+    count = len(some.token_ids)
+    assert 1 < count < 265
+    assert ids([some])[0] == ids([everything])[0][:count]
+    assert some.predicted_loss <= 0.15
+    one_less = run(PatchDifferenceSelector(16), images[:1], (count - 0.5) / 265, 0.15)[0]
+    assert one_less.predicted_loss > 0.15
+
+
+def test_a_lower_requirement_never_takes_fewer_tokens(images):
+    counts = [
+        len(run(PatchDifferenceSelector(16), images[:1], 1.0, r)[0].token_ids) for r in (2.0, 0.5, 0.2, 0.1)
+    ]
+    assert counts == sorted(counts)
+
+
+def test_at_least_one_token_even_where_nothing_changes(images):
+    gazes = run(PatchDifferenceSelector(16), images[:1] * 5, 0.75, 5.0)
+    assert [len(gaze.token_ids) for gaze in gazes] == [1] * 5
+
+
+def test_a_still_scene_is_looked_at_once(images):
+    first, second = run(PatchDifferenceSelector(16), images[:1] * 2, 1.0, 0.1)
+    assert len(first.token_ids) > 30
+    assert len(second.token_ids) == 1
+
+
+def test_it_looks_where_something_moved(images):
+    before, after = images[0], images[0].copy()
+    after[90:180, 320:480] = 255 - after[90:180, 320:480]
+    _, gaze = run(PatchDifferenceSelector(16), [before, after], 1.0, 0.1)
+    from autogaze_ros.tokens import AUTOGAZE_GRID
+
+    boxes = AUTOGAZE_GRID.boxes(gaze.token_ids[:4], 640, 360)
+    assert len(gaze.token_ids) >= 1
+    for left, top, right, bottom in boxes[:1]:
+        assert left < 480 and right > 320 and top < 180 and bottom > 90
+
+
+def test_it_is_causal(images):
+    long, short = (run(PatchDifferenceSelector(16), images[:n], 0.2) for n in (6, 3))
+    assert ids(long)[:3] == ids(short)
+
+
+def test_every_scale_is_used(images):
+    gaze = run(PatchDifferenceSelector(16), images[:1], 1.0, 0.1)[0]
+    from autogaze_ros.tokens import AUTOGAZE_GRID
+
+    assert (AUTOGAZE_GRID.tokens_per_scale(gaze.token_ids) > 0).all()
+
+
+# The blind ones.
+
+
+def test_uniform_takes_whole_scales_and_spreads_the_rest(images):
+    for count in (4, 20, 69, 69 + 49):
+        gaze = run(create_selector("uniform"), images[:1], (count + 0.5) / 265)[0].token_ids
+        assert len(gaze) == count
+        assert set(range(min(count, 69))) <= set(gaze.tolist())
+    quadrants = [(i - 69) // 14 // 7 * 2 + (i - 69) % 14 // 7 for i in gaze.tolist() if i >= 69]
+    counts = np.bincount(quadrants, minlength=4)
+    assert counts.min() >= 10
+
+
+def test_blind_selectors_ignore_image_and_requirement(images):
+    for name in ("uniform", "random"):
+        selector = create_selector(name)
+        a, b = run(selector, images[:3], 0.1), run(selector, images[3:6], 0.1, 100.0)
+        assert ids(a) == ids(b)
+        assert all(math.isnan(gaze.predicted_loss) for gaze in a + b)
+
+
+def test_random_differs_from_frame_to_frame(images):
+    gazes = ids(run(create_selector("random"), images[:3], 0.1))
+    assert gazes[0] != gazes[1] != gazes[2]
