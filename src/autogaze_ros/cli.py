@@ -85,7 +85,8 @@ def gaze(
 
 def _write(pipeline: Pipeline, frames: Iterable[Frame], rate: float, out: Path) -> int:
     """Write the results of whole frames, also of those before an interruption; returns their number."""
-    count, ending = 0, None
+    count = 0
+    ending: Exception | None = None
     with (
         written_aside(out / "gazes.jsonl") as aside,
         aside.open("w") as lines,

@@ -1,0 +1,24 @@
+import pytest
+from golden import TEST_DATA, Golden
+from ros_harness import PROFILE, World
+
+from autogaze_ros.files import share_folder
+from autogaze_ros.networks.checkpoints import save_autogaze
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    # For the test's own node and, inherited, for every process.
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
+    monkeypatch.setenv(PROFILE, str(share_folder() / "config" / "fastdds_shm.xml"))
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
+    return str(folder)

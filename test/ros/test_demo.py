@@ -1,0 +1,41 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+from autogaze_ros.frames import open_source
+
+ROOT = Path(__file__).parents[2]
+
+
+def demo(out, *arguments):
+    command = [sys.executable, "-m", "autogaze_ros.demo", "--out", str(out), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=ROOT)
+
+
+def test_the_demo_leaves_a_video_pictures_and_a_table(tmp_path):
+    result = demo(tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "patch difference" in result.stdout
+    assert "48 images, 48 gazes, 0 frames dropped" in result.stdout
+    for row in ("tokens", "area", "wait", "preprocess", "gaze", "render", "total", "age"):
+        assert f"\n{row} " in result.stdout
+    frames = list(open_source(tmp_path / "out" / "side_by_side.mp4"))
+    assert len(frames) == 48
+    assert frames[0].image.shape == (360, 1284, 3)
+    pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert pictures == ["context_00.png", "context_01.png", "context_04.png", "context_15.png"]
+    assert cv2.imread(str(tmp_path / "out" / pictures[0])).shape == (360, 1284, 3)
+
+
+def test_the_demo_names_what_is_wrong(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    for arguments, message in (
+        (["--clip", str(tmp_path / "missing.mp4")], "does not exist"),
+        (["--clip", str(tmp_path / "text.mp4")], "not a readable video"),
+        (["--checkpoint", str(tmp_path)], "has no config.json"),
+    ):
+        result = demo(tmp_path / "out", *arguments)
+        assert result.returncode == 1
+        assert message in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,373 @@
+"""The node as a process of its own, over DDS."""
+
+import json
+import math
+from array import array
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from clips import scene, write_video
+from diagnostic_msgs.msg import DiagnosticArray
+from golden import shared
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from autogaze_ros.cli import cli
+from autogaze_ros.msg import GazeInfo, GazeMask
+from autogaze_ros.node.images import image_to_rgb
+from autogaze_ros.node.parameters import PARAMETERS
+
+NODE, PLAYER = "node.gaze_node", "demo.clip_player"
+PATCHES = {"selector": "patch_difference", "task_loss_requirement": 0.2}
+GAZE, IMAGE = "/autogaze/front/gaze", "/image"
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def stamps(messages):
+    return [(m.header.stamp.sec, m.header.stamp.nanosec) for m in messages]
+
+
+def listening(world, topic, count=1):
+    """Whether as many subscriptions are known."""
+    return lambda: world.node.count_subscribers(topic) >= count
+
+
+def offered(world, topic):
+    return lambda: world.node.count_publishers(topic) > 0
+
+
+def picture(width=64, height=48, encoding="bgr8", seed=0, second=1):
+    channels = {"mono8": 1, "bgra8": 4, "rgba8": 4}.get(encoding, 3)
+    data = np.random.default_rng(seed).integers(0, 256, height * width * channels, dtype=np.uint8)
+    message = Image(width=width, height=height, step=width * channels, encoding=encoding)
+    message.header.stamp.sec, message.header.frame_id = second, "camera"
+    message.data = array("B", data.tobytes())
+    return message
+
+
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("clip") / "hundred.mp4", scene(100))
+
+
+@pytest.mark.parametrize(
+    "reliable, profile", [(False, True), (True, False)], ids=["best_effort-profile", "reliable-plain"]
+)
+def test_a_hundred_frames_none_lost(world, hundred, reliable, profile):
+    gazes = world.collect(GazeMask, GAZE)
+    policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+    images = world.collect(Image, IMAGE, QoSProfile(depth=20, reliability=policy))
+    node = world.run(NODE, PATCHES, profile=profile)
+    world.wait_for(offered(world, GAZE), "gaze topic")
+    size = {"width": 800, "height": 600, "rate": 10.0, "reliable": reliable, "wait_for": 2}
+    world.run(PLAYER, {"clip": hundred, **size}, profile=profile)
+    world.wait_for(lambda: len(gazes) >= 100 and len(images) >= 100, "hundred gazes")
+    assert stamps(gazes) == stamps(images)
+    assert stamps(gazes) == sorted(stamps(gazes))
+    assert [gaze.frame_index for gaze in gazes] == list(range(100))
+    assert [gaze.dropped_since_last for gaze in gazes] == [0] * 100
+    assert {(gaze.image_width, gaze.image_height) for gaze in gazes} == {(800, 600)}
+    assert {gaze.header.frame_id for gaze in gazes} == {"dashcam"}
+    assert all(0 < g.latency.gaze < g.latency.total and math.isfinite(g.latency.age) for g in gazes)
+    assert node.interrupt() == 0
+    assert "Traceback" not in node.log()
+
+
+@pytest.mark.parametrize("selector", ["patch_difference", "autogaze"])
+def test_node_and_command_line_give_the_same_gazes(world, weights, selector, tmp_path):
+    clip = shared("clips/udacity_vd_test_video.mp4")
+    options = {"selector": selector, "task_loss_requirement": -1.0 if selector == "autogaze" else 0.2}
+    if selector == "autogaze":
+        options |= {"checkpoint": weights, "device": "cpu"}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    result = CliRunner().invoke(cli, ["gaze", str(clip), "--out", str(tmp_path / "out"), *arguments])
+    assert result.exit_code == 0, result.output
+    expected = [json.loads(line) for line in (tmp_path / "out" / "gazes.jsonl").read_text().splitlines()]
+    assert len(expected) == 38
+
+    gazes = world.collect(GazeMask, GAZE)
+    world.run(NODE, {**options, "policy": "every"})
+    world.wait_for(offered(world, GAZE), "gaze topic")
+    world.run(PLAYER, {"clip": clip, "rate": 5.0, "wait_for": 1})
+    world.wait_for(lambda: len(gazes) >= 38, "38 gazes")
+    for gaze, record in zip(gazes, expected, strict=True):
+        for name in ("stream_id", "frame_index", "index_in_context", "image_width", "image_height",
+                     "dropped_since_last", "grid_rows", "grid_cols", "selector", "camera"):  # fmt: skip
+            assert getattr(gaze, name) == record[name], name
+        for name in ("token_ids", "tokens_per_scale", "mask", "context_mask", "cell_age"):
+            assert list(getattr(gaze, name)) == record[name], name
+        for name in ("coverage", "area", "context_area", "predicted_loss"):
+            assert getattr(gaze, name) == pytest.approx(record[name], rel=1e-5), name
+
+
+def test_pictures_and_info(world):
+    gazes, masks, overlays = (
+        world.collect(kind, f"/autogaze/front/{topic}")
+        for kind, topic in ((GazeMask, "gaze"), (Image, "gaze_mask"), (Image, "overlay"))
+    )
+    world.run(NODE, {**PATCHES, "mask_scale": 4})
+    publisher = world.node.create_publisher(Image, IMAGE, 10)
+    world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+    source = picture(320, 240, "bgra8", second=77)
+    publisher.publish(source)
+    world.wait_for(lambda: gazes and masks and overlays, "gaze, mask and overlay")
+    gaze, mask, overlay = gazes[0], masks[0], overlays[0]
+    assert gaze.header == mask.header == overlay.header == source.header
+    assert (mask.encoding, mask.width, mask.height, mask.step) == ("mono8", 112, 112, 112)
+    levels = np.array([0, 64, 128, 191, 255])[np.reshape(gaze.mask, (28, 28))]
+    np.testing.assert_array_equal(np.reshape(mask.data, (112, 112))[::4, ::4], levels)
+    assert (overlay.encoding, overlay.width, overlay.height) == ("rgb8", 320, 240)
+    assert math.isnan(gaze.latency.age)  # stamped in the year 1970
+    late = world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
+    world.wait_for(lambda: late, "latched info")
+    info = late[0]
+    assert (info.selector, info.checkpoint, info.mode, info.chunk_size) == (
+        "patch_difference",
+        "",
+        "stream",
+        16,
+    )
+    assert list(info.scales) == [32, 64, 112, 224] and list(info.cells_per_scale) == [4, 16, 49, 196]
+    assert (info.tokens_per_frame, info.patch_size, info.cameras) == (265, 16, ["front"])
+
+
+def test_the_licence_of_weights_is_told(world, weights):
+    infos = world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
+    node = world.run(NODE, {"checkpoint": weights, "device": "cpu"})
+    world.wait_for(lambda: infos, "info")
+    assert (infos[0].license, infos[0].checkpoint, infos[0].positions) == ("Apache-2.0", weights, "upstream")
+    assert len(infos[0].sha256) == 64
+    world.wait_for(lambda: "Apache-2.0" in node.log(), "licence in the log")
+
+
+def spoilt(change):
+    message = picture(second=9)
+    change(message)
+    return message
+
+
+FAULTS = {
+    "encoding 'bayer_rggb8' is not known; known are bgra8": lambda m: setattr(m, "encoding", "bayer_rggb8"),
+    "data holds 100 bytes": lambda m: setattr(m, "data", array("B", bytes(100))),
+    "the image is empty": lambda m: setattr(m, "width", 0),
+    "step 10 is less than a row": lambda m: setattr(m, "step", 10),
+}
+
+
+def test_faulty_messages_are_reported_and_the_node_goes_on(world):
+    gazes = world.collect(GazeMask, GAZE)
+    reports = world.collect(DiagnosticArray, "/diagnostics")
+    node = world.run(NODE, {**PATCHES, "policy": "every"})
+    publisher = world.node.create_publisher(Image, IMAGE, 10)
+    world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+    publisher.publish(picture(second=1))
+    world.wait_for(lambda: len(gazes) == 1, "first gaze")
+    for message, change in FAULTS.items():
+        publisher.publish(spoilt(change))
+        world.wait_for(lambda message=message: message in node.log(), message)
+    worst = lambda: [s.message for r in reports for s in r.status if s.level == b"\x02"]  # noqa: E731
+    world.wait_for(lambda: any("step 10" in message for message in worst()), "ERROR in diagnostics")
+    publisher.publish(picture(second=2))
+    world.wait_for(lambda: len(gazes) == 2, "gaze after the faults")
+    assert (gazes[1].stream_id, gazes[1].frame_index, gazes[1].dropped_since_last) == (0, 1, len(FAULTS))
+    publisher.publish(picture(100, 50, second=3))
+    world.wait_for(lambda: len(gazes) == 3, "gaze of the new size")
+    assert (gazes[2].stream_id, gazes[2].frame_index, gazes[2].index_in_context) == (1, 0, 0)
+    assert "image size changed from 64x48 to 100x50" in node.log()
+    assert node.interrupt() == 0
+    assert "Traceback" not in node.log()
+
+
+@pytest.mark.parametrize("encoding", ["bgra8", "bgr8", "rgb8", "rgba8", "mono8"])
+def test_encodings_with_padded_rows(encoding):
+    message = picture(5, 4, encoding)
+    expected = image_to_rgb(message)
+    row = message.step
+    padded = b"".join(bytes(message.data[n * row : (n + 1) * row]) + b"\xff\xff\xff" for n in range(4))
+    message.step, message.data = row + 3, array("B", padded)
+    np.testing.assert_array_equal(image_to_rgb(message), expected)
+    pixel = message.data[: {"mono8": 1}.get(encoding, 3)]
+    rgb = {"mono8": [pixel[0]] * 3}.get(encoding, list(pixel)[::-1] if "bgr" in encoding else list(pixel))
+    assert expected[0, 0].tolist() == rgb
+
+
+def test_two_cameras_one_of_them_compressed(world):
+    left, rear = (world.collect(GazeMask, f"/autogaze/{name}/gaze") for name in ("left", "rear"))
+    world.run(
+        NODE,
+        {
+            **PATCHES,
+            "cameras": "[left, rear]",
+            "left.image_topic": "/car/left",
+            "rear.transport": "compressed",
+        },
+    )
+    raw = world.node.create_publisher(Image, "/car/left", 10)
+    jpeg = world.node.create_publisher(CompressedImage, "/rear/image/compressed", 10)
+    world.wait_for(lambda: raw.get_subscription_count() and jpeg.get_subscription_count(), "subscriptions")
+    world.wait_for(offered(world, "/autogaze/rear/gaze"), "gaze topic")
+    _, data = cv2.imencode(".jpg", np.full((90, 160, 3), 99, np.uint8))
+    compressed = CompressedImage(format="jpeg", data=array("B", data.tobytes()))
+    compressed.header.frame_id = "rear_camera"
+    jpeg.publish(compressed)
+    world.wait_for(lambda: rear, "gaze of the compressed camera")
+    assert (rear[0].camera, rear[0].image_width, rear[0].header.frame_id) == ("rear", 160, "rear_camera")
+    for second in range(3):
+        raw.publish(picture(second=second))
+        world.wait_for(lambda second=second: len(left) == second + 1, "gaze of the raw camera")
+    assert [gaze.frame_index for gaze in left] == [0, 1, 2]
+    jpeg.publish(CompressedImage(format="jpeg", data=array("B", b"no picture")))
+    jpeg.publish(compressed)
+    world.wait_for(lambda: len(rear) == 2, "gaze after a damaged picture")
+    assert (rear[1].frame_index, rear[1].dropped_since_last) == (1, 1)
+
+
+def state(world):
+    return world.call(GetState, "/autogaze/get_state", GetState.Request()).current_state.id
+
+
+def change(world, transition):
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return world.call(ChangeState, "/autogaze/change_state", request).success
+
+
+def set_parameter(world, name, value):
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    return world.call(SetParameters, "/autogaze/set_parameters", request).results[0]
+
+
+def test_lifecycle_by_hand(world):
+    gazes = world.collect(GazeMask, GAZE)
+    node = world.run(NODE, {**PATCHES, "autostart": "false"})
+    assert state(world) == State.PRIMARY_STATE_UNCONFIGURED
+    assert set_parameter(world, "chunk_size", 2).successful  # while unconfigured everything may change
+    assert change(world, Transition.TRANSITION_CONFIGURE)
+    assert change(world, Transition.TRANSITION_ACTIVATE)
+    publisher = world.node.create_publisher(Image, IMAGE, 10)
+
+    def expect_gaze(second):
+        world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+        count = len(gazes)
+        publisher.publish(picture(second=second))
+        world.wait_for(lambda: len(gazes) > count, "gaze")
+        return gazes[-1]
+
+    assert [expect_gaze(n).index_in_context for n in range(3)] == [0, 1, 0]
+    refused = set_parameter(world, "chunk_size", 4)
+    assert not refused.successful and "clean it up first" in refused.reason
+    assert change(world, Transition.TRANSITION_DEACTIVATE)
+    world.wait_for(lambda: publisher.get_subscription_count() == 0, "end of the subscription")
+    assert change(world, Transition.TRANSITION_ACTIVATE)
+    assert expect_gaze(10).frame_index == 3
+    assert change(world, Transition.TRANSITION_DEACTIVATE)
+    assert change(world, Transition.TRANSITION_CLEANUP)
+    assert set_parameter(world, "chunk_size", 4).successful
+    assert change(world, Transition.TRANSITION_CONFIGURE)
+    assert change(world, Transition.TRANSITION_ACTIVATE)
+    assert expect_gaze(20).frame_index == 0
+    assert node.interrupt() == 0
+
+
+def test_live_parameters_hold_from_the_next_frame(world):
+    gazes = world.collect(GazeMask, GAZE)
+    world.run(NODE, {"selector": "random", "gazing_ratio": 0.2})
+    publisher = world.node.create_publisher(Image, IMAGE, 10)
+    world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+    publisher.publish(picture(second=1))
+    world.wait_for(lambda: len(gazes) == 1, "gaze")
+    assert set_parameter(world, "gazing_ratio", 0.1).successful
+    for bad, value, message in (
+        ("gazing_ratio", 1.5, "gazing_ratio"),
+        ("task_loss_requirement", math.nan, "must be a number"),
+        ("mask_view", "sideways", "frame, context"),
+        ("mask_scale", 0, "mask_scale"),
+    ):
+        answer = set_parameter(world, bad, value)
+        assert not answer.successful and message in answer.reason
+    publisher.publish(picture(second=2))
+    world.wait_for(lambda: len(gazes) == 2, "gaze")
+    assert [len(gaze.token_ids) for gaze in gazes] == [53, 26]
+    assert gazes[1].gazing_ratio == pytest.approx(0.1)
+    assert math.isnan(gazes[1].predicted_loss)
+
+
+def test_parameters_are_those_of_the_table(world):
+    world.run(NODE, {"selector": "random"})
+    names = [name for name in PARAMETERS if name != "selector"]
+    answer = world.call(
+        DescribeParameters, "/autogaze/describe_parameters", DescribeParameters.Request(names=names)
+    )
+    for name, descriptor in zip(names, answer.descriptors, strict=True):
+        assert descriptor.description == PARAMETERS[name].description
+        ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
+        assert [(r.from_value, r.to_value) for r in ranges] == ([PARAMETERS[name].bounds] if ranges else [])
+        assert bool(ranges) == bool(PARAMETERS[name].bounds)
+    values = world.call(GetParameters, "/autogaze/get_parameters", GetParameters.Request(names=names)).values
+    from rclpy.parameter import parameter_value_to_python
+
+    assert [parameter_value_to_python(v) for v in values] == [PARAMETERS[name].default for name in names]
+
+
+def broken(weights, tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    for file in Path(weights).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    if name == "no_config":
+        (folder / "config.json").unlink()
+    if name == "wrong_shape":
+        text = (
+            (folder / "config.json")
+            .read_text()
+            .replace('"intermediate_size": 384', '"intermediate_size": 400')
+        )
+        (folder / "config.json").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"selector": "saliency"}, "selector must be one of autogaze, patch_difference"),
+        ({"selector": "random", "gazing_ratio": 1.5}, "gazing_ratio"),
+        ({"selector": "random", "gazing_ratio": "much"}, "gazing_ratio"),
+        ({}, "needs a checkpoint"),
+        ({"checkpoint": "no_config"}, "has no config.json"),
+        ({"checkpoint": "wrong_shape"}, "must be (400, 192)"),
+        ({"selector": "random", "cameras": "['front left']"}, "camera name 'front left'"),
+    ],
+    ids=str,
+)
+def test_a_users_mistakes_end_the_start_with_one_line(world, weights, tmp_path, parameters, message):
+    if "checkpoint" in parameters:
+        parameters = {"checkpoint": broken(weights, tmp_path, parameters["checkpoint"]), "device": "cpu"}
+    node = world.run(NODE, parameters)
+    assert node.wait() == 1
+    lines = [line for line in node.log().splitlines() if line.strip()]
+    assert len(lines) == 1, node.log()
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize("clip", ["missing.mp4", "damaged.mp4", ""])
+def test_the_player_names_an_unfit_clip(world, tmp_path, clip):
+    (tmp_path / "damaged.mp4").write_bytes(b"no video")
+    player = world.run(PLAYER, {"clip": f"'{tmp_path / clip if clip else ''}'"})
+    assert player.wait() == 1
+    assert "Traceback" not in player.log()
+    assert clip in player.log().splitlines()[-1] and "clip_player: " in player.log()
+
+
+def test_a_silent_topic_is_reported(world):
+    reports = world.collect(DiagnosticArray, "/diagnostics")
+    world.run(NODE, {**PATCHES, "front.image_topic": "/nobody/here"})
+    world.wait_for(lambda: any(r.status for r in reports), "diagnostics")
+    status = next(s for r in reports for s in r.status)
+    assert (status.level, status.name) == (b"\x01", "autogaze: front")
+    assert status.message == "no frame yet on /nobody/here"

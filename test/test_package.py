@@ -1,0 +1,142 @@
+"""What a stranger meets first: the build, the Makefile, the README."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import yaml
+
+from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+MAKE = shutil.which("make")
+STAMP = ".venv/interfaces.stamp"
+
+
+def make(*arguments, **environment):
+    return subprocess.run(
+        [MAKE, *arguments], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def made():
+    """The environment that make itself has built."""
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        pytest.skip("not run from the environment that make builds")
+
+
+@pytest.mark.parametrize(
+    "touched, expected",
+    [("README.md", 0), ("msg/GazeMask.msg", 1), ("requirements/runtime.txt", 1), ("CMakeLists.txt", 1)],
+)
+def test_make_notices_changed_messages_and_pins(made, touched, expected):
+    assert make("--question", "-W", touched, STAMP).returncode == expected
+
+
+@pytest.mark.parametrize(
+    "missing, message",
+    [("cmake", "CMake is missing (cmake)"), ("c++", "A C++ compiler is missing (c++)")],
+)
+def test_a_missing_tool_is_told_in_one_line(made, tmp_path, missing, message):
+    for tool in ("sh", "echo", "python3", "cmake", "c++"):
+        if tool != missing:
+            (tmp_path / tool).symlink_to(shutil.which(tool))
+    result = make("-W", "msg/GazeMask.msg", STAMP, PATH=str(tmp_path), CXX="c++")
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("make: ***")]
+    assert len(lines) == 1 and message in lines[0] and "apt install" in lines[0]
+
+
+def test_an_unfit_python_is_told_in_one_line(made):
+    result = make("-W", "setup.py", STAMP, "PYTHON=no-such-python")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("make: ***")]
+    assert len(lines) == 1 and "no-such-python" in lines[0]
+
+
+def test_every_package_is_pinned():
+    pins = [
+        line
+        for file in (ROOT / "requirements").glob("*.txt")
+        for line in file.read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert len(pins) > 20 and all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+
+
+def test_package_xml_names_what_stock_ros_must_install():
+    root = ElementTree.parse(ROOT / "package.xml").getroot()
+    assert root.get("format") == "3"
+    keys = {element.text for element in root if element.tag.endswith("depend")}
+    assert keys >= {
+        "rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge",
+        "launch", "launch_ros", "python3-numpy", "python3-opencv", "python3-click", "python3-pil", "python3-pytorch-pip",
+    }  # fmt: skip
+
+
+def test_colcon_builds_the_tree(tmp_path):
+    """What `colcon build` installs on a machine with ROS is whole and works without the sources."""
+    tree = tmp_path / "ws" / "src" / "autogaze_ros"
+    ignore = shutil.ignore_patterns(".venv", "build", ".git", "test", "demo_out", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, tree, ignore=ignore)
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "VIRTUAL_ENV": sys.prefix}
+    command = [
+        *("colcon", "--log-base", "log", "build", "--event-handlers", "console_direct+"),
+        *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DCMAKE_PREFIX_PATH={sys.prefix}"),
+    ]
+    built = subprocess.run(command, cwd=tmp_path / "ws", capture_output=True, text=True, env=environment)
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    install = tmp_path / "ws" / "install" / "autogaze_ros"
+    python = next(install.glob("lib/python3*/site-packages"))
+    assert sorted(path.name for path in (install / "lib" / "autogaze_ros").iterdir()) == [
+        "autogaze", "clip_player", "gaze_node",
+    ]  # fmt: skip
+    for path in ("launch/autogaze.launch.py", "config/fastdds_shm.xml", "msg/GazeMask.msg", "package.xml"):
+        assert (install / "share" / "autogaze_ros" / path).exists()
+    code = (
+        "import autogaze_ros.tokens, autogaze_ros.node.gaze_node as node, autogaze_ros.msg as msg\n"
+        "print(autogaze_ros.tokens.__file__, node.__file__, msg.__file__, sep='\\n')"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**environment, "PYTHONPATH": str(python)}, cwd=tmp_path,
+    )  # fmt: skip
+    assert all(line.startswith(str(python)) for line in shown.stdout.splitlines())
+
+
+def table(heading):
+    """The rows of the README's table under a heading, cells stripped of backquotes."""
+    text = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip().strip("`") for cell in row] for row in rows]
+
+
+def test_the_readmes_parameters_are_those_of_the_node():
+    expected = {"cameras": CAMERAS, **PARAMETERS}
+    expected |= {f"<camera>.{name}": parameter for name, parameter in CAMERA_PARAMETERS.items()}
+    rows = {name: (default, meaning) for name, default, meaning in table("Parameters")}
+    assert list(rows) == list(expected)
+    for name, parameter in expected.items():
+        assert yaml.safe_load(rows[name][0] or "''") == parameter.default, name
+
+
+def test_the_readmes_topics_are_those_of_the_node():
+    source = "".join(path.read_text() for path in (ROOT / "src/autogaze_ros/node").glob("*.py"))
+    for topic, *_ in table("Topics"):
+        name = topic.rsplit("/", 1)[-1]
+        assert f'/{name}"' in source, topic
+
+
+@pytest.mark.parametrize("name", ["GazeMask", "GazeInfo", "StageLatency"])
+def test_the_readme_names_every_field(name):
+    text = (ROOT / "msg" / f"{name}.msg").read_text()
+    section = README.split("## Messages\n", 1)[1].split("\n## ", 1)[0]
+    for field in re.findall(r"^[\w/\[\]0-9]+\s+(\w+)\s+#", text, re.M):
+        assert f"`{field}`" in section, field
