@@ -77,7 +77,8 @@ def test_package_xml_names_what_stock_ros_must_install():
     keys = {element.text for element in root if element.tag.endswith("depend")}
     assert keys >= {
         "rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge",
-        "launch", "launch_ros", "python3-numpy", "python3-opencv", "python3-click", "python3-pil", "python3-pytorch-pip",
+        "launch", "launch_ros", "python3-numpy",
+        "python3-opencv", "python3-click", "python3-pil", "python3-pytorch-pip",
     }  # fmt: skip
 
 
