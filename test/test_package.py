@@ -21,8 +21,10 @@ STAMP = ".venv/interfaces.stamp"
 
 
 def make(*arguments, **environment):
+    """Run make as from a user's shell, also where these tests were started by make."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        [MAKE, *arguments], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
+        [MAKE, *arguments], cwd=ROOT, capture_output=True, text=True, env={**outside, **environment}
     )
 
 

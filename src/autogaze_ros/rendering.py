@@ -39,7 +39,7 @@ def _caption(record: GazeRecord, view: str) -> str:
     covered = record.area if view == "frame" else record.context_area
     return (
         f"{len(record.token_ids)} tokens  coverage {record.coverage:.1%}"
-        f"  {view} area {covered:.0%}  {record.index_in_context + 1}. of context  {record.selector}"
+        f"  {view} area {covered:.0%}  context frame {record.index_in_context + 1}  {record.selector}"
     )
 
 

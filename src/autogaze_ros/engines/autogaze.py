@@ -132,7 +132,7 @@ class AutoGazeEngine:
         budgets = [self._budgets(clip) for clip in clips]
         vision = self._embed([clip.frames for clip in clips], [clip.stream for clip in clips])
         gazes: list[list[Gaze]] = [[] for _ in clips]
-        for t in range(max((len(clip.frames) for clip in clips), default=0)):
+        for t in range(max(len(clip.frames) for clip in clips)):
             now = [i for i, clip in enumerate(clips) if t < len(clip.frames)]
             rows = self._decide([clips[i].stream for i in now], [vision[i][t] for i in now],
                                 [budgets[i][t] for i in now])  # fmt: skip
