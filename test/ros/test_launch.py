@@ -29,7 +29,6 @@ LAUNCH = ["ros2", "launch"] if TRUE_LAUNCH else [sys.executable, str(ROOT / "tes
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
-    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
 
 
 def test_every_parameter_is_a_described_argument():
