@@ -9,8 +9,12 @@
 #   CLIP=path.mp4          your own video for the demo
 #   CHECKPOINT=DIR|HUB_ID  AutoGaze weights for the demo
 
-PYTHON ?= python3
-TORCH_INDEX ?=
+# Choices once made hold until others are made; then .venv is made anew.
+remembered = $(shell sed -n $(1)p build/choices 2>/dev/null)
+PYTHON ?= $(or $(call remembered,1),python3)
+TORCH_INDEX ?= $(call remembered,2)
+$(shell mkdir -p build; printf '%s\n' '$(PYTHON)' '$(TORCH_INDEX)' >build/choices.new; \
+  cmp -s build/choices.new build/choices || cp build/choices.new build/choices)
 CLIP ?=
 CHECKPOINT ?=
 
@@ -39,29 +43,29 @@ clean:
 need = @command -v $(1) >/dev/null || { echo "$(2) is missing ($(1)): install it, for example with apt install $(3)" >&2; exit 1; }
 python-can = @$(PYTHON) -c $(1) 2>/dev/null || { echo $(2) >&2; exit 1; }
 
-$(VENV)/pins.stamp: $(wildcard requirements/*.txt) setup.py Makefile
+$(VENV)/pins.stamp: $(wildcard requirements/*.txt) setup.py Makefile build/choices
 	$(call need,$(PYTHON),Python,python3)
 	$(call python-can,'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))',"$(PYTHON) must be Python 3.10 to 3.13: name another one with PYTHON=")
 	$(call python-can,'import ensurepip',"$(PYTHON) cannot make environments: install venv for it - for example with apt install python3-venv")
 	@echo "Installing Python packages into .venv (minutes the first time; build/pip.log)"
-	@mkdir -p build
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install -qq --log build/pip.log $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	@$(VENV)/bin/pip install -qq --log build/pip.log $(TORCH) $(patsubst %,-r %,$(wildcard requirements/*.txt))
-	@$(VENV)/bin/pip install -qq --log build/pip.log --no-deps --no-build-isolation --editable .
+	@$(if $(filter build/choices,$?),rm -rf $(VENV))
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log $(TORCH) $(patsubst %,-r %,$(wildcard requirements/*.txt))
+	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The folder msg/ itself is named so that a removed message is noticed too.
 $(VENV)/interfaces.stamp: $(VENV)/pins.stamp CMakeLists.txt package.xml msg $(wildcard msg/* cmake/* config/* launch/* scripts/*)
 	$(call need,cmake,CMake,cmake)
-	$(call need,$(CXX),A C++ compiler,g++)
+	$(call need,c++,A C++ compiler,g++)
 	$(call python-can,'import sysconfig$(comma) pathlib; next(pathlib.Path(sysconfig.get_path("include")).glob("Python.h"))',"Python.h is missing: install Python headers - for example with apt install python3-dev")
 	@echo "Building the messages into .venv (build/interfaces.log)"
 	@rm -rf $(INTERFACES) $(VENV)/lib/python3*/site-packages/autogaze_ros $(VENV)/share/autogaze_ros $(VENV)/lib/autogaze_ros
 	@export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"; { \
-	  cmake -S . -B $(INTERFACES) -DCMAKE_INSTALL_PREFIX="$(CURDIR)/$(VENV)" -DCMAKE_PREFIX_PATH="$(CURDIR)/$(VENV)" -DBUILD_TESTING=OFF && \
+	  cmake -S . -B $(INTERFACES) -DCMAKE_INSTALL_PREFIX="$(CURDIR)/$(VENV)" -DCMAKE_PREFIX_PATH="$(CURDIR)/$(VENV)" -DBUILD_TESTING=OFF -DMESSAGES_ONLY=ON && \
 	  cmake --build $(INTERFACES) --parallel && \
-	  cmake --install $(INTERFACES) --component Unspecified; } >build/interfaces.log 2>&1 \
+	  cmake --install $(INTERFACES); } >build/interfaces.log 2>&1 \
 	  || { tail -20 build/interfaces.log; exit 1; }
 	@touch $@
 

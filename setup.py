@@ -5,7 +5,6 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-PINS = (HERE / "requirements" / "runtime.txt").read_text().splitlines()
 
 setup(
     name="autogaze_ros",
@@ -17,6 +16,16 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    install_requires=["torch", *(pin.replace("==", ">=") for pin in PINS if pin and pin[0] != "#")],
+    # Bounds of a library; requirements/ pins what is tested.
+    install_requires=[
+        "av>=12",
+        "click>=8",
+        "huggingface_hub>=0.24",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.6,<5",
+        "pillow>=10",
+        "safetensors>=0.4",
+        "torch>=2.4",
+    ],
     entry_points={"console_scripts": ["autogaze = autogaze_ros.cli:main"]},
 )

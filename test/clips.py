@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -27,3 +29,9 @@ def write_folder(folder: Path, images: list[np.ndarray]) -> Path:
 
 def scene(count: int) -> list[np.ndarray]:
     return list(render(count))
+
+
+def huge_png() -> bytes:
+    """A tiny file that claims to be a picture of 100000x100000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))

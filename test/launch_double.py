@@ -14,7 +14,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -88,13 +87,10 @@ class ParameterValue:
 
     def evaluate(self, run: Run) -> Any:
         text = run.text(self.value)
-        if self.value_type is str:
-            return text
-        value = yaml.safe_load(text)
-        if self.value_type is float and isinstance(value, int):
-            value = float(value)
-        assert isinstance(value, self.value_type), f"{text!r} is no {self.value_type.__name__}"
-        return value
+        if self.value_type is bool:
+            assert text.lower() in ("true", "false"), f"{text!r} is no bool"
+            return text.lower() == "true"
+        return self.value_type(text)
 
 
 @dataclass
@@ -111,11 +107,11 @@ class Node:
             for part in self.parameters
             for name, value in part.items()
         }
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
-            yaml.safe_dump({"/**": {"ros__parameters": values}}, file)
         program = Path(sys.prefix, "lib", self.package, self.executable)
-        ros = ["--ros-args", "-r", f"__node:={self.name}", "--params-file", file.name]
-        run.processes.append(subprocess.Popen([program, *ros], env=run.environment))
+        command = [program, "--ros-args", "-r", f"__node:={self.name}"]
+        for name, value in values.items():
+            command += ["-p", f"{name}:={yaml.safe_dump(value).splitlines()[0]}"]
+        run.processes.append(subprocess.Popen(command, env=run.environment))
 
 
 def modules() -> dict[str, ModuleType]:

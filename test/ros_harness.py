@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -90,7 +91,11 @@ class Process:
         self._log = log
         with log.open("w") as file:
             self._popen = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=dict(environment)
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,  # so that its own children end with it
             )
 
     def log(self) -> str:
@@ -102,12 +107,12 @@ class Process:
     def wait(self) -> int:
         return self._popen.wait(PATIENCE)
 
-    def interrupt(self) -> int:
-        """Ctrl-C; returns the exit status."""
-        self._popen.send_signal(signal.SIGINT)
+    def interrupt(self, number: int = signal.SIGINT) -> int:
+        """Ctrl-C, or another signal; returns the exit status."""
+        self._popen.send_signal(number)
         return self.wait()
 
     def kill(self) -> None:
-        if not self.ended():
-            self._popen.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from clips import scene, write_folder, write_video
+from clips import huge_png, scene, write_folder, write_video
 from golden import shared
 
-from autogaze_ros.frames import SourceError, open_source
+from autogaze_ros.frames import Frame, SourceError, open_source
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,10 @@ def test_what_is_missing_or_no_video(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_picture_is_named(images, tmp_path):
+@pytest.mark.parametrize("content", [b"damaged", b"", huge_png()], ids=["damaged", "empty", "huge"])
+def test_a_damaged_picture_is_named(images, tmp_path, content):
     folder = write_folder(tmp_path / "frames", images)
-    (folder / "00003.png").write_bytes(b"damaged")
+    (folder / "00003.png").write_bytes(content)
     frames = iter(open_source(folder))
     for _ in range(3):
         next(frames)
@@ -76,3 +77,9 @@ def test_a_video_cut_short_gives_its_whole_frames_first(images, tmp_path):
     except SourceError as error:
         assert "damaged behind frame" in str(error)
     assert 0 < count < 60
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (1, 33), (66, 2)])
+def test_no_cameras_images_are_refused(size):
+    with pytest.raises(SourceError, match="no camera's"):
+        Frame(np.zeros((*size, 3), np.uint8), 0)

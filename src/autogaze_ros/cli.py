@@ -43,14 +43,14 @@ def _parameter(name: str, kind: Any) -> Any:
     epilog="""\b
 Examples:
   autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
-  autogaze gaze frames/ --out gazes --checkpoint weights/AutoGaze --gazing-ratio 0.2
+  autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --gazing-ratio 0.2
 """
 )
 @click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
 @_parameter("checkpoint", str)
 @_parameter("selector", click.Choice(SELECTORS))
-@_parameter("chunk_size", click.IntRange(1, 64))
+@_parameter("chunk_size", click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())))
 @_parameter("gazing_ratio", float)
 @_parameter("task_loss_requirement", float)
 @_parameter("device", str)
@@ -98,6 +98,8 @@ def _write(pipeline: Pipeline, frames: Iterable[Frame], rate: float, out: Path) 
                 (gazed,) = pipeline.process([frame])
                 lines.write(json.dumps(_json(gazed)) + "\n")
                 write_picture(overlay(frame.image, gazed.record))
+                if gazed.restarted:
+                    click.echo(f"\nframe {count}: {gazed.restarted}; the stream begins anew", err=True)
                 count += 1
                 if interrupted():
                     ending = click.exceptions.Exit(130)

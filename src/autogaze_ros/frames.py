@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
 FOLDER_RATE = 10.0  # frames per second that a folder's images are taken to have
 
 
@@ -22,12 +23,18 @@ class SourceError(ValueError):
 class Frame:
     """One camera image.
 
-    image: (H, W, 3) uint8 RGB. stamp: nanoseconds, of the source's own clock.
+    image: (H, W, 3) uint8 RGB, not empty, no edge over MOST_ASPECT times the other
+    (SourceError). stamp: nanoseconds, of the source's own clock.
     """
 
     image: NDArray[np.uint8]
     stamp: int
     camera: str = "front"
+
+    def __post_init__(self) -> None:
+        height, width = self.image.shape[:2]
+        if not 1 <= max(height, width) <= MOST_ASPECT * min(height, width):
+            raise SourceError(f"an image of {width}x{height} pixels is no camera's: at most {MOST_ASPECT}:1")
 
 
 @dataclass(frozen=True)
@@ -70,13 +77,22 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _read_folder(folder: Path) -> Iterator[Frame]:
-    import cv2
-
     for index, path in enumerate(_images(folder)):
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        image = decode_image(np.fromfile(path, np.uint8))
         if image is None:
             raise SourceError(f"{path} is not a readable image")
-        yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), round(index * 1e9 / FOLDER_RATE))
+        yield Frame(image, round(index * 1e9 / FOLDER_RATE))
+
+
+def decode_image(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Return a compressed image (JPEG, PNG, …) as (H, W, 3) RGB, or None if it cannot be decoded."""
+    import cv2
+
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # empty, or larger than OpenCV allows
+        return None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _read_video(path: Path) -> Iterator[Frame]:

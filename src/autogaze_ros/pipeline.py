@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.frames import Frame
 from autogaze_ros.selectors.base import Request, Selector
-from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, area
+from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze, area
 
 
 @dataclass
@@ -105,20 +105,26 @@ class Pipeline:
             raise ValueError(f"gazing_ratio must lie in 0..1, got {gazing_ratio}")
         if math.isnan(task_loss_requirement):
             raise ValueError("task_loss_requirement must be a number, got nan")
-        self.gazing_ratio, self.task_loss_requirement = gazing_ratio, task_loss_requirement
+        # One assignment: another thread may be reading.
+        self.budget = (gazing_ratio, task_loss_requirement)
+
+    def restart(self, camera: str) -> None:
+        """Begin a camera's stream anew with its next frame."""
+        if camera in self._cameras:
+            self._cameras[camera].reset(self._cameras[camera].size)
 
     def process(self, frames: Sequence[Frame]) -> list[GazedFrame]:
         """Decide one frame each of different cameras, in one batch."""
         if len({frame.camera for frame in frames}) != len(frames):
             raise ValueError("a batch holds one frame of a camera at most")
-        ratio, requirement = self.gazing_ratio, self.task_loss_requirement
+        budget = self.budget
         cameras, reasons, requests, latencies = [], [], [], []
         for frame in frames:
             camera, reason = self._camera(frame)
             began = time.perf_counter()
             pixels = self.selector.preprocess(frame.image)
             latencies.append(StageLatency(preprocess=_milliseconds(began), batch_size=len(frames)))
-            requests.append(Request(camera.stream, pixels, ratio, requirement))
+            requests.append(Request(camera.stream, pixels, *budget))
             cameras.append(camera)
             reasons.append(reason)
         began = time.perf_counter()
@@ -129,7 +135,7 @@ class Pipeline:
             frames, cameras, gazes, latencies, reasons, strict=True
         ):
             latency.gaze = elapsed
-            record = self._record(frame, camera, gaze.token_ids, gaze.predicted_loss)
+            record = self._record(frame, camera, gaze, budget)
             record.latency = latency
             results.append(GazedFrame(frame, record, reason))
         return results
@@ -145,9 +151,8 @@ class Pipeline:
             return camera, reason
         return camera, ""
 
-    def _record(
-        self, frame: Frame, camera: _Camera, token_ids: NDArray[np.uint16], predicted_loss: float
-    ) -> GazeRecord:
+    def _record(self, frame: Frame, camera: _Camera, gaze: Gaze, budget: tuple[float, float]) -> GazeRecord:
+        token_ids = gaze.token_ids
         index = camera.stream.index - 1
         if index == 0:
             camera.context = ContextMask()
@@ -168,9 +173,9 @@ class Pipeline:
             coverage=AUTOGAZE_GRID.coverage(token_ids),
             area=area(mask),
             context_area=area(camera.context.mask),
-            predicted_loss=predicted_loss,
-            gazing_ratio=self.gazing_ratio,
-            task_loss_requirement=self.task_loss_requirement,
+            predicted_loss=gaze.predicted_loss,
+            gazing_ratio=budget[0],
+            task_loss_requirement=budget[1],
             selector=self.selector.info.selector,
         )
         camera.frame_index += 1

@@ -89,7 +89,7 @@ def video_writer(path: str | os.PathLike[str], rate: float) -> Iterator[Callable
 
         def write(picture: NDArray[np.uint8]) -> None:
             if not stream.width:  # H.264 wants even edges
-                stream.height, stream.width = (edge // 2 * 2 for edge in picture.shape[:2])
+                stream.height, stream.width = (max(2, edge // 2 * 2) for edge in picture.shape[:2])
             if picture.shape[:2] != (stream.height, stream.width):
                 size = (stream.width, stream.height)
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

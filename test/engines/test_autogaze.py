@@ -221,6 +221,16 @@ def test_unfit_options_are_refused(rule, options):
         AutoGazeEngine(rule.network, **options)
 
 
+def test_unfit_clips_are_refused(rule, clip):
+    engine = AutoGazeEngine(rule.network)
+    stream = engine.open_stream()
+    with pytest.raises(ValueError, match="one clip of a stream"):
+        engine.gaze([Clip(stream, clip[:1]), Clip(stream, clip[:1])])
+    with pytest.raises(ValueError, match="at least one frame"):
+        engine.gaze([Clip(stream, clip[:0])])
+    assert engine.gaze([]) == []
+
+
 def test_an_unfit_ratio_is_refused_before_anything_changes(rule, clip):
     engine = AutoGazeEngine(rule.network)
     stream = engine.open_stream()

@@ -4,6 +4,7 @@ import socket
 import pytest
 import torch
 from golden import TEST_DATA, Golden
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from autogaze_ros.networks.checkpoints import (
@@ -36,7 +37,6 @@ def offline(monkeypatch, tmp_path):
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # its retries
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
 
 
@@ -117,6 +117,13 @@ def test_a_pickle_is_never_read(folder):
         load_autogaze(folder)
 
 
+def test_a_missing_folder_beside_others_is_no_hub_id(offline, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoint folder 'weights/autogase'"):
+        load_autogaze("weights/autogase")
+
+
 @pytest.mark.parametrize("name", ["./weights", "/no/such/folder", "no_slash", "a/b/c"])
 def test_what_cannot_be_a_hub_id_touches_no_network(offline, name):
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
@@ -132,18 +139,25 @@ def test_an_unreachable_hub_is_explained(offline):
     assert "\n" not in message
 
 
-def test_a_hub_id_is_asked_for_at_its_pinned_revision(folder, monkeypatch):
+def test_a_hub_id_is_asked_for_at_its_pinned_revision(folder, tmp_path, monkeypatch):
     asked = []
 
-    def download(name, file, *, revision):
-        asked.append((name, file, revision))
-        return str(folder / file)
+    def download(name, file, *, revision, local_files_only):
+        asked.append((name, file, revision, local_files_only))
+        if local_files_only and name == OFFICIAL:
+            raise LocalEntryNotFoundError("not in the cache")
+        snapshot = tmp_path / (revision or "newest")
+        if not snapshot.exists():
+            snapshot.symlink_to(folder)
+        return str(snapshot / file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert load_autogaze(OFFICIAL).revision == REVISIONS[OFFICIAL]
-    assert load_autogaze("someone/else", revision="abc").revision == "abc"
-    assert asked == [
-        (name, file, revision)
-        for name, revision in ((OFFICIAL, REVISIONS[OFFICIAL]), ("someone/else", "abc"))
-        for file in ("config.json", "model.safetensors")
-    ]
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: asked.append(url))
+    commit, files = REVISIONS[OFFICIAL], ("config.json", "model.safetensors")
+    assert load_autogaze(OFFICIAL).revision == commit
+    assert asked[0] == (OFFICIAL, files[0], commit, True)
+    assert OFFICIAL in asked[1] and commit in asked[1]
+    assert asked[2:] == [(OFFICIAL, file, commit, False) for file in files]
+    asked.clear()
+    assert load_autogaze("someone/else").revision == "newest"
+    assert asked == [("someone/else", file, None, True) for file in files]  # cached: no network

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import cv2
+from clips import scene, write_video
 
 from autogaze_ros.frames import open_source
 
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def demo(out, *arguments):
     command = [sys.executable, "-m", "autogaze_ros.demo", "--out", str(out), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
 def test_the_demo_leaves_a_video_pictures_and_a_table(tmp_path):
@@ -27,6 +28,14 @@ def test_the_demo_leaves_a_video_pictures_and_a_table(tmp_path):
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == ["context_00.png", "context_01.png", "context_04.png", "context_15.png"]
     assert cv2.imread(str(tmp_path / "out" / pictures[0])).shape == (360, 1284, 3)
+
+
+def test_paths_may_hold_anything_and_the_licence_is_told(tmp_path, weights):
+    clip = write_video(tmp_path / "[dash]: 1 #2.mp4", scene(6))
+    result = demo(tmp_path / "out", "--clip", str(clip), "--checkpoint", weights)
+    assert result.returncode == 0, result.stderr
+    assert f"Weights {weights}: Apache-2.0" in result.stdout
+    assert "6 images" in result.stdout
 
 
 def test_the_demo_names_what_is_wrong(tmp_path):

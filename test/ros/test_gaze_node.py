@@ -2,6 +2,9 @@
 
 import json
 import math
+import signal
+import sys
+import threading
 from array import array
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clips import scene, write_video
+from clips import huge_png, scene, write_video
 from diagnostic_msgs.msg import DiagnosticArray
 from golden import shared
 from lifecycle_msgs.msg import State, Transition
@@ -21,8 +24,12 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from autogaze_ros.cli import cli
 from autogaze_ros.msg import GazeInfo, GazeMask
+from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.images import image_to_rgb
 from autogaze_ros.node.parameters import PARAMETERS
+from autogaze_ros.node.worker import Arrival, Worker
+from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.selectors import create_selector
 
 NODE, PLAYER = "node.gaze_node", "demo.clip_player"
 PATCHES = {"selector": "patch_difference", "task_loss_requirement": 0.2}
@@ -94,9 +101,11 @@ def test_node_and_command_line_give_the_same_gazes(world, weights, selector, tmp
 
     gazes = world.collect(GazeMask, GAZE)
     world.run(NODE, {**options, "policy": "every"})
+    rate = 5.0
     world.wait_for(offered(world, GAZE), "gaze topic")
-    world.run(PLAYER, {"clip": clip, "rate": 5.0, "wait_for": 1})
+    world.run(PLAYER, {"clip": clip, "rate": rate, "wait_for": 1})
     world.wait_for(lambda: len(gazes) >= 38, "38 gazes")
+    assert np.median([gaze.latency.wait for gaze in gazes]) < 1e3 / rate  # it holds the rate: no queue grows
     for gaze, record in zip(gazes, expected, strict=True):
         for name in ("stream_id", "frame_index", "index_in_context", "image_width", "image_height",
                      "dropped_since_last", "grid_rows", "grid_cols", "selector", "camera"):  # fmt: skip
@@ -157,6 +166,9 @@ FAULTS = {
     "encoding 'bayer_rggb8' is not known; known are bgra8": lambda m: setattr(m, "encoding", "bayer_rggb8"),
     "data holds 100 bytes": lambda m: setattr(m, "data", array("B", bytes(100))),
     "the image is empty": lambda m: setattr(m, "width", 0),
+    "an image of 1x40 pixels": lambda m: m.__init__(
+        header=m.header, encoding="mono8", width=1, height=40, step=1, data=array("B", bytes(40))
+    ),
     "step 10 is less than a row": lambda m: setattr(m, "step", 10),
 }
 
@@ -174,7 +186,7 @@ def test_faulty_messages_are_reported_and_the_node_goes_on(world):
         world.wait_for(lambda message=message: message in node.log(), message)
     worst = lambda: [s.message for r in reports for s in r.status if s.level == b"\x02"]  # noqa: E731
     world.wait_for(lambda: any("step 10" in message for message in worst()), "ERROR in diagnostics")
-    publisher.publish(picture(second=2))
+    publisher.publish(picture(second=-2))  # some drivers do; odd, but no fault
     world.wait_for(lambda: len(gazes) == 2, "gaze after the faults")
     assert (gazes[1].stream_id, gazes[1].frame_index, gazes[1].dropped_since_last) == (0, 1, len(FAULTS))
     publisher.publish(picture(100, 50, second=3))
@@ -204,6 +216,7 @@ def test_two_cameras_one_of_them_compressed(world):
         NODE,
         {
             **PATCHES,
+            "policy": "every",
             "cameras": "[left, rear]",
             "left.image_topic": "/car/left",
             "rear.transport": "compressed",
@@ -223,10 +236,11 @@ def test_two_cameras_one_of_them_compressed(world):
         raw.publish(picture(second=second))
         world.wait_for(lambda second=second: len(left) == second + 1, "gaze of the raw camera")
     assert [gaze.frame_index for gaze in left] == [0, 1, 2]
-    jpeg.publish(CompressedImage(format="jpeg", data=array("B", b"no picture")))
+    for data in (b"no picture", b"", huge_png()):
+        jpeg.publish(CompressedImage(format="jpeg", data=array("B", data)))
     jpeg.publish(compressed)
     world.wait_for(lambda: len(rear) == 2, "gaze after a damaged picture")
-    assert (rear[1].frame_index, rear[1].dropped_since_last) == (1, 1)
+    assert (rear[1].frame_index, rear[1].dropped_since_last) == (1, 3)
 
 
 def state(world):
@@ -342,12 +356,17 @@ def broken(weights, tmp_path, name):
         ({"checkpoint": "no_config"}, "has no config.json"),
         ({"checkpoint": "wrong_shape"}, "must be (400, 192)"),
         ({"selector": "random", "cameras": "['front left']"}, "camera name 'front left'"),
+        ({"selector": "random", "cameras": "['línks']"}, "camera name 'línks'"),
+        ({"selector": "random", "cameras": "[left, left]"}, "different names"),
+        ({"selector": "random", "front.image_topic": "'bad topic'"}, "bad topic"),
+        ({"checkpoint": "no_config", "device": "meta"}, "device 'meta' cannot be used"),
     ],
     ids=str,
 )
 def test_a_users_mistakes_end_the_start_with_one_line(world, weights, tmp_path, parameters, message):
     if "checkpoint" in parameters:
-        parameters = {"checkpoint": broken(weights, tmp_path, parameters["checkpoint"]), "device": "cpu"}
+        folder = broken(weights, tmp_path, parameters["checkpoint"])
+        parameters = {"device": "cpu", **parameters, "checkpoint": folder}
     node = world.run(NODE, parameters)
     assert node.wait() == 1
     lines = [line for line in node.log().splitlines() if line.strip()]
@@ -371,3 +390,68 @@ def test_a_silent_topic_is_reported(world):
     status = next(s for r in reports for s in r.status)
     assert (status.level, status.name) == (b"\x01", "autogaze: front")
     assert status.message == "no frame yet on /nobody/here"
+
+
+def test_a_typing_error_in_the_arguments_is_told(world):
+    node = world.start([sys.executable, "-m", f"autogaze_ros.{NODE}", "--ros-args", "-p", "gazing_ratio=0.5"])
+    assert node.wait() == 1
+    assert "gazing_ratio=0.5" in node.log() and "Traceback" not in node.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_node_cleanly(world, number):
+    node = world.run(NODE, PATCHES)
+    world.wait_for(offered(world, GAZE), "gaze topic")
+    assert node.interrupt(number) == 0
+    assert "Traceback" not in node.log()
+
+
+def test_simulation_time_may_stand_still(world):
+    """Best-effort publishers are matched and diagnostics flow though no clock ticks."""
+    gazes = world.collect(GazeMask, GAZE)
+    reports = world.collect(DiagnosticArray, "/diagnostics")
+    world.run(NODE, {**PATCHES, "use_sim_time": "true"})
+    best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    publisher = world.node.create_publisher(Image, IMAGE, best_effort)
+    world.wait_for(
+        lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "matching subscription"
+    )
+    publisher.publish(picture())
+    world.wait_for(lambda: gazes and reports, "gaze and diagnostics")
+
+
+class Failing(Pipeline):
+    """Fails on frames of the second 13, as with a device that runs out of memory."""
+
+    def process(self, frames):
+        if frames[0].stamp == 13 * 10**9:
+            raise RuntimeError("CUDA out of memory")
+        return super().process(frames)
+
+
+def test_a_fault_costs_one_batch_and_restarts_the_stream():
+    published, refused = [], []
+
+    class Camera:
+        to_rgb = staticmethod(image_to_rgb)
+        refuse = staticmethod(refused.append)
+
+        @staticmethod
+        def publish(arrival, gazed):
+            published.append(gazed.record)
+            if len(published) == 3:
+                done.set()
+
+    done = threading.Event()
+    pipeline = Failing(create_selector("patch_difference"), gazing_ratio=0.2, task_loss_requirement=0.1)
+    buffer = FrameBuffer(["front"], 10)
+    worker = Worker(pipeline, {"front": Camera}, buffer)
+    for second in (11, 12, 13, 14):
+        buffer.put("front", Arrival(picture(second=second), 0.0))
+    worker.start()
+    assert done.wait(30)
+    worker.stop()
+    counts = [(r.stream_id, r.frame_index, r.dropped_since_last) for r in published]
+    assert counts == [(0, 0, 0), (0, 1, 0), (1, 0, 1)]
+    (message,) = refused
+    assert message.startswith("RuntimeError: CUDA out of memory (") and "begins anew" in message

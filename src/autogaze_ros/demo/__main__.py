@@ -5,6 +5,7 @@ Over real DDS on this machine only, unless the environment says otherwise.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,16 +19,18 @@ import click
 import numpy as np
 import rclpy
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
 from autogaze_ros.demo.scene import write_clip
 from autogaze_ros.files import share_folder
 from autogaze_ros.frames import SourceError, open_source
-from autogaze_ros.msg import GazeMask
+from autogaze_ros.msg import GazeInfo, GazeMask
 from autogaze_ros.node.images import image_to_rgb
 from autogaze_ros.rendering import side_by_side, video_writer, write_png
 
 RATE = 10.0  # Hz
+MOST_WIDE = 1280  # pixels; wider clips are scaled down
 MOST_FRAMES = 160  # ten contexts: of a longer clip the beginning
 _PATIENCE = 60.0  # seconds for a process to come up
 _QUIET = 3.0  # seconds without news after which nothing more is expected
@@ -43,7 +46,10 @@ class Viewer(Node):
         self.images: dict[int, Image] = {}
         self.overlays: dict[int, Image] = {}
         self.gazes: dict[int, GazeMask] = {}
+        self.infos: list[GazeInfo] = []
         self.last_news = time.monotonic()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(GazeInfo, "autogaze/gaze_info", self.infos.append, latched)
         for kind, topic, store in (
             (Image, "image", self.images),
             (Image, "autogaze/front/overlay", self.overlays),
@@ -58,7 +64,7 @@ class Viewer(Node):
 
         return keep
 
-    def wait_for(self, done: Callable[[], bool], process: subprocess.Popen[bytes], patience: float) -> None:
+    def wait_for(self, done: Callable[[], Any], process: subprocess.Popen[bytes], patience: float) -> None:
         """Spin until done; ClickException if the process ends or patience does."""
         deadline = time.monotonic() + patience
         while not done():
@@ -93,18 +99,21 @@ def main(clip: str, checkpoint: str, out: Path) -> None:
         clip = str(out / "scene.mp4")
         write_clip(clip)
     try:
-        open_source(clip)
+        first = next(iter(open_source(clip))).image
     except SourceError as error:
         raise click.ClickException(str(error)) from error
-    chosen = {"selector": "autogaze", "checkpoint": checkpoint}
+    chosen: dict[str, Any] = {"selector": "autogaze", "checkpoint": checkpoint}
     if not checkpoint:
         click.echo("Selector: patch difference (no AutoGaze weights were named: CHECKPOINT=folder or hub id)")
-        chosen = {"selector": "patch_difference", "task_loss_requirement": "0.15"}
+        chosen = {"selector": "patch_difference", "task_loss_requirement": 0.15}
+    height, width = first.shape[:2]
+    scale = min(1.0, MOST_WIDE / width)
+    play = {"clip": clip, "width": round(scale * width), "height": max(1, round(scale * height))}
     _prepare_middleware(out)
     rclpy.init()
     viewer = Viewer()
     try:
-        _run(viewer, clip, chosen)
+        _run(viewer, play, chosen)
     finally:
         rclpy.try_shutdown()
     if not viewer.gazes:
@@ -123,20 +132,24 @@ def _prepare_middleware(out: Path) -> None:
     os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
 
 
-def _run(viewer: Viewer, clip: str, chosen: Mapping[str, str]) -> None:
+def _run(viewer: Viewer, play: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
     with ExitStack() as running:
         node = running.enter_context(_process("autogaze_ros.node.gaze_node", chosen))
         viewer.wait_for(lambda: viewer.count_publishers("autogaze/front/gaze") > 0, node, _PATIENCE)
+        viewer.wait_for(lambda: viewer.infos, node, _PATIENCE)
+        if viewer.infos[0].license:
+            click.echo(f"Weights {viewer.infos[0].checkpoint}: {viewer.infos[0].license}")
         # Node and viewer: no frame is lost for want of a listener.
-        play = {"clip": clip, "rate": str(RATE), "wait_for": "2"}
-        player = running.enter_context(_process("autogaze_ros.demo.clip_player", play))
+        paced = {**play, "rate": RATE, "wait_for": 2}
+        player = running.enter_context(_process("autogaze_ros.demo.clip_player", paced))
         viewer.wait_for(lambda: viewer.finished(player), node, _PATIENCE + 2 * MOST_FRAMES / RATE)
 
 
 @contextmanager
-def _process(module: str, parameters: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _process(module: str, parameters: Mapping[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
     """Run one of our nodes; it is ended in any case."""
-    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    # JSON is YAML that leaves no doubt about a path's colons, brackets or digits.
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={json.dumps(value)}")]
     process = subprocess.Popen([sys.executable, "-m", module, "--ros-args", "--log-level", "WARN", *pairs])
     try:
         yield process

@@ -12,6 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
@@ -84,12 +85,12 @@ class ClipPlayer(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Play the clip; returns the exit status."""
-    rclpy.init(args=args)
     try:
+        rclpy.init(args=args)
         player = ClipPlayer()
         rclpy.spin_until_future_complete(player, player.finished)
-    except (SourceError, ParameterException) as error:
-        print(f"clip_player: {error}", file=sys.stderr)
+    except (SourceError, ParameterException, _rclpy.RCLError, OSError) as error:
+        print(f"clip_player: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

@@ -3,7 +3,7 @@
 Several streams run in one batch. Their tokens are packed into one row of
 queries for all linear layers, while each stream attends to its own cache at
 its own length: no padding, no masks between streams, and a stream's gazes do
-not depend on its batch mates. A row that has finished its frame leaves.
+not depend on its batch mates (but for the last bits of packed matrix products). A row that has finished its frame leaves.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ class Clip:
 
 
 class GazeStream:
-    """One camera's history within its context; `AutoGazeEngine.open_stream` makes it."""
+    """One camera's history within its context; `AutoGazeEngine.open_stream` makes it.
+
+    Its caches hold chunk_size x 461 tokens of 6,144 bytes each in the official
+    configuration: 45 MB for 16 frames.
+    """
 
     def __init__(self, engine: AutoGazeEngine) -> None:
         decoder, vision = engine.config.decoder, engine.config.vision
@@ -122,6 +126,9 @@ class AutoGazeEngine:
         """
         if not clips:
             return []
+        if len({id(clip.stream) for clip in clips}) != len(clips):
+            raise ValueError("a batch holds one clip of a stream at most")
+        budgets = [self._budgets(clip) for clip in clips]
         for clip in clips:
             if clip.stream.index == self.chunk_size:
                 clip.stream.restart()
@@ -129,7 +136,6 @@ class AutoGazeEngine:
                 raise ValueError(
                     f"{len(clip.frames)} frames after {clip.stream.index} exceed chunk_size {self.chunk_size}"
                 )
-        budgets = [self._budgets(clip) for clip in clips]
         vision = self._embed([clip.frames for clip in clips], [clip.stream for clip in clips])
         gazes: list[list[Gaze]] = [[] for _ in clips]
         for t in range(max(len(clip.frames) for clip in clips)):
@@ -142,6 +148,8 @@ class AutoGazeEngine:
 
     def _budgets(self, clip: Clip) -> list[tuple[int, float]]:
         count = len(clip.frames)
+        if count == 0:
+            raise ValueError("a clip must hold at least one frame")
         ratios = np.broadcast_to(clip.gazing_ratio, count)
         requirements = np.broadcast_to(clip.task_loss_requirement, count)
         return [
@@ -165,7 +173,8 @@ class AutoGazeEngine:
                 history = torch.cat([past, new])
                 past.copy_(history[len(new) :])
                 windows += [history[t : t + len(past) + 1].flatten(0, 1) for t in range(len(new))]
-            x = F.relu(F.conv2d(torch.stack(windows), kernel, bias, padding=kernel.shape[-1] // 2))
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # or ids drift on GPUs
+                x = F.conv2d(torch.stack(windows), kernel, bias, padding=kernel.shape[-1] // 2).relu_()
         x = F.linear(x.flatten(2).transpose(1, 2), *weights.out) + weights.pos_embed
         return list(x.split(counts))
 
@@ -212,15 +221,18 @@ class AutoGazeEngine:
         cos, sin = self._cos[place], self._sin[place]
         heads, half = self.config.decoder.num_attention_heads, self.config.decoder.head_dim // 2
         last = torch.tensor(counts, device=self.device).cumsum(0) - 1
+        masks: list[Tensor | None] = [
+            self._mask(count, stream.length + count) for stream, count in zip(streams, counts, strict=True)
+        ]
         for depth, layer in enumerate(self._weights.layers):
             qkv = F.linear(self._norm(x), layer.qkv).unflatten(-1, (3 * heads, -1))
             qk, v = qkv[:, : 2 * heads], qkv[:, 2 * heads :]
             q, k = (qk * cos + qk.roll(half, -1) * sin).split(heads, dim=1)
             rows = counts
             if depth == len(self._weights.layers) - 1:  # only the last token is read behind it
-                q, x, rows = q[last], x[last], [1] * len(counts)
-            new = zip(streams, q.split(rows), k.split(counts), v.split(counts), strict=True)
-            attended = [self._attend(stream, depth, *qkv) for stream, *qkv in new]
+                q, x, rows, masks = q[last], x[last], [1] * len(counts), [None] * len(counts)
+            new = zip(streams, masks, q.split(rows), k.split(counts), v.split(counts), strict=True)
+            attended = [self._attend(depth, *part) for part in new]
             x = x + F.linear(torch.cat(attended), layer.out)
             gate, up = F.linear(self._norm(x), layer.gate_up).chunk(2, -1)
             x = x + F.linear(F.silu(gate) * up, layer.down)
@@ -230,13 +242,14 @@ class AutoGazeEngine:
         steps = self.config.decoder.num_multi_token_pred
         return [(row[:-steps].reshape(steps, -1), row[-steps:]) for row in answers]
 
-    def _attend(self, stream: GazeStream, depth: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _attend(
+        self, depth: int, stream: GazeStream, mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor
+    ) -> Tensor:
         """Store new keys and values (N, heads, dim), attend to all so far; q -> (queries, D)."""
         end = stream.length + len(k)
         keys, values = stream.keys[depth, :, :end], stream.values[depth, :, :end]
         keys[:, stream.length :] = k.transpose(0, 1)
         values[:, stream.length :] = v.transpose(0, 1)
-        mask = None if len(q) == 1 else self._mask(len(q), end)
         q, keys, values = q.transpose(0, 1)[None], keys[None], values[None]
         out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=1.0)
         return out[0].transpose(0, 1).flatten(1)
@@ -257,7 +270,8 @@ class _CausalMask:
     def __call__(self, queries: int, end: int) -> Tensor:
         """Return (queries, end): query i sees the keys up to its own place end - queries + i."""
         first = self._cache_length - (end - queries)
-        return self._table[:queries, first : first + end]
+        mask = self._table[:queries, first : first + end]
+        return mask.contiguous() if mask.is_cuda else mask  # CUDA kernels want aligned rows
 
 
 @dataclass(frozen=True)

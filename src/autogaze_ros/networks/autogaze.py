@@ -136,6 +136,12 @@ class AutoGazeConfig:
         return config
 
     def _check(self) -> None:
+        for part in (self.vision, self.decoder):
+            for name, value in vars(part).items():
+                if name.startswith(("hidden", "num_", "kernel", "depth")) and not _is_count(value):
+                    raise ConfigError(f"{name} must be a positive integer, got {value!r}")
+        if not _is_count(self.input_img_size) or self.input_img_size % self.vision.kernel_size:
+            raise ConfigError(f"input_img_size {self.input_img_size} must be a multiple of kernel_size")
         if self.vision.temporal_patch_size != 1:
             raise ConfigError("temporal_patch_size must be 1")
         if self.vision.out_dim != self.decoder.hidden_size:
@@ -177,6 +183,10 @@ class AutoGazeConfig:
                 "gaze_decoder_config": decoder,
             },
         }
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 _SUPPORTED_DECODER = {

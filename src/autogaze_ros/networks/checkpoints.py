@@ -79,7 +79,7 @@ def load_autogaze(source: str | os.PathLike[str], revision: str | None = None) -
         source=name,
         revision=commit,
         sha256=_sha256(weights),
-        license=str(config.get("license", NVIDIA_LICENSE)),
+        license=str(config.get("license") or NVIDIA_LICENSE),
     )
 
 
@@ -122,18 +122,29 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
                 f"{folder} has no {_CONFIG}; an AutoGaze folder holds {_CONFIG} and {_WEIGHTS}"
             )
         return folder, ""
-    if not _HUB_ID.fullmatch(name):
+    if not _HUB_ID.fullmatch(name) or Path(name).parent.is_dir():
         raise CheckpointError(f"no checkpoint folder {name!r} (and it is no hub id such as {OFFICIAL})")
-    commit = revision or REVISIONS.get(name)
-    return _download(name, commit), commit or ""
+    folder = _download(name, revision or REVISIONS.get(name))
+    return folder, folder.name  # the hub's cache names its folders by commit
 
 
 def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fetch(*, local: bool) -> Path:
+        files = [
+            hf_hub_download(name, f, revision=revision, local_files_only=local) for f in (_CONFIG, _WEIGHTS)
+        ]
+        return Path(files[0]).parent
 
     try:
-        config, _ = (Path(hf_hub_download(name, file, revision=revision)) for file in (_CONFIG, _WEIGHTS))
-        return config.parent
+        try:
+            return fetch(local=True)
+        except LocalEntryNotFoundError:
+            # Asked once here, an unreachable hub says so at once; the download itself retries.
+            get_hf_file_metadata(hf_hub_url(name, _CONFIG, revision=revision))
+            return fetch(local=False)
     except Exception as error:  # the hub client raises errors of many libraries
         reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
         raise CheckpointError(

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from autogaze_ros.msg import GazeMask
@@ -23,11 +24,7 @@ from autogaze_ros.rendering import mask_levels, overlay
 if TYPE_CHECKING:
     from autogaze_ros.node.gaze_node import GazeNode
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # for timers: simulation time may stand still
 _DEPTH = 5
 _WATCH_PERIOD = 0.5  # seconds between looks at what the publishers offer
 _CLOCKS_DIFFER = 60e3  # ms; a frame "older" than this carries the stamp of another clock
@@ -46,7 +43,10 @@ class Camera:
         if self._compressed and not topic.endswith("/compressed"):
             topic += "/compressed"
         self._topic = topic
-        self.statistics = CameraStatistics(node.resolve_topic_name(topic))
+        try:
+            self.statistics = CameraStatistics(node.resolve_topic_name(topic))
+        except Exception as error:  # rclpy has several for unfit names
+            raise ValueError(f"{name}.image_topic {topic!r} is no topic name: {error}") from error
         self._subscription: Any = None
         self._reliability: ReliabilityPolicy | None = None
         self._watch: Any = None
@@ -60,7 +60,7 @@ class Camera:
         self._buffer = buffer
         setting = self._node.value("reliability")
         if setting == "auto":
-            self._watch = self._node.create_timer(_WATCH_PERIOD, self._match_publishers)
+            self._watch = self._node.create_timer(_WATCH_PERIOD, self._match_publishers, clock=STEADY)
         # auto begins reliable: that matches reliable publishers at once and without
         # loss; best effort ones are noticed within a moment.
         best_effort = setting == "best_effort"
@@ -79,20 +79,23 @@ class Camera:
         """Withdraw the topics."""
         self.unsubscribe()
         for publisher in (self._gaze, self._mask, self._overlay):
-            self._node.destroy_publisher(publisher)
+            self._node.destroy_lifecycle_publisher(publisher)
 
     def status(self) -> DiagnosticStatus:
         """Return this camera's part of /diagnostics."""
-        return self.statistics.status(f"{self._node.get_name()}: {self.name}")
+        name = f"{self._node.get_name()}: {self.name}"
+        if self._subscription is None:
+            return DiagnosticStatus(name=name, message="inactive", hardware_id=self.statistics.topic)
+        return self.statistics.status(name)
 
     def to_rgb(self, message: Any) -> Any:
         """Decode an image message; raises ImageError."""
         return compressed_to_rgb(message) if self._compressed else image_to_rgb(message)
 
     def refuse(self, fault: str) -> None:
-        """Report a message that cannot be used; the same fault again only in diagnostics."""
+        """Report a frame that came to nothing; the same fault again only in diagnostics."""
         if fault != self._last_fault:
-            self.warn(f"message ignored: {fault}")
+            self.warn(f"frame ignored: {fault}")
         self._last_fault = fault
         self.statistics.faulty(fault)
 
@@ -120,9 +123,12 @@ class Camera:
         for publisher, message in pictures:
             publisher.publish(message)
         self.statistics.gazed(record)
+        self._last_fault = ""
 
     def _age(self, header: Any) -> float:
-        age = (self._node.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds / 1e6
+        # In integers: rclpy's Time refuses the negative stamps that some drivers send.
+        stamp = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        age = (self._node.get_clock().now().nanoseconds - stamp) / 1e6
         return age if abs(age) < _CLOCKS_DIFFER else math.nan
 
     def _open(self, reliability: ReliabilityPolicy) -> None:

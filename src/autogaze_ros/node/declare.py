@@ -26,7 +26,7 @@ def declare(node: Node, name: str, parameter: Parameter) -> None:
 
 def declare_camera(node: Node, camera: str) -> None:
     """Declare the parameters of one camera, unless an earlier configuration did."""
-    if not camera.isidentifier():
+    if not (camera.isascii() and camera.isidentifier()):
         raise ValueError(f"camera name {camera!r} must be letters, digits and underscores, as topics want")
     for name, parameter in CAMERA_PARAMETERS.items():
         if not node.has_parameter(f"{camera}.{name}"):

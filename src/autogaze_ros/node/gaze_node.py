@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from typing import Any
 
 import rclpy
@@ -12,12 +11,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from autogaze_ros.msg import GazeInfo
-from autogaze_ros.node.camera import Camera
+from autogaze_ros.node.camera import STEADY, Camera
 from autogaze_ros.node.declare import check_parameter, declare, declare_camera
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.messages import gaze_info
@@ -42,7 +42,6 @@ class GazeNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._worker: Worker | None = None
         self._configured = False
-        self.failed = False
         self.add_on_set_parameters_callback(self._check_parameters)
         declare(self, "cameras", CAMERAS)
         for name, parameter in PARAMETERS.items():
@@ -50,7 +49,7 @@ class GazeNode(LifecycleNode):
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._info = self.create_publisher(GazeInfo, "~/gaze_info", _LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(1.0, self._report)
+        self.create_timer(1.0, self._report, clock=STEADY)
 
     def value(self, name: str) -> Any:
         """Return a parameter's value."""
@@ -65,7 +64,10 @@ class GazeNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the selector and offer the topics."""
+        names = self.value("cameras")
         try:
+            if len(set(names)) != len(names) or not names:
+                raise ValueError(f"cameras must be different names, at least one; got {names}")
             selector = create_selector(
                 self.value("selector"),
                 checkpoint=self.value("checkpoint"),
@@ -73,17 +75,18 @@ class GazeNode(LifecycleNode):
                 device=self.value("device"),
                 positions=self.value("positions"),
             )
-            for name in self.value("cameras"):
+            for name in names:
                 declare_camera(self, name)
-        except (ValueError, ParameterException) as error:
-            self.get_logger().error(str(error))
+                self._cameras[name] = Camera(self, name)
+        except Exception as error:  # rclpy would swallow it without a word
+            self.get_logger().error(" ".join(str(error).split()) or type(error).__name__)
+            self._forget()
             return TransitionCallbackReturn.FAILURE
         self._pipeline = Pipeline(
             selector,
             gazing_ratio=self.value("gazing_ratio"),
             task_loss_requirement=self.value("task_loss_requirement"),
         )
-        self._cameras = {name: Camera(self, name) for name in self.value("cameras")}
         self._configured = True
         self._introduce(selector)
         return TransitionCallbackReturn.SUCCESS
@@ -94,7 +97,7 @@ class GazeNode(LifecycleNode):
         capacity = self.value("queue_size") if self.value("policy") == "every" else 1
         buffer: FrameBuffer[Arrival] = FrameBuffer(self._cameras, capacity)
         assert self._pipeline is not None
-        self._worker = Worker(self._pipeline, self._cameras, buffer, self._fail)
+        self._worker = Worker(self._pipeline, self._cameras, buffer)
         self._worker.start()
         for camera in self._cameras.values():
             camera.subscribe(buffer)
@@ -107,9 +110,7 @@ class GazeNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of selector and topics."""
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras, self._pipeline, self._configured = {}, None, False
+        self._forget()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -122,11 +123,10 @@ class GazeNode(LifecycleNode):
         self._stop()
         self.destroy_node()
 
-    def _fail(self, fault: BaseException) -> None:
-        if self.context.ok():  # else the middleware was shut down under the worker's hands
-            self.get_logger().fatal("".join(traceback.format_exception(fault)))
-            self.failed = True
-            self.context.try_shutdown()
+    def _forget(self) -> None:
+        for camera in self._cameras.values():
+            camera.destroy()
+        self._cameras, self._pipeline, self._configured = {}, None, False
 
     def _stop(self) -> None:
         for camera in self._cameras.values():
@@ -168,17 +168,17 @@ class GazeNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
-    rclpy.init(args=args)
     node = None
     try:
+        rclpy.init(args=args)
         node = GazeNode()
         if not node.start():
-            return 1
+            return 1 if node.context.ok() else 0  # 0: interrupted while loading
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
-    except ParameterException as error:
-        print(f"autogaze: {error}", file=sys.stderr)
+    except (ParameterException, _rclpy.RCLError) as error:
+        print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -187,7 +187,7 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.close()
         rclpy.try_shutdown()
-    return int(node is not None and node.failed)
+    return 0
 
 
 if __name__ == "__main__":

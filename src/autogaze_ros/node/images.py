@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.frames import decode_image
+
 # Channels of each encoding, and how OpenCV turns it into RGB. All have one byte
 # a channel, so is_bigendian makes no difference to any of them.
 _ENCODINGS = {
@@ -43,12 +45,10 @@ def image_to_rgb(message: Any) -> NDArray[np.uint8]:
 
 def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
     """sensor_msgs/CompressedImage -> (H, W, 3) uint8 RGB."""
-    if len(message.data) == 0:
-        raise ImageError("the compressed image is empty")
-    image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    image = decode_image(np.frombuffer(message.data, np.uint8))
     if image is None:
         raise ImageError(f"the compressed image ({message.format or 'no format named'}) cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def fill_image(message: Any, header: Any, image: NDArray[np.uint8], encoding: str) -> Any:

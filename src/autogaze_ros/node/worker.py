@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autogaze_ros.frames import Frame
+from autogaze_ros.frames import Frame, SourceError
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.images import ImageError
 from autogaze_ros.pipeline import Pipeline
@@ -28,7 +29,8 @@ class Arrival:
 class Worker:
     """Takes what waits in the buffer, one frame of every camera that has any, and publishes its gazes.
 
-    on_fault is called from the thread with whatever ends it unexpectedly.
+    A fault costs the batch in which it happens: it is reported, the streams
+    concerned begin anew, and the thread goes on.
     """
 
     def __init__(
@@ -36,12 +38,10 @@ class Worker:
         pipeline: Pipeline,
         cameras: Mapping[str, Camera],
         buffer: FrameBuffer[Arrival],
-        on_fault: Callable[[BaseException], None],
     ) -> None:
         self._pipeline = pipeline
         self._cameras = cameras
         self._buffer = buffer
-        self._on_fault = on_fault
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
@@ -54,11 +54,21 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        try:
-            while (batch := self._buffer.take()) is not None:
+        while (batch := self._buffer.take()) is not None:
+            try:
                 self._process(batch)
-        except BaseException as fault:  # nothing may end this thread unnoticed
-            self._on_fault(fault)
+            except Exception as fault:
+                self._give_up(batch, fault)
+
+    def _give_up(self, batch: dict[str, tuple[Arrival, int]], fault: Exception) -> None:
+        where = traceback.extract_tb(fault.__traceback__)[-1]
+        reason = " ".join(str(fault).split())
+        for name, (_, lost) in batch.items():
+            self._pipeline.restart(name)
+            self._buffer.add_lost(name, lost + 1)
+            self._cameras[name].refuse(
+                f"{type(fault).__name__}: {reason} ({where.filename}:{where.lineno}); the stream begins anew"
+            )
 
     def _process(self, batch: dict[str, tuple[Arrival, int]]) -> None:
         began = time.perf_counter()
@@ -66,13 +76,13 @@ class Worker:
         for name, (arrival, lost) in batch.items():
             start = time.perf_counter()
             try:
+                stamp = arrival.message.header.stamp
                 image = self._cameras[name].to_rgb(arrival.message)
-            except ImageError as error:
+                frames.append(Frame(image, stamp.sec * 1_000_000_000 + stamp.nanosec, name))
+            except (ImageError, SourceError) as error:
                 self._cameras[name].refuse(str(error))
                 self._buffer.add_lost(name, lost + 1)
                 continue
-            stamp = arrival.message.header.stamp
-            frames.append(Frame(image, stamp.sec * 1_000_000_000 + stamp.nanosec, name))
             conversions[name] = (time.perf_counter() - start) * 1e3
         for gazed in self._pipeline.process(frames) if frames else ():
             record, camera = gazed.record, self._cameras[gazed.record.camera]

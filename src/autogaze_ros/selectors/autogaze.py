@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,14 +13,14 @@ from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 try:
     import torch
+
+    from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
+    from autogaze_ros.engines.preprocessing import preprocess
+    from autogaze_ros.networks.checkpoints import OFFICIAL, CheckpointError, load_autogaze
 except ImportError as error:
     raise ValueError(
-        f"the autogaze selector needs torch, which this Python cannot import ({error}): pip install torch"
+        f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
-
-from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
-from autogaze_ros.engines.preprocessing import preprocess
-from autogaze_ros.networks.checkpoints import OFFICIAL, CheckpointError, load_autogaze
 from autogaze_ros.networks.decoding import Positions
 
 
@@ -29,6 +30,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"the engine does not run on {device.type}")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
