@@ -3,7 +3,8 @@
 Several streams run in one batch. Their tokens are packed into one row of
 queries for all linear layers, while each stream attends to its own cache at
 its own length: no padding, no masks between streams, and a stream's gazes do
-not depend on its batch mates (but for the last bits of packed matrix products). A row that has finished its frame leaves.
+not depend on its batch mates, but for the last bits of packed matrix products.
+A row that has finished its frame leaves.
 """
 
 from __future__ import annotations
