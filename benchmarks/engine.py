@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.networks.autogaze import AutoGaze, AutoGazeConfig
+from autogaze_ros.networks.autogaze import AutoGaze
+from autogaze_ros.networks.configuration import AutoGazeConfig
 
 OFFICIAL = Path(__file__).parents[1] / "test" / "data" / "golden_rule" / "autogaze.json"
 FRAMES = 16

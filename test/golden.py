@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from autogaze_ros.networks.autogaze import AutoGaze, AutoGazeConfig
+from autogaze_ros.networks.autogaze import AutoGaze
+from autogaze_ros.networks.configuration import AutoGazeConfig
 
 TEST_DATA = Path(__file__).parent / "data"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from autogaze_ros.networks.autogaze import AutoGaze, AutoGazeConfig, ConfigError
+from autogaze_ros.networks.autogaze import AutoGaze
+from autogaze_ros.networks.configuration import AutoGazeConfig, ConfigError
 
 OFFICIAL = "nvidia/AutoGaze"
 # The one place where the revisions of published weights are pinned.

@@ -1,0 +1,188 @@
+"""AutoGaze's configuration, as the official config.json states it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from autogaze_ros.tokens import TokenGrid
+
+
+class ConfigError(ValueError):
+    """A configuration that names no network which this code can build."""
+
+
+def _from_dict(cls: type, values: Mapping[str, Any]) -> Any:
+    known = {f.name for f in fields(cls)}
+    return cls(**{key: value for key, value in values.items() if key in known})
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The ConvNet; defaults are those of the original's configuration class."""
+
+    hidden_dim: int = 192
+    out_dim: int = 192
+    depth: int = 1
+    kernel_size: int = 16
+    temporal_patch_size: int = 1
+    trunk_temporal_kernel_size: int = 3
+    trunk_spatial_kernel_size: int = 3
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3's frequency scaling of rotary embeddings."""
+
+    factor: float = 8.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+    rope_type: str = "llama3"
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The Llama decoder; defaults are those of the original's configuration class."""
+
+    hidden_size: int = 4096
+    intermediate_size: int = 11008
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    max_position_embeddings: int = 2048
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    num_multi_token_pred: int = 1
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+
+@dataclass(frozen=True)
+class AutoGazeConfig:
+    """The whole network, as the official config.json describes it.
+
+    gazing_ratio and task_loss_requirement are the fixed values that the
+    checkpoint recommends for inference.
+    """
+
+    scales: tuple[int, ...] = (224,)
+    num_vision_tokens_each_frame: int = 196
+    max_num_frames: int = 16
+    input_img_size: int = 224
+    gazing_ratio: float = 0.75
+    task_loss_requirement: float = 0.7
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    @property
+    def grid(self) -> TokenGrid:
+        """The cells that the token ids name."""
+        return TokenGrid(self.scales, self.vision.kernel_size)
+
+    @property
+    def vision_grid(self) -> int:
+        """Vision tokens along one edge of a frame."""
+        return self.input_img_size // self.vision.kernel_size
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AutoGazeConfig:
+        """Read the official layout; raises ConfigError where it cannot be built."""
+        try:
+            return cls._from_official(values)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ConfigError(f"not an AutoGaze configuration: {error}") from error
+
+    @classmethod
+    def _from_official(cls, values: Mapping[str, Any]) -> AutoGazeConfig:
+        model = values["gaze_model_config"]
+        decoder = dict(model["gaze_decoder_config"])
+        for key, supported in _SUPPORTED_DECODER.items():
+            if decoder.get(key) not in (None, supported):
+                raise ConfigError(f"{key} {decoder[key]!r} is not supported, only {supported!r}")
+        heads = decoder.get("num_attention_heads")
+        if decoder.get("num_key_value_heads") not in (None, heads):
+            raise ConfigError("num_key_value_heads must equal num_attention_heads")
+        if decoder.get("rope_scaling") is not None:
+            decoder["rope_scaling"] = _from_dict(RopeScaling, decoder["rope_scaling"])
+        config = cls(
+            scales=tuple(sorted(int(scale) for scale in str(values["scales"]).split("+"))),
+            num_vision_tokens_each_frame=values["num_vision_tokens_each_frame"],
+            max_num_frames=values.get("max_num_frames", 16),
+            input_img_size=model.get("input_img_size", 224),
+            gazing_ratio=_fixed(values, "gazing_ratio", 0.75),
+            task_loss_requirement=_fixed(values, "task_loss_requirement", 0.7),
+            vision=_from_dict(VisionConfig, model["vision_model_config"]),
+            decoder=_from_dict(DecoderConfig, decoder),
+        )
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        for part in (self.vision, self.decoder):
+            for name, value in vars(part).items():
+                if name.startswith(("hidden", "num_", "kernel", "depth")) and not _is_count(value):
+                    raise ConfigError(f"{name} must be a positive integer, got {value!r}")
+        if not _is_count(self.input_img_size) or self.input_img_size % self.vision.kernel_size:
+            raise ConfigError(f"input_img_size {self.input_img_size} must be a multiple of kernel_size")
+        if self.vision.temporal_patch_size != 1:
+            raise ConfigError("temporal_patch_size must be 1")
+        if self.vision.out_dim != self.decoder.hidden_size:
+            raise ConfigError("out_dim of the vision model must equal the decoder's hidden_size")
+        if self.decoder.hidden_size % self.decoder.num_attention_heads:
+            raise ConfigError("hidden_size must be a multiple of num_attention_heads")
+        if self.decoder.rope_scaling and self.decoder.rope_scaling.rope_type != "llama3":
+            raise ConfigError(f"rope_type {self.decoder.rope_scaling.rope_type!r} is not supported")
+        if self.grid.num_tokens != self.num_vision_tokens_each_frame:
+            raise ConfigError(
+                f"scales {self.scales} have {self.grid.num_tokens} tokens,"
+                f" num_vision_tokens_each_frame says {self.num_vision_tokens_each_frame}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the official layout."""
+        decoder = {**vars(self.decoder)}
+        if self.decoder.rope_scaling is not None:
+            decoder["rope_scaling"] = {**vars(self.decoder.rope_scaling)}
+        return {
+            "model_type": "autogaze",
+            "max_num_frames": self.max_num_frames,
+            "scales": "+".join(str(scale) for scale in self.scales),
+            "num_vision_tokens_each_frame": self.num_vision_tokens_each_frame,
+            "use_flash_attn": False,
+            "has_task_loss_requirement_during_inference": True,
+            "gazing_ratio_config": {
+                "sample_strategy_during_inference": "fixed",
+                "fixed": {"gazing_ratio": self.gazing_ratio},
+            },
+            "task_loss_requirement_config": {
+                "sample_strategy_during_inference": "fixed",
+                "fixed": {"task_loss_requirement": self.task_loss_requirement},
+            },
+            "gaze_model_config": {
+                "input_img_size": self.input_img_size,
+                "vision_model_config": {**vars(self.vision)},
+                "connector_config": {"hidden_dim": self.vision.out_dim},
+                "gaze_decoder_config": decoder,
+            },
+        }
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+_SUPPORTED_DECODER = {
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": False,
+}
+
+
+def _fixed(values: Mapping[str, Any], name: str, default: float) -> float:
+    return float((values.get(f"{name}_config") or {}).get("fixed", {}).get(name, default))
