@@ -439,19 +439,23 @@ def test_a_fault_costs_one_batch_and_restarts_the_stream():
         @staticmethod
         def publish(arrival, gazed):
             published.append(gazed.record)
-            if len(published) == 3:
+            if len(published) == 4:
                 done.set()
 
     done = threading.Event()
     pipeline = Failing(create_selector("patch_difference"), gazing_ratio=0.2, task_loss_requirement=0.1)
-    buffer = FrameBuffer(["front"], 10)
-    worker = Worker(pipeline, {"front": Camera}, buffer)
-    for second in (11, 12, 13, 14):
+    buffer = FrameBuffer(["front", "rear"], 10)
+    worker = Worker(pipeline, {"front": Camera, "rear": Camera}, buffer)
+    for second, encoding in ((11, "bgr8"), (13, "unknown"), (14, "bgr8")):
         buffer.put("front", Arrival(picture(second=second), 0.0))
+        buffer.put("rear", Arrival(picture(second=second, encoding=encoding), 0.0))
     worker.start()
     assert done.wait(30)
     worker.stop()
-    counts = [(r.stream_id, r.frame_index, r.dropped_since_last) for r in published]
-    assert counts == [(0, 0, 0), (0, 1, 0), (1, 0, 1)]
-    (message,) = refused
-    assert message.startswith("RuntimeError: CUDA out of memory (") and "begins anew" in message
+    counts = [(r.camera, r.stream_id, r.frame_index, r.dropped_since_last) for r in published]
+    assert counts[:2] == [("front", 0, 0, 0), ("rear", 0, 0, 0)]
+    # The frame that was refused before the fault is counted once, and its stream goes on.
+    assert counts[2:] == [("front", 1, 0, 1), ("rear", 0, 1, 1)]
+    unknown, fault = refused
+    assert "'unknown' is not known" in unknown
+    assert fault.startswith("RuntimeError: CUDA out of memory (") and "begins anew" in fault

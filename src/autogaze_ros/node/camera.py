@@ -94,7 +94,7 @@ class Camera:
 
     def refuse(self, fault: str) -> None:
         """Report a frame that came to nothing; the same fault again only in diagnostics."""
-        if fault != self._last_fault:
+        if fault != self._last_fault and self._node.context.ok():
             self.warn(f"frame ignored: {fault}")
         self._last_fault = fault
         self.statistics.faulty(fault)

@@ -61,6 +61,7 @@ class Worker:
                 self._give_up(batch, fault)
 
     def _give_up(self, batch: dict[str, tuple[Arrival, int]], fault: Exception) -> None:
+        """Settle what `_process` left in the batch."""
         where = traceback.extract_tb(fault.__traceback__)[-1]
         reason = " ".join(str(fault).split())
         for name, (_, lost) in batch.items():
@@ -71,9 +72,10 @@ class Worker:
             )
 
     def _process(self, batch: dict[str, tuple[Arrival, int]]) -> None:
+        """Take frames from the batch as they are refused or published."""
         began = time.perf_counter()
         frames, conversions = [], {}
-        for name, (arrival, lost) in batch.items():
+        for name, (arrival, lost) in list(batch.items()):
             start = time.perf_counter()
             try:
                 stamp = arrival.message.header.stamp
@@ -82,6 +84,7 @@ class Worker:
             except (ImageError, SourceError) as error:
                 self._cameras[name].refuse(str(error))
                 self._buffer.add_lost(name, lost + 1)
+                del batch[name]
                 continue
             conversions[name] = (time.perf_counter() - start) * 1e3
         for gazed in self._pipeline.process(frames) if frames else ():
@@ -92,3 +95,4 @@ class Worker:
             if gazed.restarted:
                 camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
             camera.publish(arrival, gazed)
+            del batch[record.camera]
