@@ -24,6 +24,7 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.6,<5",
         "pillow>=10",
+        "rosbags>=0.11",
         "safetensors>=0.4",
         "torch>=2.4",
     ],

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from itertools import islice
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +14,7 @@ from golden import TEST_DATA, Golden
 
 from autogaze_ros import cli as cli_module
 from autogaze_ros.cli import cli
-from autogaze_ros.frames import open_source
+from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.networks.checkpoints import save_autogaze
 
 PATCHES = ["--selector", "patch_difference", "--task-loss-requirement=0.2"]
@@ -102,14 +104,26 @@ def test_mistakes_are_told_in_one_line(clip, tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_frames_before_the_damage_are_kept(images, tmp_path):
-    folder = write_folder(tmp_path / "frames", images)
-    (folder / "00004.png").write_bytes(b"damaged")
-    result = run("gaze", folder, "--out", tmp_path / "out", *PATCHES)
+def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):
+    source = open_source(clip)
+
+    def damaged():
+        yield from islice(source.read(), 4)
+        raise SourceError("drive.mp4 is damaged behind frame 4")
+
+    monkeypatch.setattr(cli_module, "open_source", lambda *_, **__: replace(source, read=damaged))
+    result = run("gaze", clip, "--out", tmp_path, *PATCHES)
     assert result.exit_code == 1
-    assert "00004.png" in result.output
-    assert len(gazes(tmp_path / "out")) == 4
-    assert len(list(open_source(tmp_path / "out" / "overlay.mp4"))) == 4
+    assert "4 whole frames written" in result.output and "damaged behind frame 4" in result.output
+    assert len(gazes(tmp_path)) == len(list(open_source(tmp_path / "overlay.mp4"))) == 4
+
+
+def test_a_selection_of_frames(clip, tmp_path):
+    run("gaze", clip, "--out", tmp_path, "--first", 1, "--last", 6, "--stride", 2, *PATCHES)
+    assert [record["header"]["stamp"]["nanosec"] for record in gazes(tmp_path)] == [
+        100_000_000, 300_000_000, 500_000_000,
+    ]  # fmt: skip
+    assert open_source(tmp_path / "overlay.mp4").rate == 5.0
 
 
 def test_a_change_of_size_is_told_and_one_pixel_is_enough(images, tmp_path):

@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
+import PIL.Image
 import pytest
-from clips import huge_png, scene, write_folder, write_video
+from clips import huge_png, scene, write_bag, write_folder, write_video
 from golden import shared
 
-from autogaze_ros.frames import Frame, SourceError, open_source
+from autogaze_ros.frames import Frame, Selection, SourceError, open_source
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +58,13 @@ def test_what_is_missing_or_no_video(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"damaged", b"", huge_png()], ids=["damaged", "empty", "huge"])
-def test_a_damaged_picture_is_named(images, tmp_path, content):
+def test_a_damaged_picture_is_named_and_left_out(images, tmp_path, caplog, content):
     folder = write_folder(tmp_path / "frames", images)
     (folder / "00003.png").write_bytes(content)
-    frames = iter(open_source(folder))
-    for _ in range(3):
-        next(frames)
-    with pytest.raises(SourceError, match=r"00003\.png"):
-        next(frames)
+    frames = list(open_source(folder))
+    assert [frame.stamp // 100_000_000 for frame in frames] == [0, 1, 2, 4, 5]
+    (record,) = caplog.records
+    assert "00003.png is left out: the compressed image cannot be decoded" in record.getMessage()
 
 
 def test_a_video_cut_short_gives_its_whole_frames_first(images, tmp_path):
@@ -83,3 +85,119 @@ def test_a_video_cut_short_gives_its_whole_frames_first(images, tmp_path):
 def test_no_cameras_images_are_refused(size):
     with pytest.raises(SourceError, match="no camera's"):
         Frame(np.zeros((*size, 3), np.uint8), 0)
+
+
+def test_a_truncated_jpeg_is_left_out(images, tmp_path, caplog):
+    folder = write_folder(tmp_path / "frames", images)
+    data = io.BytesIO()
+    PIL.Image.fromarray(images[0]).save(data, "JPEG")
+    (folder / "00006.jpg").write_bytes(data.getvalue())
+    (folder / "00007.jpg").write_bytes(data.getvalue()[:2000])
+    assert len(list(open_source(folder))) == 7
+    assert "00007.jpg is left out" in caplog.text and "truncated" in caplog.text
+
+
+def test_missing_numbers_are_told_and_take_their_time(images, tmp_path, caplog):
+    folder = write_folder(tmp_path / "frames", images)
+    for number in (2, 3):
+        (folder / f"0000{number}.png").unlink()
+    assert [frame.stamp // 100_000_000 for frame in open_source(folder)] == [0, 1, 4, 5]
+    assert "images 2..3 are missing" in caplog.text
+
+
+@pytest.mark.parametrize("nesting", ["", "Accident_Town04_Route159_Weather3"])
+def test_a_bench2drive_scenario(images, tmp_path, nesting):
+    cameras = tmp_path / "scenario" / nesting / "camera"
+    cameras.mkdir(parents=True)
+    write_folder(cameras / "rgb_front", images)
+    write_folder(cameras / "rgb_back", images[::-1])
+    front, back = (list(open_source(tmp_path / "scenario", camera=name)) for name in ("", "rgb_back"))
+    np.testing.assert_array_equal(front[0].image, images[0])
+    np.testing.assert_array_equal(back[0].image, images[-1])
+    assert (front[1].camera, front[1].stamp) == ("rgb_front", 100_000_000)
+    with pytest.raises(SourceError, match="no camera 'rgb_top'; it has rgb_back, rgb_front"):
+        open_source(tmp_path / "scenario", camera="rgb_top")
+
+
+def test_several_scenarios_are_listed(images, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "camera").mkdir(parents=True)
+    with pytest.raises(SourceError, match="several scenarios"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_bags_of_both_kinds(images, tmp_path, storage):
+    bag = write_bag(tmp_path / "bag", storage, {"/cam/image": images, "/cam/jpeg/compressed": images})
+    raw = open_source(bag, topic="/cam/image")
+    assert (raw.length, round(raw.rate, 3)) == (6, 10.0)
+    for frame, image, place in zip(raw, images, range(6), strict=True):
+        np.testing.assert_array_equal(frame.image, image)
+        assert frame.stamp == 10**9 + place * 10**8  # the header's, not the recorder's
+    compressed = list(open_source(bag, topic="/cam/jpeg/compressed"))
+    assert len(compressed) == 6
+    assert np.abs(compressed[3].image.astype(int) - images[3]).mean() < 6
+    file = next(path for path in bag.iterdir() if path.suffix != ".yaml")
+    assert len(list(open_source(file, topic="/cam/image"))) == 6
+
+
+def test_bags_that_cannot_be_used(images, tmp_path):
+    two = write_bag(tmp_path / "two", "mcap", {"/left": images[:1], "/right": images[:1]})
+    with pytest.raises(SourceError, match="choose one of /left, /right"):
+        open_source(two)
+    with pytest.raises(SourceError, match="no images on '/rear'; it has them on /left, /right"):
+        open_source(two, topic="/rear")
+    none = write_bag(tmp_path / "none", "mcap", {})
+    with pytest.raises(SourceError, match="holds no images, only /text"):
+        open_source(none)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_cut_in_the_middle_is_told(images, tmp_path, storage):
+    bag = write_bag(tmp_path / "bag", storage, {"/image": images})
+    file = next(path for path in bag.iterdir() if path.suffix != ".yaml")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(SourceError, match="not a whole bag") as caught:
+        list(open_source(bag))
+    assert "recover" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_messages_that_cannot_be_read_are_left_out(images, tmp_path, caplog):
+    bag = write_bag(tmp_path / "bag", "mcap", {"/image": [images[0], None, images[2]]})
+    assert [frame.stamp for frame in open_source(bag)] == [10**9, 10**9 + 2 * 10**8]
+    assert "message 1 on /image is left out" in caplog.text
+
+
+STAMPS = [0, 100, 200, 300, 400, 500, 600, 700]
+
+
+@pytest.mark.parametrize(
+    "selection, kept",
+    [
+        (Selection(), STAMPS),
+        (Selection(first=2, last=5), [200, 300, 400, 500]),
+        (Selection(first=1, stride=3), [100, 400, 700]),
+        (Selection(rate=5.0), [0, 200, 400, 600]),
+        (Selection(rate=4.0), [0, 300, 600]),
+        (Selection(rate=100.0), STAMPS),
+    ],
+)
+def test_selections(selection, kept):
+    image = np.zeros((2, 2, 3), np.uint8)
+    frames = [Frame(image, stamp * 10**6) for stamp in STAMPS]
+    assert [frame.stamp // 10**6 for frame in selection(frames)] == kept
+
+
+def test_a_rate_goes_on_after_a_jump_back():
+    image = np.zeros((2, 2, 3), np.uint8)
+    frames = [Frame(image, stamp * 10**6) for stamp in (5000, 5050, 5100, 0, 50, 100)]
+    assert [frame.stamp // 10**6 for frame in Selection(rate=10.0)(frames)] == [5000, 5100, 0, 100]
+
+
+def test_the_length_of_a_selection(images, tmp_path):
+    source = open_source(write_folder(tmp_path / "frames", images))
+    for selection in (Selection(first=1, last=9, stride=2), Selection(last=2), Selection(first=6)):
+        chosen = source.select(selection)
+        assert chosen.length == len(list(chosen))
+    assert source.select(Selection(stride=2)).rate == 5.0
+    assert source.select(Selection(rate=2.0)).rate == 2.0

@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from autogaze_ros.files import written_aside
-from autogaze_ros.frames import Frame, SourceError, open_source
+from autogaze_ros.frames import Frame, Selection, SourceError, open_source
 from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import overlay, video_writer
@@ -43,6 +43,7 @@ def _parameter(name: str, kind: Any) -> Any:
     epilog="""\b
 Examples:
   autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
+  autogaze gaze recording.mcap --out gazes --topic /carla/ego_vehicle/rgb_front/image --rate 10
   autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --gazing-ratio 0.2
 """
 )
@@ -55,22 +56,35 @@ Examples:
 @_parameter("task_loss_requirement", float)
 @_parameter("device", str)
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+@click.option("--camera", default="", help="Camera of a Bench2Drive scenario.  [default: rgb_front]")
+@click.option("--topic", default="", help="Image topic of a bag that has several.")
+@click.option("--first", type=click.IntRange(min=0), default=0, help="First frame, counted from 0.")
+@click.option("--last", type=click.IntRange(min=0), help="Last frame.")
+@click.option("--stride", type=click.IntRange(min=1), default=1, help="Take every how many frames.")
+@click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="At most so many frames a second.")
 def gaze(
     source: str,
     out: Path,
     frames: int | None,
+    camera: str,
+    topic: str,
+    first: int,
+    last: int | None,
+    stride: int,
+    rate: float,
     selector: str,
     gazing_ratio: float,
     task_loss_requirement: float,
     **options: Any,
 ) -> None:
-    """Gaze at SOURCE, a video file or a folder of images.
+    """Gaze at SOURCE: a video file, a folder of images, a Bench2Drive scenario or a rosbag2.
 
     Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
     OUT/overlay.mp4.
     """
     with _errors_in_one_line():
-        found = open_source(source)
+        selection = Selection(first, last, stride, rate)
+        found = open_source(source, camera=camera, topic=topic).select(selection)
         chosen = create_selector(selector, **options)
         if chosen.info.license:
             click.echo(f"{chosen.info.checkpoint}: weights under {chosen.info.license}", err=True)

@@ -1,18 +1,35 @@
-"""Frames, and where they come from without ROS: video files and image folders."""
+"""Frames, and where they come from without ROS running.
+
+Video files, folders of images, Bench2Drive scenarios and rosbag2 recordings all
+give the same `Frame`. Single images that cannot be read are left out with a
+warning; what ends a source raises SourceError.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.images import ImageError, compressed_to_rgb, decode_image, image_to_rgb
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+BAG_SUFFIXES = frozenset({".mcap", ".db3"})
 MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
-FOLDER_RATE = 10.0  # frames per second that a folder's images are taken to have
+FOLDER_RATE = 10.0  # frames per second that numbered images have (Bench2Drive's)
+_IMAGE_TYPES = {
+    "sensor_msgs/msg/Image": image_to_rgb,
+    "sensor_msgs/msg/CompressedImage": compressed_to_rgb,
+}
+_log = logging.getLogger(__name__)
 
 
 class SourceError(ValueError):
@@ -38,71 +55,95 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which frames of a source are wanted.
+
+    first, last: places in the source, both included, from 0. stride: every how
+    many of these. rate: at most so many a second, by their stamps; 0: all.
+    """
+
+    first: int = 0
+    last: int | None = None
+    stride: int = 1
+    rate: float = 0.0
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield the wanted frames."""
+        kept: int | None = None
+        for place, frame in enumerate(frames):
+            if self.last is not None and place > self.last:
+                return
+            if place < self.first or (place - self.first) % self.stride:
+                continue
+            # A hair early is in time, since stamps are rounded; back in time is a new beginning.
+            if self.rate and kept is not None and 0 <= frame.stamp - kept < 0.999e9 / self.rate:
+                continue
+            kept = frame.stamp
+            yield frame
+
+
+@dataclass(frozen=True)
 class Source:
     """A finite sequence of frames that can be read more than once.
 
     length: number of frames as far as it is known, else 0. rate: frames per second.
     """
 
-    path: Path
     length: int
     rate: float
+    read: Callable[[], Iterator[Frame]]
 
     def __iter__(self) -> Iterator[Frame]:
-        return _read_folder(self.path) if self.path.is_dir() else _read_video(self.path)
+        return self.read()
+
+    def select(self, selection: Selection) -> Source:
+        """Return the source of the wanted frames only."""
+        end = self.length if selection.last is None else min(self.length, selection.last + 1)
+        rate = self.rate / selection.stride
+        slower = bool(selection.rate) and selection.rate < rate
+        return Source(
+            length=0 if slower else len(range(selection.first, end, selection.stride)),
+            rate=selection.rate if slower else rate,
+            read=lambda: selection(self.read()),
+        )
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
-    """Open a video file or a folder of images (in order of name); raises SourceError."""
+def open_source(path: str | os.PathLike[str], *, camera: str = "", topic: str = "") -> Source:
+    """Open a video file, a folder of images, a Bench2Drive scenario or a rosbag2; raises SourceError.
+
+    camera: of a scenario, by default rgb_front. topic: of a bag, needed where it
+    has several with images.
+    """
     path = Path(path)
     if not path.exists():
-        raise SourceError(f"{path} does not exist; name a video file or a folder of images")
+        raise SourceError(f"{path} does not exist; name a video, a folder of images or a bag")
+    if path.suffix in BAG_SUFFIXES or (path / "metadata.yaml").exists():
+        return _open_bag(path, topic)
     if path.is_dir():
-        return Source(path, len(_images(path)), FOLDER_RATE)
+        cameras = _scenario(path)
+        return _open_scenario(path, cameras, camera) if cameras else _open_images(path)
+    return _open_video(path)
+
+
+def _open_video(path: Path) -> Source:
     import av
 
     try:
         with av.open(path) as container:
             stream = _video_stream(container, path)
-            return Source(path, stream.frames, float(stream.average_rate or FOLDER_RATE))
+            length, rate = stream.frames, float(stream.average_rate or FOLDER_RATE)
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{path} is not a readable video: {_reason(error)}") from error
+    return Source(length, rate, lambda: _read_video(path, rate))
 
 
-def _images(folder: Path) -> list[Path]:
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise SourceError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return images
-
-
-def _read_folder(folder: Path) -> Iterator[Frame]:
-    for index, path in enumerate(_images(folder)):
-        image = decode_image(np.fromfile(path, np.uint8))
-        if image is None:
-            raise SourceError(f"{path} is not a readable image")
-        yield Frame(image, round(index * 1e9 / FOLDER_RATE))
-
-
-def decode_image(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Return a compressed image (JPEG, PNG, …) as (H, W, 3) RGB, or None if it cannot be decoded."""
-    import cv2
-
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:  # empty, or larger than OpenCV allows
-        return None
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _read_video(path: Path) -> Iterator[Frame]:
+def _read_video(path: Path, rate: float) -> Iterator[Frame]:
     import av
 
     index = 0
     try:
         with av.open(path) as container:
             stream = _video_stream(container, path)
-            rate = float(stream.average_rate or FOLDER_RATE)
             stream.thread_type = "AUTO"
             for decoded in container.decode(stream):
                 seconds = index / rate if decoded.time is None else decoded.time
@@ -114,10 +155,99 @@ def _read_video(path: Path) -> Iterator[Frame]:
         raise SourceError(f"{path} holds no frames")
 
 
-def _video_stream(container, path: Path):  # type: ignore[no-untyped-def]  # PyAV's own types
+def _video_stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
         raise SourceError(f"{path} holds no video")
     return container.streams.video[0]
+
+
+def _scenario(path: Path) -> Path | None:
+    """Return a Bench2Drive scenario's folder of cameras, in the scenario or one level below."""
+    found = [folder for folder in (path / "camera", *sorted(path.glob("*/camera"))) if folder.is_dir()]
+    if len(found) > 1:
+        raise SourceError(
+            f"{path} holds several scenarios; name one of {', '.join(str(f.parent) for f in found)}"
+        )
+    return found[0] if found else None
+
+
+def _open_scenario(path: Path, cameras: Path, camera: str) -> Source:
+    chosen = cameras / (camera or "rgb_front")
+    if not chosen.is_dir():
+        known = sorted(folder.name for folder in cameras.iterdir() if folder.is_dir())
+        raise SourceError(f"{path} has no camera {chosen.name!r}; it has {', '.join(known)}")
+    return _open_images(chosen, chosen.name)
+
+
+def _open_images(folder: Path, camera: str = "front") -> Source:
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise SourceError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    numbers = list(range(len(images)))
+    if all(path.stem.isdecimal() for path in images):
+        numbers = [int(path.stem) for path in images]
+        gaps = [f"{a + 1}..{b - 1}" for a, b in pairwise(numbers) if b > a + 1]
+        if gaps:
+            _log.warning("%s: images %s are missing; their time passes all the same", folder, ", ".join(gaps))
+    return Source(len(images), FOLDER_RATE, lambda: _read_images(images, numbers, camera))
+
+
+def _read_images(images: list[Path], numbers: list[int], camera: str) -> Iterator[Frame]:
+    count = 0
+    for path, number in zip(images, numbers, strict=True):
+        try:
+            yield Frame(decode_image(path.read_bytes()), round(number * 1e9 / FOLDER_RATE), camera)
+            count += 1
+        except (ImageError, SourceError) as error:
+            _log.warning("%s is left out: %s", path, error)
+    if count == 0:
+        raise SourceError(f"{images[0].parent} holds no readable image")
+
+
+def _open_bag(path: Path, topic: str) -> Source:
+    with _bag(path) as bag:
+        connections = [c for c in bag.connections if c.msgtype in _IMAGE_TYPES]
+        topics = sorted({connection.topic for connection in connections})
+        if not topics:
+            raise SourceError(f"{path} holds no images, only {', '.join(sorted(bag.topics)) or 'nothing'}")
+        if not topic and len(topics) > 1:
+            raise SourceError(f"{path} has images on several topics; choose one of {', '.join(topics)}")
+        if topic and topic not in topics:
+            raise SourceError(f"{path} has no images on {topic!r}; it has them on {', '.join(topics)}")
+        chosen = topic or topics[0]
+        count = bag.topics[chosen].msgcount
+        rate = (count - 1) / (bag.duration / 1e9) if count > 1 and bag.duration else FOLDER_RATE
+    return Source(count, rate, lambda: _read_bag(path, chosen))
+
+
+def _read_bag(path: Path, topic: str) -> Iterator[Frame]:
+    with _bag(path) as bag:
+        connections = [connection for connection in bag.connections if connection.topic == topic]
+        for place, (connection, _, data) in enumerate(bag.messages(connections)):
+            message = bag.deserialize(data, connection.msgtype)
+            stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+            try:
+                yield Frame(_IMAGE_TYPES[connection.msgtype](message), stamp)
+            except (ImageError, SourceError) as error:
+                _log.warning("%s: message %d on %s is left out: %s", path, place, topic, error)
+
+
+@contextmanager
+def _bag(path: Path) -> Iterator[Any]:
+    """An open bag; errors of its reader become SourceError."""
+    from rosbags.highlevel import AnyReader
+    from rosbags.typesys import Stores, get_typestore
+
+    try:
+        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_KILTED)) as bag:
+            yield bag
+    except SourceError:
+        raise
+    except Exception as error:  # the storages raise errors of many libraries
+        raise SourceError(
+            f"{path} is not a whole bag: {_reason(error)}; one that was cut off"
+            " is mended by `mcap recover` or `ros2 bag reindex`"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

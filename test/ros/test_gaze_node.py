@@ -23,9 +23,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from autogaze_ros.cli import cli
+from autogaze_ros.images import image_to_rgb
 from autogaze_ros.msg import GazeInfo, GazeMask
 from autogaze_ros.node.frame_buffer import FrameBuffer
-from autogaze_ros.node.images import image_to_rgb
 from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.node.worker import Arrival, Worker
 from autogaze_ros.pipeline import Pipeline
@@ -195,19 +195,6 @@ def test_faulty_messages_are_reported_and_the_node_goes_on(world):
     assert "image size changed from 64x48 to 100x50" in node.log()
     assert node.interrupt() == 0
     assert "Traceback" not in node.log()
-
-
-@pytest.mark.parametrize("encoding", ["bgra8", "bgr8", "rgb8", "rgba8", "mono8"])
-def test_encodings_with_padded_rows(encoding):
-    message = picture(5, 4, encoding)
-    expected = image_to_rgb(message)
-    row = message.step
-    padded = b"".join(bytes(message.data[n * row : (n + 1) * row]) + b"\xff\xff\xff" for n in range(4))
-    message.step, message.data = row + 3, array("B", padded)
-    np.testing.assert_array_equal(image_to_rgb(message), expected)
-    pixel = message.data[: {"mono8": 1}.get(encoding, 3)]
-    rgb = {"mono8": [pixel[0]] * 3}.get(encoding, list(pixel)[::-1] if "bgr" in encoding else list(pixel))
-    assert expected[0, 0].tolist() == rgb
 
 
 def test_two_cameras_one_of_them_compressed(world):

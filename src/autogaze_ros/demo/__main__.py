@@ -25,8 +25,8 @@ from sensor_msgs.msg import Image
 from autogaze_ros.demo.scene import write_clip
 from autogaze_ros.files import share_folder
 from autogaze_ros.frames import SourceError, open_source
+from autogaze_ros.images import image_to_rgb
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.node.images import image_to_rgb
 from autogaze_ros.rendering import side_by_side, video_writer, write_png
 
 RATE = 10.0  # Hz

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from autogaze_ros.frames import Frame, Source, SourceError, open_source
-from autogaze_ros.node.images import fill_image
+from autogaze_ros.node.messages import fill_image
 
 _ACKNOWLEDGE = Duration(seconds=5.0)
 

@@ -12,11 +12,11 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from autogaze_ros.images import compressed_to_rgb, image_to_rgb
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.node.diagnostics import CameraStatistics
 from autogaze_ros.node.frame_buffer import FrameBuffer
-from autogaze_ros.node.images import compressed_to_rgb, fill_image, image_to_rgb
-from autogaze_ros.node.messages import gaze_mask
+from autogaze_ros.node.messages import fill_image, gaze_mask
 from autogaze_ros.node.worker import Arrival
 from autogaze_ros.pipeline import GazedFrame
 from autogaze_ros.rendering import mask_levels, overlay

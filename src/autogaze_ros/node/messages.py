@@ -1,4 +1,4 @@
-"""From records to GazeMask and GazeInfo."""
+"""From records and arrays to messages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autogaze_ros.msg import GazeInfo, GazeMask, StageLatency
 from autogaze_ros.pipeline import GazeRecord
@@ -47,3 +48,15 @@ def gaze_info(info: SelectorInfo, header: Any, chunk_size: int, cameras: Sequenc
         mode="stream",
         cameras=list(cameras),
     )
+
+
+def fill_image(message: Any, header: Any, image: NDArray[np.uint8], encoding: str) -> Any:
+    """Put a uint8 array (H, W) or (H, W, C) into a sensor_msgs/Image and return it."""
+    message.header = header
+    message.height, message.width = image.shape[:2]
+    message.encoding = encoding
+    message.step = image.nbytes // image.shape[0]
+    data = array("B")  # assigning other types is checked byte by byte and slow
+    data.frombytes(np.ascontiguousarray(image).data.cast("B"))
+    message.data = data
+    return message

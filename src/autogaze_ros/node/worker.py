@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.frames import Frame, SourceError
+from autogaze_ros.images import ImageError
 from autogaze_ros.node.frame_buffer import FrameBuffer
-from autogaze_ros.node.images import ImageError
 from autogaze_ros.pipeline import Pipeline
 
 if TYPE_CHECKING:
