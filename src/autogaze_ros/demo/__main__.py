@@ -105,7 +105,7 @@ def main(clip: str, checkpoint: str, out: Path) -> None:
     chosen: dict[str, Any] = {"selector": "autogaze", "checkpoint": checkpoint}
     if not checkpoint:
         click.echo("Selector: patch difference (no AutoGaze weights were named: CHECKPOINT=folder or hub id)")
-        chosen = {"selector": "patch_difference", "task_loss_requirement": 0.15}
+        chosen = {"selector": "patch_difference", "task_loss_requirement": 0.15, "policy": "every"}
     height, width = first.shape[:2]
     scale = min(1.0, MOST_WIDE / width)
     play = {"clip": clip, "width": round(scale * width), "height": max(1, round(scale * height))}
