@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 from click.testing import CliRunner
-from clips import scene, write_folder, write_video
+from clips import scene, write_bag, write_folder, write_video
 from golden import TEST_DATA, Golden
 
 from autogaze_ros import cli as cli_module
@@ -64,6 +64,20 @@ def test_a_folder_gives_the_gazes_of_its_images(images, tmp_path):
     assert len(gazes(tmp_path / "out")) == 5
 
 
+def test_the_same_images_give_the_same_gazes_from_every_source(images, tmp_path):
+    scenario = tmp_path / "scenario" / "camera"
+    scenario.mkdir(parents=True)
+    write_folder(scenario / "rgb_front", images)
+    sources = [tmp_path / "scenario", write_folder(tmp_path / "frames", images)]
+    sources += [write_bag(tmp_path / kind, kind, {"/image": images}) for kind in ("mcap", "sqlite3")]
+    found = []
+    for number, source in enumerate(sources):
+        out = tmp_path / f"out{number}"
+        assert run("gaze", source, "--out", out, *PATCHES).exit_code == 0
+        found.append([record["token_ids"] for record in gazes(out)])
+    assert len(found[0]) == 8 and found[0] == found[1] == found[2] == found[3]
+
+
 def test_autogaze_itself(clip, weights, tmp_path):
     result = run("gaze", clip, "--out", tmp_path, "--checkpoint", weights, "--gazing-ratio", 0.1,
                  "--task-loss-requirement=-1", "--frames", 3, "--device", "cpu")  # fmt: skip
@@ -93,6 +107,7 @@ def test_nan_is_null(clip, tmp_path):
         (["CLIP", "--selector", "saliency"], "patch_difference"),
         (["CLIP", "--checkpoint", "./nowhere"], "no checkpoint folder"),
         (["CLIP", *PATCHES, "--chunk-size", "65"], "1<=x<=64"),
+        (["CLIP", *PATCHES, "--first", "1000"], "no frame was selected"),
     ],
 )
 def test_mistakes_are_told_in_one_line(clip, tmp_path, arguments, message):
@@ -101,7 +116,7 @@ def test_mistakes_are_told_in_one_line(clip, tmp_path, arguments, message):
     assert result.exit_code != 0
     assert message in result.output.splitlines()[-1]
     assert "Traceback" not in result.output
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):

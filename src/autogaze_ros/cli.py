@@ -122,6 +122,10 @@ def _write(pipeline: Pipeline, frames: Iterable[Frame], rate: float, out: Path) 
             if not count:
                 raise
             ending = error
+        if not count:
+            raise SourceError(
+                "no frame was selected: --first lies behind the source's end, or --last before --first"
+            )
     if ending is not None:
         click.echo(f"\n{count} whole frames written to {out}", err=True)
         raise ending
