@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import sys
 import threading
@@ -315,6 +316,27 @@ def test_parameters_are_those_of_the_table(world):
     from rclpy.parameter import parameter_value_to_python
 
     assert [parameter_value_to_python(v) for v in values] == [PARAMETERS[name].default for name in names]
+
+
+def test_the_readmes_topics_are_those_of_the_node(world):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = re.findall(r"^\| `(~?/[^`]+)` \| (\w+)/(\w+)", readme, re.M)
+    expected = {
+        name.replace("~", "/autogaze").replace("<camera>", "front"): [f"{package}/msg/{kind}"]
+        for name, package, kind in rows
+    }
+    world.run(NODE, PATCHES)
+
+    def published():
+        if "autogaze" not in world.node.get_node_names():
+            return {}
+        found = dict(world.node.get_publisher_names_and_types_by_node("autogaze", "/"))
+        for of_every_node in ("/rosout", "/parameter_events", "/autogaze/transition_event"):
+            found.pop(of_every_node, None)
+        return found
+
+    world.wait_for(lambda: len(published()) >= len(expected), "topics of the README")
+    assert published() == expected
 
 
 def broken(weights, tmp_path, name):
