@@ -1,4 +1,4 @@
-"""The command line `autogaze`, which needs no ROS."""
+"""`autogaze gaze`: gazes of any source, as JSON lines and video."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 
+from autogaze_ros.cli.common import errors_in_one_line, parameter_option, source_options
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
 from autogaze_ros.node.parameters import PARAMETERS
@@ -24,22 +25,7 @@ from autogaze_ros.rendering import overlay, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """Multi-scale gaze on driving video with AutoGaze."""
-
-
-def _parameter(name: str, kind: Any) -> Any:
-    """An option that shares default and description with the node's parameter."""
-    parameter = PARAMETERS[name]
-    shown = parameter.default != ""
-    flag = "--" + name.replace("_", "-")
-    return click.option(
-        flag, type=kind, default=parameter.default, show_default=shown, help=parameter.description
-    )
-
-
-@cli.command(
+@click.command(
     epilog="""\b
 Examples:
   autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
@@ -49,29 +35,21 @@ Examples:
 )
 @click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
-@_parameter("checkpoint", str)
-@_parameter("selector", click.Choice(SELECTORS))
-@_parameter("chunk_size", click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())))
-@_parameter("gazing_ratio", float)
-@_parameter("task_loss_requirement", float)
-@_parameter("device", str)
+@parameter_option("checkpoint", str)
+@parameter_option("selector", click.Choice(SELECTORS))
+@parameter_option("chunk_size", click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())))
+@parameter_option("gazing_ratio", float)
+@parameter_option("task_loss_requirement", float)
+@parameter_option("device", str)
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
-@click.option("--camera", default="", help="Camera of a Bench2Drive scenario.  [default: rgb_front]")
-@click.option("--topic", default="", help="Image topic of a bag that has several.")
-@click.option("--first", type=click.IntRange(min=0), default=0, help="First frame, counted from 0.")
-@click.option("--last", type=click.IntRange(min=0), help="Last frame.")
-@click.option("--stride", type=click.IntRange(min=1), default=1, help="Take every how many frames.")
-@click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="At most so many frames a second.")
+@source_options
 def gaze(
     source: str,
     out: Path,
     frames: int | None,
     camera: str,
     topic: str,
-    first: int,
-    last: int | None,
-    stride: int,
-    rate: float,
+    selection: Selection,
     selector: str,
     gazing_ratio: float,
     task_loss_requirement: float,
@@ -82,8 +60,7 @@ def gaze(
     Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
     OUT/overlay.mp4.
     """
-    with _errors_in_one_line():
-        selection = Selection(first, last, stride, rate)
+    with errors_in_one_line():
         found = open_source(source, camera=camera, topic=topic).select(selection)
         chosen = create_selector(selector, **options)
         if chosen.info.license:
@@ -161,20 +138,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.ravel().tolist()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-def main() -> None:
-    """Run the command line."""
-    cli(prog_name="autogaze")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from clips import scene, write_bag, write_folder, write_video
 from golden import TEST_DATA, Golden
 
-from autogaze_ros import cli as cli_module
 from autogaze_ros.cli import cli
+from autogaze_ros.cli import gaze as gaze_module
 from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.networks.checkpoints import save_autogaze
 
@@ -126,7 +126,7 @@ def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):
         yield from islice(source.read(), 4)
         raise SourceError("drive.mp4 is damaged behind frame 4")
 
-    monkeypatch.setattr(cli_module, "open_source", lambda *_, **__: replace(source, read=damaged))
+    monkeypatch.setattr(gaze_module, "open_source", lambda *_, **__: replace(source, read=damaged))
     result = run("gaze", clip, "--out", tmp_path, *PATCHES)
     assert result.exit_code == 1
     assert "4 whole frames written" in result.output and "damaged behind frame 4" in result.output
@@ -153,7 +153,7 @@ def test_a_fault_leaves_nothing_half_written(clip, tmp_path, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(cli_module, "overlay", fail)
+    monkeypatch.setattr(gaze_module, "overlay", fail)
     with pytest.raises(RuntimeError):
         CliRunner().invoke(cli, ["gaze", clip, "--out", str(tmp_path), *PATCHES], catch_exceptions=False)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,5 @@
+"""`python -m autogaze_ros.cli`."""
+
+from autogaze_ros.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from autogaze_ros.frames import Selection
+from autogaze_ros.node.parameters import PARAMETERS
+
+
+def parameter_option(name: str, kind: Any) -> Any:
+    """An option that shares default and description with the node's parameter."""
+    parameter = PARAMETERS[name]
+    shown = parameter.default != ""
+    flag = "--" + name.replace("_", "-")
+    return click.option(
+        flag, type=kind, default=parameter.default, show_default=shown, help=parameter.description
+    )
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that choose frames of a source; the command gets camera, topic and selection."""
+
+    @click.option("--camera", default="", help="Camera of a Bench2Drive scenario.  [default: rgb_front]")
+    @click.option("--topic", default="", help="Image topic of a bag that has several.")
+    @click.option("--first", type=click.IntRange(min=0), default=0, help="First frame, counted from 0.")
+    @click.option("--last", type=click.IntRange(min=0), help="Last frame.")
+    @click.option("--stride", type=click.IntRange(min=1), default=1, help="Take every how many frames.")
+    @click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Frames per second at most.")
+    @functools.wraps(command)
+    def wrapped(*, first: int, last: int | None, stride: int, rate: float, **options: Any) -> Any:
+        return command(selection=Selection(first, last, stride, rate), **options)
+
+    return wrapped
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turn what a user can mend into one line and exit status 1."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
