@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -66,6 +67,22 @@ class World:
             if time.monotonic() > deadline:
                 logs = "\n".join(process.log() for process in self._processes)
                 raise AssertionError(f"no {what} within {patience:.0f} s; the processes said:\n{logs}")
+
+    def wait_for_links(self, *cameras: str, publishers: int = 1) -> None:
+        """Wait until the node itself sees its images' publishers and a subscriber to its gazes.
+
+        Each side discovers the other on its own: a message sent as soon as this
+        side has may be lost.
+        """
+        reports = self.collect(DiagnosticArray, "/diagnostics")
+
+        def linked(camera: str) -> bool:
+            name = f"autogaze: {camera}"
+            values = [{v.key: v.value for v in s.values} for r in reports for s in r.status if s.name == name]
+            seen = [(int(v["image publishers"]), int(v["gaze subscribers"])) for v in values if v]
+            return any(images >= publishers and gazes for images, gazes in seen)
+
+        self.wait_for(lambda: all(map(linked, cameras or ("front",))), "links of the node")
 
     def call(self, kind: type, service: str, request: Any) -> Any:
         """Call a service and return its answer."""

@@ -74,7 +74,7 @@ def test_a_hundred_frames_none_lost(world, hundred, reliable, profile):
     images = world.collect(Image, IMAGE, QoSProfile(depth=20, reliability=policy))
     # Under `latest` a stall of this machine of a tenth of a second would be a drop, and rightly.
     node = world.run(NODE, {**PATCHES, "policy": "every"}, profile=profile)
-    world.wait_for(offered(world, GAZE), "gaze topic")
+    world.wait_for_links(publishers=0)
     size = {"width": 800, "height": 600, "rate": 10.0, "reliable": reliable, "wait_for": 2}
     world.run(PLAYER, {"clip": hundred, **size}, profile=profile)
     world.wait_for(lambda: len(gazes) >= 100 and len(images) >= 100, "hundred gazes")
@@ -104,7 +104,7 @@ def test_node_and_command_line_give_the_same_gazes(world, weights, selector, tmp
     gazes = world.collect(GazeMask, GAZE)
     world.run(NODE, {**options, "policy": "every"})
     rate = 5.0
-    world.wait_for(offered(world, GAZE), "gaze topic")
+    world.wait_for_links(publishers=0)
     world.run(PLAYER, {"clip": clip, "rate": rate, "wait_for": 1})
     world.wait_for(lambda: len(gazes) >= 38, "38 gazes")
     assert np.median([gaze.latency.wait for gaze in gazes]) < 1e3 / rate  # it holds the rate: no queue grows
@@ -125,7 +125,7 @@ def test_pictures_and_info(world):
     )
     world.run(NODE, {**PATCHES, "mask_scale": 4})
     publisher = world.node.create_publisher(Image, IMAGE, 10)
-    world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+    world.wait_for_links()
     source = picture(320, 240, "bgra8", second=77)
     publisher.publish(source)
     world.wait_for(lambda: gazes and masks and overlays, "gaze, mask and overlay")
@@ -180,7 +180,7 @@ def test_faulty_messages_are_reported_and_the_node_goes_on(world):
     reports = world.collect(DiagnosticArray, "/diagnostics")
     node = world.run(NODE, {**PATCHES, "policy": "every"})
     publisher = world.node.create_publisher(Image, IMAGE, 10)
-    world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+    world.wait_for_links()
     publisher.publish(picture(second=1))
     world.wait_for(lambda: len(gazes) == 1, "first gaze")
     for message, change in FAULTS.items():
@@ -213,8 +213,7 @@ def test_two_cameras_one_of_them_compressed(world):
     )
     raw = world.node.create_publisher(Image, "/car/left", 10)
     jpeg = world.node.create_publisher(CompressedImage, "/rear/image/compressed", 10)
-    world.wait_for(lambda: raw.get_subscription_count() and jpeg.get_subscription_count(), "subscriptions")
-    world.wait_for(offered(world, "/autogaze/rear/gaze"), "gaze topic")
+    world.wait_for_links("left", "rear")
     _, data = cv2.imencode(".jpg", np.full((90, 160, 3), 99, np.uint8))
     compressed = CompressedImage(format="jpeg", data=array("B", data.tobytes()))
     compressed.header.frame_id = "rear_camera"
@@ -256,7 +255,7 @@ def test_lifecycle_by_hand(world):
     publisher = world.node.create_publisher(Image, IMAGE, 10)
 
     def expect_gaze(second):
-        world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+        world.wait_for_links()
         count = len(gazes)
         publisher.publish(picture(second=second))
         world.wait_for(lambda: len(gazes) > count, "gaze")
@@ -282,7 +281,7 @@ def test_live_parameters_hold_from_the_next_frame(world):
     gazes = world.collect(GazeMask, GAZE)
     world.run(NODE, {"selector": "random", "gazing_ratio": 0.2})
     publisher = world.node.create_publisher(Image, IMAGE, 10)
-    world.wait_for(lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "subscription")
+    world.wait_for_links()
     publisher.publish(picture(second=1))
     world.wait_for(lambda: len(gazes) == 1, "gaze")
     assert set_parameter(world, "gazing_ratio", 0.1).successful
@@ -423,9 +422,7 @@ def test_simulation_time_may_stand_still(world):
     world.run(NODE, {**PATCHES, "use_sim_time": "true"})
     best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     publisher = world.node.create_publisher(Image, IMAGE, best_effort)
-    world.wait_for(
-        lambda: publisher.get_subscription_count() and offered(world, GAZE)(), "matching subscription"
-    )
+    world.wait_for_links()
     publisher.publish(picture())
     world.wait_for(lambda: gazes and reports, "gaze and diagnostics")
 

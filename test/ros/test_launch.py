@@ -55,10 +55,7 @@ def test_until_a_gaze_arrives(world):
     pairs = [f"{name}:={value}" for name, value in arguments.items()]
     launch = world.start([*LAUNCH, str(FILE), *pairs], profile=False)
     publisher = world.node.create_publisher(Image, "/carla/rgb/image", 10)
-    gaze_topic = "/autogaze/front/gaze"
-    world.wait_for(
-        lambda: publisher.get_subscription_count() and world.node.count_publishers(gaze_topic), "node"
-    )
+    world.wait_for_links()
     message = Image(width=64, height=48, step=192, encoding="rgb8")
     message.data = array("B", np.zeros(48 * 192, np.uint8).tobytes())
     publisher.publish(message)

@@ -86,7 +86,8 @@ class Camera:
         name = f"{self._node.get_name()}: {self.name}"
         if self._subscription is None:
             return DiagnosticStatus(name=name, message="inactive", hardware_id=self.statistics.topic)
-        return self.statistics.status(name)
+        links = (self._subscription.get_publisher_count(), self._gaze.get_subscription_count())
+        return self.statistics.status(name, *links)
 
     def to_rgb(self, message: Any) -> Any:
         """Decode an image message; raises ImageError."""

@@ -45,12 +45,14 @@ class CameraStatistics:
             latency = record.latency
             self._window.append((time.monotonic(), record.coverage, latency.gaze, latency.total))
 
-    def status(self, name: str) -> DiagnosticStatus:
-        """Return the report on what happened since the last one."""
+    def status(self, name: str, publishers: int, subscribers: int) -> DiagnosticStatus:
+        """Return the report on what happened since the last one, with the links that the node sees."""
         with self._lock:
             level, message = self._judge()
             values = {
                 "topic": self.topic,
+                "image publishers": publishers,
+                "gaze subscribers": subscribers,
                 "frames received": self._received,
                 "gazes published": self._gazed,
                 "frames dropped": self._dropped,
