@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import rclpy
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
@@ -19,6 +17,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from autogaze_ros.demo.parameters import declare_fixed
 from autogaze_ros.frames import Frame, Source, SourceError, open_source
 from autogaze_ros.node.messages import fill_image
 
@@ -30,18 +29,20 @@ class ClipPlayer(Node):
 
     def __init__(self) -> None:
         super().__init__("clip_player")
-        clip = self._declare("clip", "", "Video file or folder of images.")
-        rate = self._declare("rate", 0.0, "Frames per second; 0: the clip's own.", 1000.0)
-        self._loop = self._declare("loop", False, "Begin again at the end.")
+        clip = declare_fixed(self, "clip", "", "Video file or folder of images.")
+        rate = declare_fixed(self, "rate", 0.0, "Frames per second; 0: the clip's own.", (0.0, 1000.0))
+        self._loop = declare_fixed(self, "loop", False, "Begin again at the end.")
         self._size = (
-            self._declare("width", 0, "Published width in pixels; 0: the clip's own.", 16384),
-            self._declare("height", 0, "Published height in pixels; 0: the clip's own.", 16384),
+            declare_fixed(self, "width", 0, "Published width in pixels; 0: the clip's own.", (0, 16384)),
+            declare_fixed(self, "height", 0, "Published height in pixels; 0: the clip's own.", (0, 16384)),
         )
-        self._frame_id = self._declare("frame_id", "dashcam", "frame_id of the headers.")
-        reliable = self._declare(
-            "reliable", True, "Publish reliably; false: best effort, as many drivers do."
+        self._frame_id = declare_fixed(self, "frame_id", "dashcam", "frame_id of the headers.")
+        reliable = declare_fixed(
+            self, "reliable", True, "Publish reliably; false: best effort, as many drivers do."
         )
-        self._wait_for = self._declare("wait_for", 0, "Begin once this many subscribers are matched.", 1000)
+        self._wait_for = declare_fixed(
+            self, "wait_for", 0, "Begin once this many subscribers are matched.", (0, 1000)
+        )
         if not clip:
             raise SourceError("parameter clip is empty: name a video file, for example -p clip:=drive.mp4")
         self._source: Source = open_source(clip)
@@ -51,14 +52,6 @@ class ClipPlayer(Node):
         self._published = 0
         self.finished: Future[bool] = Future()
         self.create_timer(1 / (rate or self._source.rate), self._tick)
-
-    def _declare(self, name: str, default: Any, description: str, greatest: float = 0) -> Any:
-        descriptor = ParameterDescriptor(description=description, read_only=True)
-        if isinstance(default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=greatest)]
-        elif greatest:
-            descriptor.integer_range = [IntegerRange(from_value=0, to_value=int(greatest), step=1)]
-        return self.declare_parameter(name, default, descriptor).value
 
     def _read(self) -> Iterator[Frame]:
         yield from self._source

@@ -1,0 +1,173 @@
+"""A node that publishes the synthetic drive as the CARLA bridge publishes its cameras."""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+
+import cv2
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.task import Future
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from autogaze_ros.demo.drive.drive import Drive
+from autogaze_ros.demo.parameters import declare_fixed
+from autogaze_ros.demo.rig import RigError, Sensor, read_rig
+from autogaze_ros.files import share_folder
+from autogaze_ros.semantics import paint
+
+Pictures = list[array]  # of the rig's sensors, bgra8
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # /clock is ours: nothing else makes time pass
+
+
+class CarlaStandIn(Node):
+    """Publishes each camera's image and camera_info with the same stamp, and /clock.
+
+    As the bridge in synchronous mode: a frame is one step of simulation time,
+    however long it takes to make; faster than `rate` it never goes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("carla_stand_in")
+        path = declare_fixed(self, "rig", "", "File in the form of objects.json; empty: six cameras.")
+        rate = declare_fixed(self, "rate", 10.0, "Frames a second, 10 or 20.", (10.0, 20.0))
+        seed = declare_fixed(self, "seed", 0, "Of the world.", (0, 2**31 - 1))
+        weather = declare_fixed(self, "weather", "", "Of the world; empty: the seed's.")
+        self._wanted = declare_fixed(self, "frames", 0, "End after so many; 0: never.", (0, 2**31 - 1))
+        self._wait_for = declare_fixed(
+            self, "wait_for", 0, "Begin once each image topic has so many subscribers.", (0, 1000)
+        )
+        prerendered = declare_fixed(
+            self, "prerendered", 0,
+            "Render so many frames beforehand and play them to and fro; 0: render as it goes.", (0, 10_000),
+        )  # fmt: skip
+        if rate not in (10.0, 20.0):
+            raise ValueError(f"parameter rate must be 10 or 20, got {rate}")
+        self._rig = read_rig(path or share_folder() / "config" / "carla_rig.json")
+        for sensor in self._rig.ignored:
+            self.get_logger().warning(f"sensor {sensor} of the rig is no camera that can be shown; left out")
+        self._outlets = [_Outlet(self, self._rig.role, sensor) for sensor in self._rig.sensors]
+        self._time = self.create_publisher(ClockMessage, "/clock", 10)
+        self._period = round(1e9 / rate)
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._pictures = self._render(Drive(seed, weather), round(20 / rate))
+        if prerendered:
+            kept = [next(self._pictures) for _ in range(prerendered)]
+            self._pictures = cycle(kept + kept[-2:0:-1])
+            self.get_logger().info(f"{prerendered} frames are rendered")
+        self.published = 0
+        self.finished: Future[bool] = Future()
+        self._next = next(self._pictures)
+        self.create_timer(1 / rate, self._tick, clock=_STEADY)
+        cameras = ", ".join(sensor.camera.name for sensor in self._rig.sensors)
+        self.get_logger().info(f"vehicle {self._rig.role} with {cameras}")
+
+    def _render(self, drive: Drive, ticks: int) -> Iterator[Pictures]:
+        views = {sensor.camera: None for sensor in self._rig.sensors}
+        while True:
+            seen = dict(zip(views, self._pool.map(drive.render, views), strict=True))
+            yield [
+                _bgra(seen[s.camera].image if s.kind == "rgb" else paint(seen[s.camera].labels))
+                for s in self._rig.sensors
+            ]
+            drive.step(ticks)
+
+    def _tick(self) -> None:
+        waiting = not self.published and any(o.subscribers < self._wait_for for o in self._outlets)
+        if waiting or self.finished.done():
+            return
+        self.published += 1
+        stamp = Time(nanoseconds=self.published * self._period).to_msg()
+        self._time.publish(ClockMessage(clock=stamp))
+        for outlet, picture in zip(self._outlets, self._next, strict=True):
+            outlet.publish(stamp, picture)
+        if self.published == self._wanted:
+            self.finished.set_result(True)
+            return
+        self._next = next(self._pictures)
+
+    def report(self) -> str:
+        """Return what was published."""
+        seconds = self.published * self._period / 1e9
+        cameras = len(self._outlets)
+        return f"published {self.published} frames of {cameras} cameras, {seconds:.1f} s of simulation"
+
+
+class _Outlet:
+    """The topics of one camera."""
+
+    def __init__(self, node: Node, role: str, sensor: Sensor) -> None:
+        camera = sensor.camera
+        self._frame_id = f"{role}/{camera.name}"
+        topic = f"/carla/{role}/{camera.name}"
+        qos = QoSProfile(depth=10)  # reliable and volatile, as the bridge's
+        self._images: Publisher[Image] = node.create_publisher(Image, f"{topic}/image", qos)
+        self._infos: Publisher[CameraInfo] = node.create_publisher(CameraInfo, f"{topic}/camera_info", qos)
+        self._image = Image(width=camera.width, height=camera.height, step=4 * camera.width, encoding="bgra8")
+        focal, cx, cy = camera.focal_length, camera.width / 2, camera.height / 2
+        self._info = CameraInfo(
+            width=camera.width,
+            height=camera.height,
+            distortion_model="plumb_bob",
+            d=[0.0] * 5,
+            k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
+            r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+        )
+
+    @property
+    def subscribers(self) -> int:
+        return self._images.get_subscription_count()
+
+    def publish(self, stamp: object, picture: array) -> None:
+        header = Header(stamp=stamp, frame_id=self._frame_id)
+        self._image.header = self._info.header = header
+        self._image.data = picture
+        self._images.publish(self._image)
+        self._infos.publish(self._info)
+
+
+def _bgra(image: NDArray[np.uint8]) -> array:
+    """(H, W, 3) RGB as an image message's data."""
+    data = array("B")
+    data.frombytes(cv2.cvtColor(image, cv2.COLOR_RGB2BGRA).data.cast("B"))
+    return data
+
+
+def main(args: list[str] | None = None) -> int:
+    """Publish until interrupted or done; returns the exit status."""
+    node = None
+    try:
+        rclpy.init(args=args)
+        node = CarlaStandIn()
+        rclpy.spin_until_future_complete(node, node.finished)
+    except (RigError, ValueError, ParameterException, _rclpy.RCLError) as error:
+        print(f"carla_stand_in: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            print(f"carla_stand_in: {node.report()}")
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
