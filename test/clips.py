@@ -8,9 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
+from autogaze_ros.bags import COMPRESSED_IMAGE, IMAGE, bag_writer, header, image_fields, jpeg_fields
 from autogaze_ros.demo.scene import render
 from autogaze_ros.rendering import video_writer
 
@@ -31,32 +30,34 @@ def write_folder(folder: Path, images: list[np.ndarray]) -> Path:
 
 def write_bag(folder: Path, storage: str, topics: dict[str, list[np.ndarray | None]]) -> Path:
     """A rosbag2 with images at 10 Hz from second 1, None a message that holds no image, and /text."""
-    store = get_typestore(Stores.ROS2_KILTED)
-    types = {name.rsplit("/", 1)[-1]: kind for name, kind in store.types.items()}
-
-    def header(place: int) -> object:
-        return types["Header"](types["Time"](1 + place // 10, place % 10 * 100_000_000), "camera")
-
-    def message(image: np.ndarray | None, place: int, compressed: bool) -> object:
-        if image is None:
-            return types["Image"](header(place), 0, 0, "rgb8", 0, 0, np.zeros(0, np.uint8))
-        if not compressed:
-            height, width = image.shape[:2]
-            return types["Image"](header(place), height, width, "rgb8", 0, 3 * width, image.ravel())
-        data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-        return types["CompressedImage"](header(place), "jpeg", data.ravel())
-
-    with Writer(folder, version=9, storage_plugin=StoragePlugin[storage.upper()]) as writer:
-        text = writer.add_connection("/text", "std_msgs/msg/String", typestore=store)
-        writer.write(text, 0, store.serialize_cdr(types["String"]("hello"), text.msgtype))
-        for topic, images in topics.items():
-            compressed = topic.endswith("/compressed")
-            kind = f"sensor_msgs/msg/{'CompressedImage' if compressed else 'Image'}"
-            connection = writer.add_connection(topic, kind, typestore=store)
-            for place, image in enumerate(images):
-                data = store.serialize_cdr(message(image, place, compressed), kind)
-                writer.write(connection, place * 100_000_000, data)
+    with bag_writer(folder, storage) as bag:
+        bag.write("/text", "std_msgs/msg/String", 0, {"data": "hello"})
+        for place in range(max((len(images) for images in topics.values()), default=0)):
+            source = header(10**9 + place * 10**8, "camera")
+            for topic, images in topics.items():
+                if topic.endswith("/compressed"):
+                    fields = jpeg_fields(source, jpeg(images[place]))
+                    bag.write(topic, COMPRESSED_IMAGE, place * 10**8, fields)
+                else:
+                    image = images[place] if images[place] is not None else np.zeros((0, 0, 3), np.uint8)
+                    bag.write(topic, IMAGE, place * 10**8, image_fields(source, image))
     return folder
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def recorded(bag: Path) -> Path:
+    """The file of messages in a bag's folder."""
+    return next(file for file in bag.iterdir() if file.suffix != ".yaml")
+
+
+def cut(path: Path, share: float) -> Path:
+    """Leave no more than a share of a file, or of the messages' file in a bag's folder."""
+    file = path if path.is_file() else recorded(path)
+    file.write_bytes(file.read_bytes()[: round(file.stat().st_size * share)])
+    return path
 
 
 def scene(count: int) -> list[np.ndarray]:

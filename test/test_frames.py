@@ -3,7 +3,7 @@ import io
 import numpy as np
 import PIL.Image
 import pytest
-from clips import huge_png, scene, write_bag, write_folder, write_video
+from clips import cut, huge_png, jpeg, recorded, scene, write_bag, write_folder, write_video
 from golden import shared
 
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
@@ -137,8 +137,7 @@ def test_bags_of_both_kinds(images, tmp_path, storage):
     compressed = list(open_source(bag, topic="/cam/jpeg/compressed"))
     assert len(compressed) == 6
     assert np.abs(compressed[3].image.astype(int) - images[3]).mean() < 6
-    file = next(path for path in bag.iterdir() if path.suffix != ".yaml")
-    assert len(list(open_source(file, topic="/cam/image"))) == 6
+    assert len(list(open_source(recorded(bag), topic="/cam/image"))) == 6
 
 
 def test_bags_that_cannot_be_used(images, tmp_path):
@@ -152,20 +151,43 @@ def test_bags_that_cannot_be_used(images, tmp_path):
         open_source(none)
 
 
+def test_a_bag_without_images_in_its_readable_part(images, tmp_path, caplog):
+    bag = cut(write_bag(tmp_path / "bag", "mcap", {"/image": images}), 0.01)
+    with pytest.raises(SourceError, match="holds no images, only /text"):
+        open_source(bag)
+    assert "is not whole" in caplog.text
+    cut(bag, 0)
+    with pytest.raises(SourceError, match="holds no message that can be read"):
+        open_source(bag)
+
+
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_a_bag_cut_in_the_middle_is_told(images, tmp_path, storage):
-    bag = write_bag(tmp_path / "bag", storage, {"/image": images})
-    file = next(path for path in bag.iterdir() if path.suffix != ".yaml")
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(SourceError, match="not a whole bag") as caught:
-        list(open_source(bag))
-    assert "recover" in str(caught.value) and "\n" not in str(caught.value)
+def test_a_bag_cut_in_the_middle_gives_the_frames_before(images, tmp_path, caplog, storage):
+    source = open_source(cut(write_bag(tmp_path / "bag", storage, {"/image": images}), 0.7))
+    frames = list(source)
+    assert 2 <= len(frames) == source.length <= 4
+    for frame, image in zip(frames, images, strict=False):
+        np.testing.assert_array_equal(frame.image, image)
+    (record,) = caplog.records
+    assert "the rest is missing" in record.getMessage()
+
+
+def test_where_a_frame_comes_from(images, tmp_path):
+    folder = write_folder(tmp_path / "frames", images[:1])
+    (folder / "00001.jpg").write_bytes(jpeg(images[1]))
+    png, compressed = open_source(folder)
+    assert (png.frame_id, png.received, png.jpeg) == ("front", None, b"")
+    assert compressed.jpeg == jpeg(images[1])
+    (frame,) = open_source(write_bag(tmp_path / "bag", "mcap", {"/image": images[:1]}))
+    assert (frame.frame_id, frame.stamp, frame.received) == ("camera", 10**9, 0)
 
 
 def test_messages_that_cannot_be_read_are_left_out(images, tmp_path, caplog):
     bag = write_bag(tmp_path / "bag", "mcap", {"/image": [images[0], None, images[2]]})
     assert [frame.stamp for frame in open_source(bag)] == [10**9, 10**9 + 2 * 10**8]
     assert "message 1 on /image is left out" in caplog.text
+    with pytest.raises(SourceError, match="no readable image on /image"):
+        list(open_source(write_bag(tmp_path / "none", "mcap", {"/image": [None]})))
 
 
 STAMPS = [0, 100, 200, 300, 400, 500, 600, 700]

@@ -1,8 +1,9 @@
-"""Files that are there whole or not at all, and what is installed beside the code."""
+"""Files and folders that are there whole or not at all, and what is installed beside the code."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,28 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
+    """Yield a path of the same name in a hidden folder beside `path`, where the folder is to be made.
+
+    It takes its place when the context ends without exception. What `path` held
+    before is replaced only if `replace`; otherwise FileExistsError is raised at once.
+    """
+    target = Path(path)
+    if target.exists() and not replace and (target.is_file() or any(target.iterdir())):
+        raise FileExistsError(f"{target} exists already; remove it or name another")
+    aside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    aside.mkdir(parents=True)
+    try:
+        yield aside / target.name
+        if target.exists():
+            target.rename(aside / "before")
+        (aside / target.name).rename(target)
+    finally:
+        shutil.rmtree(aside)
+
+
 def share_folder() -> Path:
     """Return share/autogaze_ros of the ROS installation, or of this Python environment."""
     try:
@@ -31,3 +54,11 @@ def share_folder() -> Path:
         return get_package_share_path("autogaze_ros")
     except (PackageNotFoundError, OSError):  # no workspace is sourced
         return Path(sys.prefix, "share", "autogaze_ros")
+
+
+def message_folder() -> Path:
+    """Return the folder of the message definitions: the installed one, or the source tree's."""
+    for folder in (share_folder() / "msg", Path(__file__).parents[2] / "msg"):
+        if (folder / "GazeMask.msg").exists():
+            return folder
+    raise FileNotFoundError("autogaze_ros' message definitions (GazeMask.msg, …) are not installed")

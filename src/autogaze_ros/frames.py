@@ -19,16 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.images import ImageError, compressed_to_rgb, decode_image, image_to_rgb
+from autogaze_ros.bags import Bag, BagError, is_bag, open_bag, picture
+from autogaze_ros.images import ImageError, decode_image
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-BAG_SUFFIXES = frozenset({".mcap", ".db3"})
+_JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
 MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
 FOLDER_RATE = 10.0  # frames per second that numbered images have (Bench2Drive's)
-_IMAGE_TYPES = {
-    "sensor_msgs/msg/Image": image_to_rgb,
-    "sensor_msgs/msg/CompressedImage": compressed_to_rgb,
-}
 _log = logging.getLogger(__name__)
 
 
@@ -41,12 +38,18 @@ class Frame:
     """One camera image.
 
     image: (H, W, 3) uint8 RGB, not empty, no edge over MOST_ASPECT times the other
-    (SourceError). stamp: nanoseconds, of the source's own clock.
+    (SourceError). stamp: nanoseconds, of the source's own clock. frame_id: of the
+    message's header, else the camera's name. received: nanoseconds of a bag's
+    recorder, else None. jpeg: the file that the image was decoded from, if it was
+    a JPEG.
     """
 
     image: NDArray[np.uint8]
     stamp: int
     camera: str = "front"
+    frame_id: str = "front"
+    received: int | None = None
+    jpeg: bytes = b""
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
@@ -117,7 +120,7 @@ def open_source(path: str | os.PathLike[str], *, camera: str = "", topic: str = 
     path = Path(path)
     if not path.exists():
         raise SourceError(f"{path} does not exist; name a video, a folder of images or a bag")
-    if path.suffix in BAG_SUFFIXES or (path / "metadata.yaml").exists():
+    if is_bag(path):
         return _open_bag(path, topic)
     if path.is_dir():
         cameras = _scenario(path)
@@ -196,7 +199,10 @@ def _read_images(images: list[Path], numbers: list[int], camera: str) -> Iterato
     count = 0
     for path, number in zip(images, numbers, strict=True):
         try:
-            yield Frame(decode_image(path.read_bytes()), round(number * 1e9 / FOLDER_RATE), camera)
+            data = path.read_bytes()
+            stamp = round(number * 1e9 / FOLDER_RATE)
+            jpeg = data if path.suffix.lower() in _JPEG_SUFFIXES else b""
+            yield Frame(decode_image(data), stamp, camera, frame_id=camera, jpeg=jpeg)
             count += 1
         except (ImageError, SourceError) as error:
             _log.warning("%s is left out: %s", path, error)
@@ -206,48 +212,37 @@ def _read_images(images: list[Path], numbers: list[int], camera: str) -> Iterato
 
 def _open_bag(path: Path, topic: str) -> Source:
     with _bag(path) as bag:
-        connections = [c for c in bag.connections if c.msgtype in _IMAGE_TYPES]
-        topics = sorted({connection.topic for connection in connections})
-        if not topics:
-            raise SourceError(f"{path} holds no images, only {', '.join(sorted(bag.topics)) or 'nothing'}")
-        if not topic and len(topics) > 1:
-            raise SourceError(f"{path} has images on several topics; choose one of {', '.join(topics)}")
-        if topic and topic not in topics:
-            raise SourceError(f"{path} has no images on {topic!r}; it has them on {', '.join(topics)}")
-        chosen = topic or topics[0]
-        count = bag.topics[chosen].msgcount
-        rate = (count - 1) / (bag.duration / 1e9) if count > 1 and bag.duration else FOLDER_RATE
+        if bag.cut:
+            _log.warning(bag.cut)
+        chosen = bag.image_topic(topic)
+        count = bag.count(chosen)
+        rate = (count - 1) / bag.duration if count > 1 and bag.duration else FOLDER_RATE
     return Source(count, rate, lambda: _read_bag(path, chosen))
 
 
 def _read_bag(path: Path, topic: str) -> Iterator[Frame]:
+    count = 0
     with _bag(path) as bag:
         connections = [connection for connection in bag.connections if connection.topic == topic]
-        for place, (connection, _, data) in enumerate(bag.messages(connections)):
-            message = bag.deserialize(data, connection.msgtype)
-            stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        for place, (connection, received, data) in enumerate(bag.messages(connections)):
             try:
-                yield Frame(_IMAGE_TYPES[connection.msgtype](message), stamp)
-            except (ImageError, SourceError) as error:
+                message = bag.decode(connection, data)
+                stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+                yield Frame(picture(message), stamp, frame_id=message.header.frame_id, received=received)
+                count += 1
+            except (BagError, ImageError, SourceError) as error:
                 _log.warning("%s: message %d on %s is left out: %s", path, place, topic, error)
+    if count == 0:
+        raise SourceError(f"{path} holds no readable image on {topic}")
 
 
 @contextmanager
-def _bag(path: Path) -> Iterator[Any]:
-    """An open bag; errors of its reader become SourceError."""
-    from rosbags.highlevel import AnyReader
-    from rosbags.typesys import Stores, get_typestore
-
+def _bag(path: Path) -> Iterator[Bag]:
     try:
-        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_KILTED)) as bag:
+        with open_bag(path) as bag:
             yield bag
-    except SourceError:
-        raise
-    except Exception as error:  # the storages raise errors of many libraries
-        raise SourceError(
-            f"{path} is not a whole bag: {_reason(error)}; one that was cut off"
-            " is mended by `mcap recover` or `ros2 bag reindex`"
-        ) from error
+    except BagError as error:
+        raise SourceError(str(error)) from error
 
 
 def _reason(error: Exception) -> str:

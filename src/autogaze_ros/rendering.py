@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from autogaze_ros.tokens import AUTOGAZE_GRID
 
 _DARK = 0.3  # brightness of what was not selected
 _RED = (255, 40, 40)
+# Codec, layout of pixels, quality (less is better), and what edges are multiples of.
+_VIEWABLE = ("libx264", "yuv420p", "20", 2)
+_LOSSLESS = ("libx264rgb", "rgb24", "0", 1)
 
 
 def overlay(image: NDArray[np.uint8], record: GazeRecord, view: str = "frame") -> NDArray[np.uint8]:
@@ -72,24 +76,29 @@ def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def video_writer(path: str | os.PathLike[str], rate: float) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+def video_writer(
+    path: str | os.PathLike[str], rate: float, *, lossless: bool = False
+) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
     """Yield a function that appends RGB pictures (H, W, 3) to an H.264 file.
 
     The first picture sets the video's size, others are scaled to it. The file
     appears only when the context ends, whole; after an exception there is none.
+    lossless: decoded pictures equal the written ones; few players show such files.
     """
     import av
 
+    codec, layout, crf, multiple = _LOSSLESS if lossless else _VIEWABLE
     with written_aside(path) as aside, av.open(aside, "w") as container:
-        stream = container.add_stream(
-            "libx264", Fraction(rate).limit_denominator(1000), options={"crf": "20", "preset": "veryfast"}
+        stream: Any = container.add_stream(
+            codec, Fraction(rate).limit_denominator(1000), options={"crf": crf, "preset": "veryfast"}
         )
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = layout
         stream.width = 0
 
         def write(picture: NDArray[np.uint8]) -> None:
-            if not stream.width:  # H.264 wants even edges
-                stream.height, stream.width = (max(2, edge // 2 * 2) for edge in picture.shape[:2])
+            if not stream.width:
+                edges = (max(multiple, edge // multiple * multiple) for edge in picture.shape[:2])
+                stream.height, stream.width = edges
             if picture.shape[:2] != (stream.height, stream.width):
                 size = (stream.width, stream.height)
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,3 @@
-import json
 import math
 import signal
 import subprocess
@@ -7,17 +6,20 @@ import time
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
+from cli_harness import PATCHES, assert_all_have, gazes, run
 from click.testing import CliRunner
-from clips import scene, write_bag, write_folder, write_video
+from clips import cut, jpeg, scene, write_bag, write_folder, write_video
 from golden import TEST_DATA, Golden
 
 from autogaze_ros.cli import cli
 from autogaze_ros.cli import gaze as gaze_module
 from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.networks.checkpoints import save_autogaze
+from autogaze_ros.writers import carla_bag_writer, lossless_writer
 
-PATCHES = ["--selector", "patch_difference", "--task-loss-requirement=0.2"]
+STORAGES = ["mcap", "sqlite3"]
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +39,18 @@ def weights(tmp_path_factory):
     return str(folder)
 
 
-def run(*arguments):
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def gazes(folder):
-    return [json.loads(line) for line in (folder / "gazes.jsonl").read_text().splitlines()]
-
-
-def test_a_video(clip, tmp_path):
+def test_a_video(images, clip, tmp_path):
     result = run("gaze", clip, "--out", tmp_path, "--chunk-size", 3, *PATCHES)
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gazes.jsonl", "overlay.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gazes.jsonl", "side_by_side.mp4"]
     records = gazes(tmp_path)
     assert [r["frame_index"] for r in records] == list(range(8))
     assert [r["index_in_context"] for r in records] == [0, 1, 2, 0, 1, 2, 0, 1]
     assert records[1]["header"] == {"stamp": {"sec": 0, "nanosec": 100_000_000}, "frame_id": "front"}
     assert all(len(r["mask"]) == len(r["context_mask"]) == len(r["cell_age"]) == 784 for r in records)
-    overlay = list(open_source(tmp_path / "overlay.mp4"))
-    assert len(overlay) == 8 and overlay[0].image.shape == (360, 640, 3)
+    pictures = list(open_source(tmp_path / "side_by_side.mp4"))
+    assert len(pictures) == 8 and pictures[0].image.shape == (360, 640 + 4 + 640, 3)
+    assert np.abs(pictures[0].image[:, :640].astype(int) - images[0]).mean() < 8
 
 
 def test_a_folder_gives_the_gazes_of_its_images(images, tmp_path):
@@ -69,13 +64,19 @@ def test_the_same_images_give_the_same_gazes_from_every_source(images, tmp_path)
     scenario.mkdir(parents=True)
     write_folder(scenario / "rgb_front", images)
     sources = [tmp_path / "scenario", write_folder(tmp_path / "frames", images)]
-    sources += [write_bag(tmp_path / kind, kind, {"/image": images}) for kind in ("mcap", "sqlite3")]
+    writers = [lossless_writer(tmp_path / "drive.mkv")]
+    writers += [carla_bag_writer(tmp_path / storage, storage) for storage in STORAGES]
+    for name, writer in zip(["drive.mkv", *STORAGES], writers, strict=True):
+        with writer as write:
+            for place, image in enumerate(images):
+                write(place * 10**8, {"rgb_front": (image, None)})
+        sources.append(tmp_path / name)
     found = []
     for number, source in enumerate(sources):
         out = tmp_path / f"out{number}"
         assert run("gaze", source, "--out", out, *PATCHES).exit_code == 0
         found.append([record["token_ids"] for record in gazes(out)])
-    assert len(found[0]) == 8 and found[0] == found[1] == found[2] == found[3]
+    assert len(found[0]) == 8 and all(one == found[0] for one in found)
 
 
 def test_autogaze_itself(clip, weights, tmp_path):
@@ -127,10 +128,61 @@ def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):
         raise SourceError("drive.mp4 is damaged behind frame 4")
 
     monkeypatch.setattr(gaze_module, "open_source", lambda *_, **__: replace(source, read=damaged))
-    result = run("gaze", clip, "--out", tmp_path, *PATCHES)
+    result = run("gaze", clip, "--out", tmp_path, *PATCHES, "--bag", "sqlite3")
     assert result.exit_code == 1
     assert "4 whole frames written" in result.output and "damaged behind frame 4" in result.output
-    assert len(gazes(tmp_path)) == len(list(open_source(tmp_path / "overlay.mp4"))) == 4
+    assert_all_have(tmp_path, 4)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_cut_bag_is_processed_as_far_as_it_goes(images, tmp_path, caplog, storage):
+    source = cut(write_bag(tmp_path / "bag", storage, {"/image": images}), 0.7)
+    result = run("gaze", source, "--out", tmp_path / "out", *PATCHES, "--bag", storage)
+    assert result.exit_code == 0, result.output
+    (warning,) = caplog.messages
+    assert "is not whole" in warning and "the rest is missing" in warning
+    assert 3 <= len(gazes(tmp_path / "out")) <= 5
+    assert_all_have(tmp_path / "out", len(gazes(tmp_path / "out")))
+
+
+def test_bags_that_cannot_be_gazed_at(images, tmp_path):
+    none = write_bag(tmp_path / "none", "mcap", {})
+    two = write_bag(tmp_path / "two", "mcap", {"/left": images[:1], "/right": images[:1]})
+    empty = cut(write_bag(tmp_path / "empty", "mcap", {"/image": images[:1]}), 0)
+    for source, message in (
+        (none, "holds no images, only /text"),
+        (two, "several topics; choose one of /left, /right"),
+        (empty, "holds no message that can be read"),
+    ):
+        result = run("gaze", source, "--out", tmp_path / "out", *PATCHES, "--bag", "mcap")
+        assert result.exit_code == 1 and message in result.output
+        assert len(result.output.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_gaps_damage_and_mixed_sizes(images, tmp_path, caplog):
+    folder = write_folder(tmp_path / "frames", [*images[:5], images[5][::2, ::2], images[6][::2, ::2]])
+    for number in (1, 2):
+        (folder / f"0000{number}.png").unlink()
+    (folder / "00003.png").unlink()
+    (folder / "00003.jpg").write_bytes(jpeg(images[3])[:2000])
+    result = run("gaze", folder, "--out", tmp_path / "out", *PATCHES, "--bag", "mcap")
+    assert result.exit_code == 0, result.output
+    assert "images 1..2 are missing" in caplog.messages[0]
+    assert "00003.jpg is left out" in caplog.messages[1] and "truncated" in caplog.messages[1]
+    assert "image size changed from 640x360 to 320x180" in result.output
+    assert [r["header"]["stamp"]["nanosec"] // 10**8 for r in gazes(tmp_path / "out")] == [0, 4, 5, 6]
+    assert [r["image_width"] for r in gazes(tmp_path / "out")] == [640, 640, 320, 320]
+    assert_all_have(tmp_path / "out", 4)
+
+
+def test_progress_on_a_terminal_and_in_a_log(clip, tmp_path, monkeypatch):
+    log = run("gaze", clip, "--out", tmp_path, *PATCHES).output
+    assert log.count("Gazing") == 1 and "/8" not in log
+    monkeypatch.setattr("click._termui_impl.isatty", lambda stream: True)
+    assert "8/8" in run("gaze", clip, "--out", tmp_path, *PATCHES).output
+    unknown = run("gaze", clip, "--out", tmp_path, *PATCHES, "--rate", 5).output
+    assert "]  4" in unknown and "4/" not in unknown
 
 
 def test_a_selection_of_frames(clip, tmp_path):
@@ -138,7 +190,7 @@ def test_a_selection_of_frames(clip, tmp_path):
     assert [record["header"]["stamp"]["nanosec"] for record in gazes(tmp_path)] == [
         100_000_000, 300_000_000, 500_000_000,
     ]  # fmt: skip
-    assert open_source(tmp_path / "overlay.mp4").rate == 5.0
+    assert open_source(tmp_path / "side_by_side.mp4").rate == 5.0
 
 
 def test_a_change_of_size_is_told_and_one_pixel_is_enough(images, tmp_path):
@@ -154,8 +206,9 @@ def test_a_fault_leaves_nothing_half_written(clip, tmp_path, monkeypatch):
         raise RuntimeError("broken")
 
     monkeypatch.setattr(gaze_module, "overlay", fail)
+    arguments = ["gaze", clip, "--out", str(tmp_path), *PATCHES, "--bag", "mcap"]
     with pytest.raises(RuntimeError):
-        CliRunner().invoke(cli, ["gaze", clip, "--out", str(tmp_path), *PATCHES], catch_exceptions=False)
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,9 +216,10 @@ def test_an_interruption_leaves_whole_frames(images, tmp_path):
     clip = write_video(tmp_path / "long.mp4", images * 50)
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "autogaze_ros.cli", "gaze", str(clip), "--out", str(out), *PATCHES],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "autogaze_ros.cli", "gaze", clip, "--out", out, *PATCHES, "--bag", "mcap"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 60
     while not (out / ".gazes.part.jsonl").exists() or not (out / ".gazes.part.jsonl").stat().st_size:
         assert process.poll() is None and time.monotonic() < deadline
@@ -174,9 +228,8 @@ def test_an_interruption_leaves_whole_frames(images, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "whole frames written" in errors and "Traceback" not in errors
-    records = gazes(out)
-    assert 0 < len(records) < 400
-    assert len(list(open_source(out / "overlay.mp4"))) == len(records)
+    assert 0 < len(gazes(out)) < 400
+    assert_all_have(out, len(gazes(out)))
 
 
 def test_it_needs_no_ros():

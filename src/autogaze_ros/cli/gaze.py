@@ -1,4 +1,4 @@
-"""`autogaze gaze`: gazes of any source, as JSON lines and video."""
+"""`autogaze gaze`: gazes of any source, as JSON lines, video and bag."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,24 @@ from typing import Any
 import click
 import numpy as np
 
+from autogaze_ros.bags import BagError, header
 from autogaze_ros.cli.common import errors_in_one_line, parameter_option, source_options
+from autogaze_ros.cli.recording import recording
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
 from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.pipeline import GazedFrame, Pipeline
-from autogaze_ros.rendering import overlay, video_writer
+from autogaze_ros.rendering import overlay, side_by_side, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
+
+Result = AbstractContextManager[Callable[[GazedFrame], None]]  # a file, and what writes a frame into it
 
 
 @click.command(
     epilog="""\b
 Examples:
   autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
-  autogaze gaze recording.mcap --out gazes --topic /carla/ego_vehicle/rgb_front/image --rate 10
+  autogaze gaze recording.mcap --out gazes --topic /carla/ego_vehicle/rgb_front/image --bag mcap
   autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --gazing-ratio 0.2
 """
 )
@@ -42,11 +46,15 @@ Examples:
 @parameter_option("task_loss_requirement", float)
 @parameter_option("device", str)
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+@click.option(
+    "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Storage of OUT/gazes_bag, which is written then."
+)
 @source_options
 def gaze(
     source: str,
     out: Path,
     frames: int | None,
+    bag: str | None,
     camera: str,
     topic: str,
     selection: Selection,
@@ -58,7 +66,8 @@ def gaze(
     """Gaze at SOURCE: a video file, a folder of images, a Bench2Drive scenario or a rosbag2.
 
     Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
-    OUT/overlay.mp4.
+    OUT/side_by_side.mp4, with --bag also OUT/gazes_bag, a rosbag2 of the gazes
+    beside the source's messages or images.
     """
     with errors_in_one_line():
         found = open_source(source, camera=camera, topic=topic).select(selection)
@@ -67,35 +76,55 @@ def gaze(
             click.echo(f"{chosen.info.checkpoint}: weights under {chosen.info.license}", err=True)
         pipeline = Pipeline(chosen, gazing_ratio=gazing_ratio, task_loss_requirement=task_loss_requirement)
         out.mkdir(parents=True, exist_ok=True)
+        results: dict[str, Result] = {}
+        if bag:
+            results["gazes_bag"] = recording(
+                out / "gazes_bag", bag, Path(source), topic=topic, skipped=selection.first
+            )
+        results["gazes.jsonl"] = _lines(out / "gazes.jsonl")
+        results["side_by_side.mp4"] = _video(out / "side_by_side.mp4", found.rate)
         total = min(found.length or math.inf, frames or math.inf)
         length = None if total == math.inf else int(total)
-        with click.progressbar(islice(found, frames), length, label="Gazing", file=sys.stderr) as bar:
-            count = _write(pipeline, bar, found.rate, out)
-    click.echo(f"{count} frames: {out / 'gazes.jsonl'}, {out / 'overlay.mp4'}")
+        with click.progressbar(
+            islice(found, frames), length, label="Gazing", show_pos=True, file=sys.stderr
+        ) as bar:
+            count = _write(pipeline, bar, results.values(), out)
+    click.echo(f"{count} frames: {', '.join(str(out / name) for name in results)}")
 
 
-def _write(pipeline: Pipeline, frames: Iterable[Frame], rate: float, out: Path) -> int:
+@contextmanager
+def _lines(path: Path) -> Iterator[Callable[[GazedFrame], None]]:
+    """Yield a function that writes a gaze as a line of JSON."""
+    with written_aside(path) as aside, aside.open("w") as lines:
+        yield lambda gazed: print(json.dumps(_json(gazed)), file=lines)
+
+
+@contextmanager
+def _video(path: Path, rate: float) -> Iterator[Callable[[GazedFrame], None]]:
+    """Yield a function that writes a frame beside itself with its gaze."""
+    with video_writer(path, rate) as append:
+        yield lambda gazed: append(side_by_side(gazed.frame.image, overlay(gazed.frame.image, gazed.record)))
+
+
+def _write(pipeline: Pipeline, frames: Iterable[Frame], results: Iterable[Result], out: Path) -> int:
     """Write the results of whole frames, also of those before an interruption; returns their number."""
     count = 0
     ending: Exception | None = None
-    with (
-        written_aside(out / "gazes.jsonl") as aside,
-        aside.open("w") as lines,
-        video_writer(out / "overlay.mp4", rate) as write_picture,
-        _interruptible() as interrupted,
-    ):
+    with ExitStack() as stack:
+        writers = [stack.enter_context(result) for result in results]
+        interrupted = stack.enter_context(_interruptible())
         try:
             for frame in frames:
                 (gazed,) = pipeline.process([frame])
-                lines.write(json.dumps(_json(gazed)) + "\n")
-                write_picture(overlay(frame.image, gazed.record))
+                for write in writers:
+                    write(gazed)
                 if gazed.restarted:
                     click.echo(f"\nframe {count}: {gazed.restarted}; the stream begins anew", err=True)
                 count += 1
                 if interrupted():
                     ending = click.exceptions.Exit(130)
                     break
-        except SourceError as error:
+        except (SourceError, BagError) as error:
             if not count:
                 raise
             ending = error
@@ -126,9 +155,8 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def _json(gazed: GazedFrame) -> dict[str, Any]:
-    seconds, nanoseconds = divmod(gazed.frame.stamp, 1_000_000_000)
-    header = {"stamp": {"sec": seconds, "nanosec": nanoseconds}, "frame_id": gazed.frame.camera}
-    return {"header": header, **_plain(dataclasses.asdict(gazed.record))}
+    about = header(gazed.frame.stamp, gazed.frame.frame_id)
+    return {"header": about, **_plain(dataclasses.asdict(gazed.record))}
 
 
 def _plain(value: Any) -> Any:

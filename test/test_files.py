@@ -1,0 +1,49 @@
+import pytest
+
+from autogaze_ros import files
+from autogaze_ros.files import folder_written_aside, message_folder
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "folder"
+    with folder_written_aside(target) as aside:
+        aside.mkdir()
+        assert aside.name == "folder" and aside.parent.name == ".folder.part"
+        (aside / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+def test_only_on_demand_a_folder_is_replaced(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(FileExistsError, match="folder exists already"), folder_written_aside(target):
+        pass
+    with pytest.raises(RuntimeError), folder_written_aside(target, replace=True) as aside:
+        aside.mkdir()
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
+    with folder_written_aside(target, replace=True) as aside:
+        aside.mkdir()
+        (aside / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+def test_what_a_killed_run_left_is_no_hindrance(tmp_path):
+    (tmp_path / ".folder.part" / "folder").mkdir(parents=True)
+    (tmp_path / "folder").mkdir()  # an empty one may be filled
+    with folder_written_aside(tmp_path / "folder") as aside:
+        aside.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_messages_are_found_in_the_installation_and_in_the_source_tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "share_folder", lambda: tmp_path)
+    assert message_folder().samefile(files.__file__.replace("src/autogaze_ros/files.py", "msg"))
+    (tmp_path / "msg").mkdir()
+    (tmp_path / "msg" / "GazeMask.msg").touch()
+    assert message_folder() == tmp_path / "msg"
+    (tmp_path / "msg" / "GazeMask.msg").unlink()
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "lib" / "python" / "autogaze_ros" / "files.py"))
+    with pytest.raises(FileNotFoundError, match="not installed"):
+        message_folder()
