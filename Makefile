@@ -7,6 +7,7 @@
 #   PYTHON=python3.12      another interpreter
 #   TORCH_INDEX=URL        a package index with another build of torch (CPU only, CUDA, ROCm)
 #   CLIP=path.mp4          your own video for the demo
+#   CARLA=1                the demo with six cameras, as CARLA's bridge would publish them
 #   CHECKPOINT=DIR|HUB_ID  AutoGaze weights for the demo
 
 # Choices once made hold until others are made; then .venv is made anew.
@@ -16,6 +17,7 @@ TORCH_INDEX ?= $(call remembered,2)
 $(shell mkdir -p build; printf '%s\n' '$(PYTHON)' '$(TORCH_INDEX)' >build/choices.new; \
   cmp -s build/choices.new build/choices || cp build/choices.new build/choices)
 CLIP ?=
+CARLA ?=
 CHECKPOINT ?=
 
 TORCH := torch==2.13.0
@@ -28,7 +30,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 demo: $(VENV)/interfaces.stamp
-	@$(VENV)/bin/python -m autogaze_ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+	@$(VENV)/bin/python -m autogaze_ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(CARLA),--carla) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
 test: $(VENV)/interfaces.stamp
 	$(VENV)/bin/ruff format --check

@@ -8,13 +8,12 @@ of 16 frames, in milliseconds a batch of frames, preprocessing excluded.
 import argparse
 import hashlib
 import json
-import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
 import torch
+from report import machine, publish
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
@@ -32,18 +31,6 @@ def milliseconds(engine, frames, cameras, tokens):
     for t in range(FRAMES):
         engine.gaze([Clip(stream, frames[t : t + 1], ratio) for stream in streams])
     return (time.perf_counter() - began) / FRAMES * 1e3
-
-
-def machine(device):
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return {
-        "cpu": cpu or platform.processor(),
-        "gpu": gpu,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
 
 
 def main():
@@ -64,19 +51,10 @@ def main():
             milliseconds(engine, frames, cameras, tokens)  # warms up
             runs = [milliseconds(engine, frames, cameras, tokens) for _ in range(options.repeats)]
             results.append({"cameras": cameras, "tokens": tokens, "ms": round(statistics.median(runs), 2)})
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
-    report = {
-        "machine": machine(options.device),
-        "commit": commit,
-        "inputs": {"frames_sha256": hashlib.sha256(frames.numpy().tobytes()).hexdigest()},
-        "results": results,
-    }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    gpu = torch.cuda.get_device_name(options.device) if options.device.type == "cuda" else ""
+    about = machine(gpu=gpu, threads=torch.get_num_threads(), torch=torch.__version__)
+    inputs = {"frames_sha256": hashlib.sha256(frames.numpy().tobytes()).hexdigest()}
+    publish(about, inputs, results, options.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Clips for tests: the rendered scene, and real driving where the shared data is."""
+"""Clips for tests: the synthetic drive, and real driving where the shared data is."""
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from pathlib import Path
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 
 from autogaze_ros.bags import COMPRESSED_IMAGE, IMAGE, bag_writer, header, image_fields, jpeg_fields
-from autogaze_ros.demo.scene import render
+from autogaze_ros.demo.drive.camera import BENCH2DRIVE
+from autogaze_ros.demo.drive.drive import Drive
 from autogaze_ros.rendering import video_writer
 
 
@@ -60,8 +62,18 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
+@functools.cache
+def _drive() -> tuple[Drive, list[np.ndarray]]:
+    return Drive(seed=8), []
+
+
 def scene(count: int) -> list[np.ndarray]:
-    return list(render(count))
+    """The first frames of the synthetic drive, 640x360."""
+    drive, images = _drive()
+    while len(images) < count:
+        images.append(drive.render(BENCH2DRIVE[0].sized(640, 360)).image)
+        drive.step()
+    return images[:count]
 
 
 def huge_png() -> bytes:

@@ -100,12 +100,12 @@ def test_package_xml_names_what_stock_ros_must_install():
     assert keys <= {
         "ament_cmake", "ament_cmake_python", "rosidl_default_generators", "rosidl_default_runtime",
         "rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge",
-        "launch", "launch_ros",
+        "launch", "launch_ros", "rosgraph_msgs",
         "python3-click", "python3-numpy", "python3-opencv", "python3-pil", "python3-pytest",
     }  # fmt: skip
     assert keys >= {
         "rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge",
-        "launch", "launch_ros", "python3-numpy",
+        "launch", "launch_ros", "rosgraph_msgs", "python3-numpy",
         "python3-opencv", "python3-click", "python3-pil",
     }  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_colcon_builds_the_tree(tmp_path, options):
     install = tmp_path / "ws" / "install" / "autogaze_ros"
     python = next(install.glob("lib/python3*/site-packages"))
     assert sorted(path.name for path in (install / "lib" / "autogaze_ros").iterdir()) == [
-        "autogaze", "clip_player", "gaze_node",
+        "autogaze", "carla_stand_in", "clip_player", "gaze_node",
     ]  # fmt: skip
     for path in ("launch/autogaze.launch.py", "config/fastdds_shm.xml", "msg/GazeMask.msg", "package.xml"):
         assert (install / "share" / "autogaze_ros" / path).exists()

@@ -75,6 +75,13 @@ def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.hstack(parts[:-1])
 
 
+def stacked(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Join pictures of one size from top to bottom, with a thin gap."""
+    gap = np.full((4, pictures[0].shape[1], 3), 255, dtype=np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.vstack(parts[:-1])
+
+
 @contextmanager
 def video_writer(
     path: str | os.PathLike[str], rate: float, *, lossless: bool = False

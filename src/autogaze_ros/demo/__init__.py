@@ -1,1 +1,1 @@
-"""The demonstration, and what stands in for a car: a clip player and a rendered scene."""
+"""The demonstration, and what stands in for a car: a clip player, a synthetic drive, CARLA's bridge."""

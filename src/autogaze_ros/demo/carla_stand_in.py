@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
@@ -33,6 +35,7 @@ from autogaze_ros.files import share_folder
 from autogaze_ros.semantics import paint
 
 Pictures = list[array]  # of the rig's sensors, bgra8
+_ACKNOWLEDGE = Duration(seconds=5.0)
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # /clock is ours: nothing else makes time pass
 
 
@@ -51,7 +54,7 @@ class CarlaStandIn(Node):
         weather = declare_fixed(self, "weather", "", "Of the world; empty: the seed's.")
         self._wanted = declare_fixed(self, "frames", 0, "End after so many; 0: never.", (0, 2**31 - 1))
         self._wait_for = declare_fixed(
-            self, "wait_for", 0, "Begin once each image topic has so many subscribers.", (0, 1000)
+            self, "wait_for", 0, "Begin once each RGB image topic has so many subscribers.", (0, 1000)
         )
         prerendered = declare_fixed(
             self, "prerendered", 0,
@@ -72,6 +75,7 @@ class CarlaStandIn(Node):
             self._pictures = cycle(kept + kept[-2:0:-1])
             self.get_logger().info(f"{prerendered} frames are rendered")
         self.published = 0
+        self._times = (0.0, 0.0)  # of the first and the last frame, seconds
         self.finished: Future[bool] = Future()
         self._next = next(self._pictures)
         self.create_timer(1 / rate, self._tick, clock=_STEADY)
@@ -89,31 +93,34 @@ class CarlaStandIn(Node):
             drive.step(ticks)
 
     def _tick(self) -> None:
-        waiting = not self.published and any(o.subscribers < self._wait_for for o in self._outlets)
-        if waiting or self.finished.done():
+        awaited = [outlet for outlet in self._outlets if outlet.kind == "rgb" and not self.published]
+        if self.finished.done() or any(outlet.subscribers < self._wait_for for outlet in awaited):
             return
+        self._times = (self._times[0] if self.published else time.monotonic(), time.monotonic())
         self.published += 1
         stamp = Time(nanoseconds=self.published * self._period).to_msg()
         self._time.publish(ClockMessage(clock=stamp))
         for outlet, picture in zip(self._outlets, self._next, strict=True):
             outlet.publish(stamp, picture)
         if self.published == self._wanted:
+            for outlet in self._outlets:
+                outlet.wait_for_subscribers()
             self.finished.set_result(True)
             return
         self._next = next(self._pictures)
 
     def report(self) -> str:
         """Return what was published."""
-        seconds = self.published * self._period / 1e9
-        cameras = len(self._outlets)
-        return f"published {self.published} frames of {cameras} cameras, {seconds:.1f} s of simulation"
+        first, last = self._times
+        rate = (self.published - 1) / (last - first) if self.published > 1 else 0.0
+        return f"published {self.published} frames of {len(self._outlets)} cameras, {rate:.2f} a second"
 
 
 class _Outlet:
     """The topics of one camera."""
 
     def __init__(self, node: Node, role: str, sensor: Sensor) -> None:
-        camera = sensor.camera
+        camera, self.kind = sensor.camera, sensor.kind
         self._frame_id = f"{role}/{camera.name}"
         topic = f"/carla/{role}/{camera.name}"
         qos = QoSProfile(depth=10)  # reliable and volatile, as the bridge's
@@ -134,6 +141,9 @@ class _Outlet:
     @property
     def subscribers(self) -> int:
         return self._images.get_subscription_count()
+
+    def wait_for_subscribers(self) -> None:
+        self._images.wait_for_all_acked(_ACKNOWLEDGE)
 
     def publish(self, stamp: object, picture: array) -> None:
         header = Header(stamp=stamp, frame_id=self._frame_id)

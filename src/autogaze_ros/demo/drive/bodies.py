@@ -214,6 +214,7 @@ def _figure(
     trunk = [(x * 0.12 + lift * forward, y * (0.17 + 0.04 * lift), hip - 0.06 + lift * 0.56)
              for lift in (0, 0.8, 1) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]  # fmt: skip
     parts = [hull([trunk[:4], trunk[4:8], trunk[8:]], coat)]
+    parts.append(tube((forward * 0.9, 0, hip + 0.44), (forward * 1.1, 0, neck + 0.1), (0.06, 0.05), skin, 5))
     parts.append(ball((forward * 1.1, 0, neck + 0.17), (0.105, 0.095, 0.14), skin))
     parts.append(ball((forward * 1.1 - 0.025, 0, neck + 0.215), (0.11, 0.1, 0.115), hair))
     for side, thigh, knee in zip((-1, 1), thighs, knees, strict=True):

@@ -1,0 +1,116 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from autogaze_ros.demo.drive.camera import BENCH2DRIVE, Camera
+from autogaze_ros.demo.drive.drive import Drive
+from autogaze_ros.demo.drive.route import Route
+from autogaze_ros.demo.drive.scenery import BLOCK, Scenery
+from autogaze_ros.demo.drive.traffic import Traffic
+from autogaze_ros.demo.drive.weather import WEATHERS
+from autogaze_ros.semantics import PALETTE, Tag
+
+FRONT = BENCH2DRIVE[0].sized(160, 90)
+VEHICLES = (Tag.CAR, Tag.TRUCK, Tag.BUS)
+
+
+def views(seed, count, cameras=(FRONT,), weather="", every=2):
+    drive = Drive(seed, weather)
+    for _ in range(count):
+        yield [drive.render(camera) for camera in cameras]
+        drive.step(every)
+
+
+def test_a_seed_gives_the_same_pictures_again():
+    for one, other in zip(views(5, 4), views(5, 4), strict=True):
+        assert (one[0].image == other[0].image).all() and (one[0].labels == other[0].labels).all()
+    (other,) = next(views(6, 1))
+    assert (one[0].labels != other.labels).any()
+
+
+def test_pictures_do_not_depend_on_what_else_is_rendered():
+    alone = [view for (view,) in views(3, 3)]
+    together = [found[2] for found in views(3, 3, (BENCH2DRIVE[3].sized(90, 50), FRONT.sized(50, 30), FRONT))]
+    for one, other in zip(alone, together, strict=True):
+        assert (one.image == other.image).all() and (one.labels == other.labels).all()
+
+
+@pytest.mark.parametrize("width, height", [(1, 1), (17, 5), (5, 40), (300, 20)])
+def test_any_size(width, height):
+    (view,) = next(views(1, 1, (FRONT.sized(width, height),)))
+    assert view.image.shape == (height, width, 3) and view.labels.shape == (height, width)
+
+
+@pytest.mark.parametrize("weather", WEATHERS)
+def test_every_weather_shows_the_same_things(weather):
+    clear, other = (next(views(2, 1, weather=name))[0] for name in ("clear", weather))
+    assert (clear.labels == other.labels).mean() > 0.9  # sky and hills differ, and whom chance sends
+    assert 5 < other.image.mean() < 250
+
+
+def test_an_unknown_weather_is_refused():
+    with pytest.raises(ValueError, match="unknown weather 'hail'; known are clear"):
+        Drive(0, "hail")
+
+
+def test_classes_are_as_in_real_driving():
+    shares = []
+    for seed in range(12):
+        for (view,) in views(seed, 5, every=40):
+            shares.append(np.bincount(view.labels.ravel(), minlength=len(PALETTE)) / view.labels.size)
+    mean, present = np.mean(shares, axis=0), np.mean(np.array(shares) > 5e-4, axis=0)
+    assert 0.25 < mean[Tag.ROAD] < 0.35
+    assert 0.01 < mean[Tag.ROAD_LINE] < 0.06
+    assert (np.array(shares)[:, VEHICLES].sum(1) > 5e-4).mean() > 0.9
+    assert present[Tag.PEDESTRIAN] > 0.7
+    for tag in (Tag.SIDEWALK, Tag.BUILDING, Tag.POLE, Tag.VEGETATION, Tag.TERRAIN, Tag.SKY):
+        assert present[tag] > 0.6, tag
+    for tag in (Tag.TRAFFIC_LIGHT, Tag.TRAFFIC_SIGN, Tag.TRUCK, Tag.BUS, Tag.RIDER, Tag.BICYCLE):
+        assert present[tag] > 0.02, tag
+
+
+@pytest.mark.parametrize("turn", [40.0, -40.0, 25.0])
+def test_cameras_see_one_world(turn):
+    """Of two cameras in one place, both see the same in directions that they share."""
+    ahead = Camera("ahead", 200, 120, 90, 0, 0, 1.6)
+    aside = Camera("aside", 200, 120, 90, 0, 0, 1.6, yaw=turn)
+    one, other = next(views(8, 1, (ahead, aside)))
+    rows, columns = np.mgrid[:120, :200]
+    focal = ahead.focal_length
+    left, up = (100 - columns - 0.5) / focal, (60 - rows - 0.5) / focal
+    angle = math.radians(turn)
+    forward = math.cos(angle) + math.sin(angle) * left
+    sideways = -math.sin(angle) + math.cos(angle) * left
+    x, y = 100 - focal * sideways / forward, 60 - focal * up / forward
+    shared = (forward > 0.2) & (x >= 0) & (x < 200) & (y >= 0) & (y < 120)
+    same = one.labels[shared] == other.labels[y[shared].astype(int), x[shared].astype(int)]
+    assert shared.mean() > 0.2 and same.mean() > 0.93
+
+
+def test_the_world_passes_by():
+    first, *_, last = (found[0].labels for found in views(8, 12))
+    assert (first != last).mean() > 0.1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_traffic_keeps_its_distance_and_stops_at_red(seed):
+    scenery = Scenery(seed, Route(np.random.default_rng(seed)), 2, 7.0)
+    traffic = Traffic(seed, scenery, 7.0)
+    begin = traffic.ego.s
+    for _ in range(20 * 60):
+        before = traffic.ego.s
+        traffic.step()
+        lanes = {}
+        for vehicle in traffic.vehicles:
+            lanes.setdefault((vehicle.way, round(vehicle.d, 1)), []).append(vehicle)
+        for lane in lanes.values():
+            lane.sort(key=lambda vehicle: vehicle.s)
+            for behind, ahead in pairwise(lane):
+                assert ahead.s - behind.s > (ahead.length + behind.length) / 2
+        for number in range(int(before // BLOCK), int(traffic.ego.s // BLOCK) + 1):
+            line = number * BLOCK + 14.4
+            if scenery.is_junction(number) and before + 2.3 < line <= traffic.ego.s + 2.3:
+                assert traffic.light(number) != "red"
+    assert traffic.ego.s - begin > 150
