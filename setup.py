@@ -1,5 +1,6 @@
 """pip's door to the parts that need no ROS; colcon goes through CMakeLists.txt."""
 
+from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -16,17 +17,28 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
+    data_files=[("share/autogaze_ros/msg", sorted(glob("msg/*.msg", root_dir=HERE)))],
     # Bounds of a library; requirements/ pins what is tested.
     install_requires=[
         "av>=12",
+        "backports.zstd>=1; python_version < '3.14'",
         "click>=8",
         "huggingface_hub>=0.24",
+        "lz4>=4",
         "numpy>=1.26",
         "opencv-python-headless>=4.6,<5",
         "pillow>=10",
-        "rosbags>=0.11",
+        "rosbags>=0.11,<0.12",
         "safetensors>=0.4",
         "torch>=2.4",
     ],
+    extras_require={
+        "drive": ["numba>=0.61"],
+        # NVlabs' package, to compare with: it is on no index, and this commit is what it was compared at.
+        "upstream": [
+            "autogaze @ git+https://github.com/NVlabs/AutoGaze@2943b28b94c6aeaf0677a20c55444f3a0706e43a",
+            "transformers>=4.51,<4.58",
+        ],
+    },
     entry_points={"console_scripts": ["autogaze = autogaze_ros.cli:main"]},
 )

@@ -13,6 +13,7 @@ from autogaze_ros.selectors import SELECTORS, Request, create_selector
 from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
 
 CONTROLS = ["patch_difference", "uniform", "random"]
+OWN = [name for name in SELECTORS if name != "upstream"]  # NVlabs' package has test_upstream.py
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def ids(gazes):
     return [gaze.token_ids.tolist() for gaze in gazes]
 
 
-@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("name", OWN)
 def test_what_all_selectors_promise(name, images, checkpoint):
     selector = create_selector(name, checkpoint=checkpoint, chunk_size=4, device="cpu")
     assert selector.info.selector == name
@@ -53,7 +54,7 @@ def test_what_all_selectors_promise(name, images, checkpoint):
     assert ids(again[:2]) == ids(again[4:])  # after chunk_size frames the context begins anew
 
 
-@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("name", OWN)
 def test_streams_do_not_depend_on_their_mates(name, images, checkpoint):
     selector = create_selector(name, checkpoint=checkpoint, device="cpu")
     streams = [selector.open_stream() for _ in range(3)]
@@ -83,7 +84,7 @@ def test_autogaze_tells_what_it_runs(checkpoint):
 
 
 def test_unfit_choices_are_refused(checkpoint):
-    with pytest.raises(ValueError, match="autogaze, patch_difference, uniform, random"):
+    with pytest.raises(ValueError, match="autogaze, patch_difference, uniform, random, upstream"):
         create_selector("saliency")
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         create_selector("autogaze")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from autogaze_ros.cli import gaze
+from autogaze_ros.cli import checkpoint, compare, drive, gaze
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,6 +13,9 @@ def cli() -> None:
 
 
 cli.add_command(gaze.gaze)
+cli.add_command(compare.compare)
+cli.add_command(checkpoint.checkpoint)
+cli.add_command(drive.drive)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from autogaze_ros.networks.decoding import Positions
 from autogaze_ros.selectors.base import Request, Selector, SelectorInfo, Stream
 
-SELECTORS = ("autogaze", "patch_difference", "uniform", "random")
+SELECTORS = ("autogaze", "patch_difference", "uniform", "random", "upstream")
 
 __all__ = ["SELECTORS", "Request", "Selector", "SelectorInfo", "Stream", "create_selector"]
 
@@ -22,8 +22,9 @@ def create_selector(
     device: str = "auto",
     positions: Positions = "upstream",
 ) -> Selector:
-    """Make a selector by name; checkpoint, device and positions concern autogaze only.
+    """Make a selector by name.
 
+    checkpoint and device concern autogaze and upstream only, positions autogaze.
     Raises ValueError for an unknown name or unfit options.
     """
     if name == "autogaze":
@@ -38,4 +39,8 @@ def create_selector(
         from autogaze_ros.selectors.blind import RandomSelector, UniformSelector
 
         return UniformSelector(chunk_size) if name == "uniform" else RandomSelector(chunk_size)
+    if name == "upstream":
+        from autogaze_ros.selectors.upstream import UpstreamSelector
+
+        return UpstreamSelector(checkpoint, chunk_size=chunk_size, device=device)
     raise ValueError(f"unknown selector {name!r}; known are {', '.join(SELECTORS)}")

@@ -1,0 +1,226 @@
+"""`autogaze compare`: do two selectors choose the same tokens, and what does each cost?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import click
+
+from autogaze_ros.cli.common import errors_in_one_line, parameter_option, source_options
+from autogaze_ros.files import written_aside
+from autogaze_ros.frames import Frame, Selection, Source, SourceError, open_source
+from autogaze_ros.node.parameters import PARAMETERS
+from autogaze_ros.pipeline import GazeRecord, Pipeline
+from autogaze_ros.selectors import SELECTORS, Selector, create_selector
+
+
+@dataclass(frozen=True)
+class FrameComparison:
+    """Two gazes at one frame. stamp: nanoseconds, of the source's own clock."""
+
+    stamp: int
+    records: tuple[GazeRecord, GazeRecord]
+
+    @property
+    def equal(self) -> bool:
+        """The same tokens in the same order."""
+        first, second = (record.token_ids.tolist() for record in self.records)
+        return first == second
+
+    @property
+    def agreement(self) -> float:
+        """Tokens that both chose, as a share of those that either chose; the order does not count."""
+        first, second = (set(record.token_ids.tolist()) for record in self.records)
+        return len(first & second) / len(first | second)
+
+    @property
+    def loss_difference(self) -> float:
+        """How far the predicted losses are apart; NaN where a selector predicts none."""
+        return abs(self.records[0].predicted_loss - self.records[1].predicted_loss)
+
+    @property
+    def milliseconds(self) -> list[float]:
+        """What each gaze took, with its preprocessing."""
+        return [record.latency.preprocess + record.latency.gaze for record in self.records]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the comparisons of all frames come to.
+
+    first_difference: place of the first frame that is not equal. mean_agreement:
+    over frames. milliseconds: the median frame's, for each selector; ratio: the
+    second's over the first's. largest_loss_difference: of predicted losses, up to
+    the first frame that is not equal. None where there is no such thing.
+    """
+
+    frames: int
+    equal: int
+    first_difference: int | None
+    mean_agreement: float
+    milliseconds: list[float]
+    ratio: float
+    largest_loss_difference: float | None
+
+    @classmethod
+    def of(cls, compared: Sequence[FrameComparison]) -> Summary:
+        """Sum up one or more frames."""
+        differing = [place for place, frame in enumerate(compared) if not frame.equal]
+        until = differing[0] if differing else len(compared)
+        losses = [frame.loss_difference for frame in compared[:until]]
+        first, second = (median(times) for times in zip(*(f.milliseconds for f in compared), strict=True))
+        return cls(
+            frames=len(compared),
+            equal=len(compared) - len(differing),
+            first_difference=differing[0] if differing else None,
+            mean_agreement=fmean(frame.agreement for frame in compared),
+            milliseconds=[first, second],
+            ratio=second / first,
+            largest_loss_difference=max(filter(math.isfinite, losses), default=None),
+        )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  autogaze compare drive.mp4 --checkpoint ~/AutoGaze
+  autogaze compare drive.mp4 --checkpoint ~/AutoGaze --positions cumulative --frames 64
+  autogaze compare frames/ --checkpoint ~/AutoGaze --against patch_difference --out compared.json
+"""
+)
+@click.argument("source")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the results as JSON.")
+@parameter_option("selector", click.Choice(SELECTORS))
+@click.option(
+    "--against", type=click.Choice(SELECTORS), default="upstream", show_default=True,
+    help="The other selector; upstream is NVlabs' own package.",
+)  # fmt: skip
+@parameter_option("checkpoint", str)
+@parameter_option("positions", click.Choice(PARAMETERS["positions"].choices))
+@parameter_option("chunk_size", click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())))
+@parameter_option("gazing_ratio", float)
+@parameter_option("task_loss_requirement", float)
+@parameter_option("device", str)
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+@source_options
+def compare(
+    source: str,
+    out: Path | None,
+    selector: str,
+    against: str,
+    frames: int | None,
+    camera: str,
+    topic: str,
+    selection: Selection,
+    gazing_ratio: float,
+    task_loss_requirement: float,
+    **options: Any,
+) -> None:
+    """Gaze at SOURCE with two selectors and tell where they differ.
+
+    SOURCE is a video file, a folder of images, a Bench2Drive scenario or a
+    rosbag2. For each frame: how many tokens each chose, whether they are the
+    same in the same order, and the share of all chosen tokens that both chose.
+    Times are those of preprocessing and gaze; one frame beforehand warms up.
+    Implementations of one network differ in rounding: where two tokens are as
+    good but for the last bits, they may part for the rest of the context.
+    """
+    budget = {"gazing_ratio": gazing_ratio, "task_loss_requirement": task_loss_requirement}
+    with errors_in_one_line():
+        found = open_source(source, camera=camera, topic=topic).select(selection)
+        selectors = [create_selector(name, **options) for name in (selector, against)]
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        for line in dict.fromkeys(_licence(chosen) for chosen in selectors if chosen.info.license):
+            click.echo(line, err=True)
+        _warm_up([Pipeline(chosen, **budget) for chosen in selectors], found)
+        click.echo(f"  frame  {selector:>16}  {against:>16}  equal  agreement")
+        compared: list[FrameComparison] = []
+        for result in _compare([Pipeline(chosen, **budget) for chosen in selectors], islice(found, frames)):
+            click.echo(_line(len(compared), result))
+            compared.append(result)
+        summary = Summary.of(compared)
+        if out is not None:
+            settings = {"source": source, "chunk_size": options["chunk_size"], **budget}
+            with written_aside(out) as aside:
+                aside.write_text(_json(settings, selectors, summary, compared))
+    click.echo(_told(summary, selector, against))
+
+
+def _licence(selector: Selector) -> str:
+    return f"{selector.info.checkpoint}: weights under {selector.info.license}"
+
+
+def _warm_up(pipelines: Sequence[Pipeline], source: Source) -> None:
+    """Run the first frame once for nothing; raises SourceError where there is none."""
+    if not list(_compare(pipelines, islice(source, 1))):
+        raise SourceError(
+            "no frame was selected: --first lies behind the source's end, or --last before --first"
+        )
+
+
+def _compare(pipelines: Sequence[Pipeline], frames: Iterable[Frame]) -> Iterator[FrameComparison]:
+    for frame in frames:
+        first, second = (pipeline.process([frame])[0].record for pipeline in pipelines)
+        yield FrameComparison(frame.stamp, (first, second))
+
+
+def _line(place: int, frame: FrameComparison) -> str:
+    first, second = (len(record.token_ids) for record in frame.records)
+    equal = "yes" if frame.equal else "no"
+    return f"{place:7}  {first:16}  {second:16}  {equal:>5}  {frame.agreement:9.3f}"
+
+
+def _told(summary: Summary, selector: str, against: str) -> str:
+    first, second = summary.milliseconds
+    longer = f"{summary.ratio:.3g} times as long"
+    lines = [
+        f"{summary.equal} of {summary.frames} frames equal, mean agreement {summary.mean_agreement:.4f}",
+        f"median time of a frame: {selector} {first:.2f} ms, {against} {second:.2f} ms, {longer}",
+    ]
+    if summary.first_difference is not None:
+        lines.insert(1, f"first frame that differs: {summary.first_difference}")
+    if summary.largest_loss_difference is not None:
+        most = f"{summary.largest_loss_difference:.1e}"
+        lines.append(f"predicted losses differ by {most} at most, as long as the tokens do not")
+    return "\n".join(lines)
+
+
+def _json(
+    settings: dict[str, Any],
+    selectors: Sequence[Selector],
+    summary: Summary,
+    compared: Sequence[FrameComparison],
+) -> str:
+    results = {
+        **{key: _finite(value) for key, value in settings.items()},
+        "selectors": [dataclasses.asdict(selector.info) for selector in selectors],
+        "summary": dataclasses.asdict(summary),
+        "frames": [_frame_json(frame) for frame in compared],
+    }
+    return json.dumps(results, allow_nan=False) + "\n"
+
+
+def _frame_json(frame: FrameComparison) -> dict[str, Any]:
+    return {
+        "stamp": frame.stamp,
+        "index_in_context": frame.records[0].index_in_context,
+        "equal": frame.equal,
+        "agreement": frame.agreement,
+        "token_ids": [record.token_ids.tolist() for record in frame.records],
+        "predicted_loss": [_finite(record.predicted_loss) for record in frame.records],
+        "milliseconds": frame.milliseconds,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that JSON does not know become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

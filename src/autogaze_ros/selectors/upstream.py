@@ -1,0 +1,178 @@
+"""NVlabs' own `autogaze` package as a selector, where it is installed: what ours is measured by.
+
+It is used as its authors show. A frame is decided by the package's streaming
+call, which is handed back the caches of the context's frames so far. Keys,
+positions and masks are those of one call over the whole clip, so the gazes are
+too, without running the earlier frames again. In a batch the package's results
+depend on the mates (rows that have finished are padded until the slowest has),
+so each stream has a call of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autogaze_ros.networks.decoding import loss_after
+from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
+from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
+
+try:
+    import torch
+    from torch import Tensor
+
+    from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from autogaze_ros.networks.checkpoints import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
+    from autogaze_ros.selectors.autogaze import choose_device
+except ImportError as error:
+    raise ValueError(
+        f"the upstream selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
+    ) from error
+
+_LEAST, _BEYOND = (4, 51), (4, 58)  # of transformers: the package reaches into its generation loop
+_PROCESSOR = "preprocessor_config.json"
+# The caches: how a call names what it is given, and what it returns.
+_PAST = {
+    "past_key_values": "past_key_values",
+    "past_inputs_embeds": "past_input_embeds",
+    "past_attention_mask": "past_attention_mask",
+    "past_conv_values": "past_conv_values",
+}
+
+
+class UpstreamStream(Context):
+    """One camera's history within its context, in the package's caches; they grow with every frame."""
+
+    def restart(self) -> None:
+        """Forget everything: the next frame is the first of a context."""
+        super().restart()
+        self.past: dict[str, Any] = {}
+
+
+class UpstreamSelector(Selector):
+    """Runs a checkpoint through NVlabs' package, its processor too.
+
+    checkpoint: a folder or hub id. Raises CheckpointError or ValueError, also
+    where the package is missing or cannot run.
+    """
+
+    def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
+        if not checkpoint:
+            raise CheckpointError(
+                f"selector upstream needs a checkpoint: a folder, or a hub id such as {OFFICIAL}"
+            )
+        package = _import_package()
+        place = choose_device(device)
+        # Ours names all misfits where the package would go on with random weights;
+        # and it has downloaded what a hub id stands for.
+        loaded = load_autogaze(checkpoint)
+        config = loaded.network.config
+        if config.grid != AUTOGAZE_GRID:
+            raise CheckpointError(f"{checkpoint} has scales {config.scales}, not AutoGaze's own")
+        self.chunk_size = chunk_size
+        self._model, self._processor = _load(package, loaded)
+        self._model.to(place)
+        self._steps, self._answer = config.decoder.num_multi_token_pred, torch.empty(0)
+        decoder = self._model.gazing_model.gaze_decoder
+        decoder.task_loss_prediction_head.register_forward_hook(self._note_losses)
+        # Where its configuration asks for FlashAttention, the package computes in half precision on CUDA.
+        half = place.type == "cuda" and self._model.attn_mode == "flash_attention_2"
+        self.info = SelectorInfo(
+            selector="upstream",
+            checkpoint=loaded.source,
+            revision=loaded.revision,
+            sha256=loaded.sha256,
+            license=loaded.license,
+            device=str(place),
+            dtype="bfloat16" if half else "float32",
+            positions="upstream",
+        )
+
+    def open_stream(self) -> UpstreamStream:
+        """Return a stream without a past."""
+        return UpstreamStream(self.chunk_size)
+
+    def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
+        """(H, W, 3) uint8 RGB -> (1, 1, 3, h, w) normalised; the network squashes it to a square."""
+        return self._processor([image], return_tensors="pt", input_data_format="channels_last").pixel_values
+
+    @torch.inference_mode()
+    def select(self, requests: Sequence[Request]) -> list[Gaze]:
+        """Decide one frame of each stream, one after the other."""
+        return [self._decide(request) for request in requests]
+
+    def _decide(self, request: Request) -> Gaze:
+        stream: UpstreamStream = request.stream
+        stream.advance()
+        gazed = self._model(
+            {"video": request.pixels.to(self._model.device)},
+            gazing_ratio=request.gazing_ratio,
+            task_loss_requirement=request.task_loss_requirement,
+            generate_only=True,
+            use_cache=True,
+            **stream.past,
+        )
+        stream.past = {given: gazed[returned] for given, returned in _PAST.items()}
+        padded = gazed["if_padded_gazing"][0].cpu().numpy()
+        ids = gazed["gazing_pos"][0].cpu().numpy().astype(np.uint16)
+        return Gaze(ids[~padded], self._predicted_loss(padded))
+
+    def _note_losses(self, head: torch.nn.Module, hidden: Any, answer: Tensor) -> None:
+        """Keep what the network has just predicted; the package's results leave it out."""
+        self._answer = answer
+
+    def _predicted_loss(self, padded: NDArray[np.bool_]) -> float:
+        """Return the loss predicted for the frame's tokens by the answer that its last chunk comes from."""
+        chunk = padded[(len(padded) - 1) // self._steps * self._steps :]
+        return loss_after(chunk.tolist(), self._answer[0, -1].float().cpu().numpy(), pad=True)
+
+
+def _import_package() -> ModuleType:
+    """Import NVlabs' package; ValueError where it or what it needs is missing or does not fit."""
+    try:
+        found = version("transformers")
+        if not _LEAST <= tuple(int(part) for part in found.split(".")[:2]) < _BEYOND:
+            raise ValueError(f"it needs transformers 4.51 to 4.57, not {found}")
+        return import_module("autogaze.models.autogaze")
+    except Exception as error:  # a package that does not fit its neighbours raises anything
+        raise ValueError(
+            f"NVlabs' autogaze package cannot be used in {sys.executable} ({_reason(error)});"
+            " pip install 'autogaze_ros[upstream]'"
+        ) from error
+
+
+def _load(package: ModuleType, loaded: Checkpoint) -> tuple[Any, Any]:
+    """Load the package's model and processor from the files that `load_autogaze` has found."""
+    source = str(Path(loaded.source).expanduser())
+    where = {"revision": loaded.revision or "main", "local_files_only": True}  # a hub id's are in its cache
+    try:
+        model = package.AutoGaze.from_pretrained(source, **where).eval()
+        return model, _load_processor(package, source, where, loaded.network.config.input_img_size)
+    except Exception as error:  # FlashAttention that is missing, a damaged file, …
+        raise CheckpointError(
+            f"NVlabs' autogaze package does not load {loaded.source}: {_reason(error)}"
+        ) from error
+
+
+def _load_processor(package: ModuleType, source: str, where: dict[str, Any], edge: int) -> Any:
+    """Load the checkpoint's processor; where it lacks that file, make what the official one describes."""
+    try:
+        return package.AutoGazeImageProcessor.from_pretrained(source, **where)
+    except OSError:
+        if Path(source, _PROCESSOR).exists():
+            raise
+    return package.AutoGazeImageProcessor(
+        size={"shortest_edge": edge}, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD
+    )
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
