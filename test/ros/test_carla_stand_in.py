@@ -2,10 +2,14 @@
 
 import json
 import math
+import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
@@ -118,6 +122,35 @@ def test_the_node_gazes_in_simulation_time(world, rig):
     assert {gaze.header.frame_id for gaze in gazes} == {"ego_vehicle/rgb_front_left"}
     assert [gaze.dropped_since_last for gaze in gazes] == [0] * 10
     assert all(abs(gaze.latency.age) < 5000 for gaze in gazes)
+
+
+def test_the_readme_has_its_parameters_and_defaults(world, rig):
+    world.run(STAND_IN, {"rig": rig(camera("rgb", "rgb_front", 64, 48, 90.0))})
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    table = text.split("carla_stand_in --ros-args", 1)[1].split("## How it works")[0]
+    rows = re.findall(r"^\| (`.+?`) \| (.+?) \|", table, re.MULTILINE)
+    told = {}
+    for names, defaults in rows:
+        told |= dict(zip(names.split(", "), defaults.split(", "), strict=True))
+    names = [name.strip("`") for name in told]
+    described = world.call(
+        DescribeParameters, "/carla_stand_in/describe_parameters", DescribeParameters.Request(names=names)
+    )
+    values = world.call(
+        GetParameters, "/carla_stand_in/get_parameters", GetParameters.Request(names=names)
+    ).values
+    assert all(descriptor.description and descriptor.read_only for descriptor in described.descriptors)
+    actual = {
+        f"`{name}`": parameter_value_to_python(value) for name, value in zip(names, values, strict=True)
+    }
+    actual["`rig`"] = ""
+    assert {name: f"`{value!r}`" for name, value in actual.items()} == told
+    listed = world.call(
+        ListParameters, "/carla_stand_in/list_parameters", ListParameters.Request()
+    ).result.names
+    assert {name for name in listed if not name.startswith(("use_sim_time", "qos", "start_type"))} == set(
+        names
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
