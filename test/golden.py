@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from autogaze_ros.networks.autogaze import AutoGaze
-from autogaze_ros.networks.configuration import AutoGazeConfig
+from autogaze_ros.networks.configuration import AutoGazeConfig, VideoMAEConfig
+from autogaze_ros.networks.video_mae import VideoMAE
 
 TEST_DATA = Path(__file__).parent / "data"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -68,6 +69,18 @@ class Golden:
         else:
             values = generator.random(shape, dtype=np.float32) * np.float32(b - a) + np.float32(a)
         return torch.from_numpy(values)
+
+    @cached_property
+    def video_mae(self) -> VideoMAE:
+        config = json.loads((self.folder / "video_mae.json").read_text())
+        network = VideoMAE(VideoMAEConfig.from_dict(config))
+        state = torch.load(self.folder / "videomae_small.pt", weights_only=True)
+        network.load_state_dict({name.removeprefix("module.mae."): t for name, t in state.items()})
+        return network.eval().requires_grad_(False)
+
+    @cached_property
+    def reconstructions(self) -> dict[str, torch.Tensor]:
+        return load_file(self.folder / "video_mae_outputs.safetensors")
 
     def frames(self, kind: str) -> np.ndarray:
         """uint8 RGB frames: `frames`, `large` or `wide`."""

@@ -1,4 +1,4 @@
-"""AutoGaze's configuration, as the official config.json states it."""
+"""The networks' configurations: AutoGaze's as the official config.json states it, and VideoMAE's."""
 
 from __future__ import annotations
 
@@ -186,3 +186,72 @@ _SUPPORTED_DECODER = {
 
 def _fixed(values: Mapping[str, Any], name: str, default: float) -> float:
     return float((values.get(f"{name}_config") or {}).get("fixed", {}).get(name, default))
+
+
+@dataclass(frozen=True)
+class VideoMAEConfig:
+    """The reconstructing VideoMAE; defaults are those of the published checkpoint, which has no config.json.
+
+    The encoder's sizes have the names of Hugging Face's ViT-MAE, the decoder's the
+    prefix decoder_.
+    """
+
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    decoder_hidden_size: int = 512
+    decoder_num_hidden_layers: int = 8
+    decoder_num_attention_heads: int = 16
+    decoder_intermediate_size: int = 2048
+    patch_size: int = 16
+    image_size: int = 224
+    scales: tuple[int, ...] = (32, 64, 112, 224)
+    max_num_frames: int = 256
+    layer_norm_eps: float = 1e-12
+    qkv_bias: bool = True
+
+    @property
+    def grid(self) -> TokenGrid:
+        """The cells that the token ids name."""
+        return TokenGrid(self.scales, self.patch_size)
+
+    @property
+    def patches(self) -> int:
+        """Cells of the finest scale."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VideoMAEConfig:
+        """Read what `to_dict` returns; raises ConfigError where it cannot be built."""
+        for key, supported in _SUPPORTED_VIDEO_MAE.items():
+            if values.get(key) not in (None, supported):
+                raise ConfigError(f"{key} {values[key]!r} is not supported, only {supported!r}")
+        try:
+            scales = tuple(sorted(int(scale) for scale in str(values["scales"]).split("+")))
+            config: VideoMAEConfig = _from_dict(cls, {**values, "scales": scales})
+            config._check()
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"not a VideoMAE configuration: {error}") from error
+        return config
+
+    def _check(self) -> None:
+        for name, value in vars(self).items():
+            if type(getattr(VideoMAEConfig, name)) is int and not _is_count(value):
+                raise ConfigError(f"{name} must be a positive integer, got {value!r}")
+        for width, heads in (
+            (self.hidden_size, self.num_attention_heads),
+            (self.decoder_hidden_size, self.decoder_num_attention_heads),
+        ):
+            if width % heads:
+                raise ConfigError(f"width {width} must be a multiple of its {heads} heads")
+        if self.grid.scales[-1] != self.image_size:
+            raise ConfigError(f"the finest of scales {self.scales} must be image_size {self.image_size}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as config.json holds it."""
+        scales = "+".join(str(scale) for scale in self.scales)
+        return {"model_type": "video_mae_autogaze", **vars(self), "scales": scales, **_SUPPORTED_VIDEO_MAE}
+
+
+_SUPPORTED_VIDEO_MAE = {"hidden_act": "gelu", "causal": True, "scale_embed": True, "time_embed": True}

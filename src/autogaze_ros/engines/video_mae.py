@@ -1,0 +1,238 @@
+"""Streaming reconstruction: every frame costs its own tokens only.
+
+Under block-causal attention past frames never change, so encoder and decoder
+keep their keys and values for each stream. Tokens of all streams and frames of
+a call go through the linear layers as one sequence without padding; attention
+is each stream's own. Results equal `VideoMAE`'s on the whole context at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autogaze_ros.networks.configuration import VideoMAEConfig
+from autogaze_ros.networks.video_mae import Layer, VideoMAE, block_causal_attention
+
+_LEAST = 256  # tokens for which a cache has room at first
+
+
+@dataclass(frozen=True)
+class GazedPixels:
+    """A frame as the network takes it.
+
+    pixels: (3, S, S) normalised, the very tensor that AutoGaze saw. ids: (n,) int64
+    gazed cells, in any order. wanted: whether the frame is to be reconstructed;
+    which ones are matters to later frames, which see their mask tokens.
+    """
+
+    pixels: Tensor
+    ids: Tensor
+    wanted: bool = True
+
+
+class _Cache:
+    """Keys and values of a stack of layers: they grow by doubling, up to `most` tokens."""
+
+    def __init__(self, layers: Sequence[Layer], most: int) -> None:
+        weight = layers[0].attention.output.dense.weight
+        heads, width = layers[0].heads, weight.shape[0]
+        self._shape, self._like, self._most = (len(layers), 2, heads, width // heads), weight, most
+        self._tokens = weight.new_empty(0)
+        self.length = 0
+
+    def reserve(self, count: int) -> None:
+        """Make room for so many more tokens."""
+        layers, pair, heads, width = self._shape
+        needed, room = self.length + count, self._tokens.shape[3] if self._tokens.dim() > 1 else 0
+        if needed <= room:
+            return
+        grown = self._like.new_empty(
+            layers, pair, heads, min(self._most, max(_LEAST, 2 * room, needed)), width
+        )
+        if self.length:
+            grown[:, :, :, : self.length] = self._tokens[:, :, :, : self.length]
+        self._tokens = grown
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put a layer's new tokens behind those of the cache; returns all, (heads, tokens, d) each.
+
+        They count only once `length` has grown: an abandoned call leaves no trace.
+        """
+        end = self.length + keys.shape[1]
+        self._tokens[layer, 0, :, self.length : end] = keys
+        self._tokens[layer, 1, :, self.length : end] = values
+        return self._tokens[layer, 0, :, :end], self._tokens[layer, 1, :, :end]
+
+
+class ReconstructionStream:
+    """One camera's context. index: frames that it holds."""
+
+    def __init__(self, encoder: _Cache, decoder: _Cache) -> None:
+        self.encoder, self.decoder = encoder, decoder
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: the next frame is the first of a context."""
+        self.index = self.encoder.length = self.decoder.length = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """The next frames of one stream, one or more; no stream twice in a call."""
+
+    stream: ReconstructionStream
+    frames: Sequence[GazedPixels]
+
+
+class VideoMAEEngine:
+    """Reconstructs frames of any number of streams.
+
+    A stream takes at most chunk_size frames, then it must be restarted. It holds at
+    most `stream_bytes`, and as long as gazes are light far less. dtype: of weights
+    and caches; by default float32, on CUDA devices bfloat16 where they have it.
+    Raises ValueError where the network was not made for so many frames.
+    """
+
+    def __init__(
+        self,
+        network: VideoMAE,
+        *,
+        chunk_size: int = 16,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.config: VideoMAEConfig = network.config
+        if chunk_size > self.config.max_num_frames:
+            raise ValueError(
+                f"chunk_size {chunk_size} is more than the network's {self.config.max_num_frames}"
+            )
+        self.chunk_size = chunk_size
+        self.device = torch.device(device)
+        half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.dtype = dtype or (torch.bfloat16 if half else torch.float32)
+        # Before any halving: the tables are made by bicubic interpolation.
+        tables = network.vit.embeddings.cells(), network.decoder.cells()
+        self._encoder_cells, self._decoder_cells = (t.detach().to(self.device, self.dtype) for t in tables)
+        self._network = network.to(self.device, self.dtype).eval().requires_grad_(False)
+        self._most = 1 + chunk_size * self.config.grid.num_tokens
+
+    @property
+    def stream_bytes(self) -> int:
+        """Most bytes of keys and values that one stream may hold."""
+        config = self.config
+        width = config.num_hidden_layers * config.hidden_size
+        width += config.decoder_num_hidden_layers * config.decoder_hidden_size
+        return 2 * width * self._most * self.dtype.itemsize
+
+    def open_stream(self) -> ReconstructionStream:
+        """Return a stream with caches of its own."""
+        vit, decoder = self._network.vit, self._network.decoder
+        return ReconstructionStream(_Cache(vit.layers, self._most), _Cache(decoder.layers, self._most))
+
+    def reconstruct(self, tasks: Sequence[Task]) -> list[list[Tensor | None]]:
+        """Take in frames; for each its picture (3, S, S) float32, normalised, or None where none was wanted.
+
+        Raises ValueError if a stream would hold more than chunk_size frames.
+        """
+        steps = self.steps(tasks)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    @torch.inference_mode()
+    def steps(self, tasks: Sequence[Task]) -> Generator[None, None, list[list[Tensor | None]]]:
+        """Do as `reconstruct`, pausing after every layer.
+
+        Streams must not be touched meanwhile. One that is given up between two steps
+        leaves the streams as they were.
+        """
+        for task in tasks:
+            if task.stream.index + len(task.frames) > self.chunk_size:
+                raise ValueError(f"a context has {self.chunk_size} frames; restart the stream")
+        vit, decoder = self._network.vit, self._network.decoder
+        x, runs = self._embed(tasks)
+        for number, layer in enumerate(vit.layers):
+            x = self._attend(layer, number, x, runs)
+            yield
+        x, decoding = self._begin_decoding(vit.layernorm(x), tasks, runs)
+        for number, layer in enumerate(decoder.layers):
+            x = self._attend(layer, number, x, decoding)
+            yield
+        for task, *finished in zip(tasks, runs, decoding, strict=True):
+            task.stream.index += len(task.frames)
+            for run in finished:
+                run.cache.length += sum(run.sizes)
+        return self._pictures(x, tasks, decoding)
+
+    def _embed(self, tasks: Sequence[Task]) -> tuple[Tensor, list[_Run]]:
+        embeddings = self._network.vit.embeddings
+        parts: list[Tensor] = []
+        runs = []
+        for task in tasks:
+            begin = len(parts)
+            if task.stream.index == 0:
+                parts.append(embeddings.first())
+            for time, frame in enumerate(task.frames, task.stream.index):
+                pixels, ids = frame.pixels.to(self.device), frame.ids.to(self.device)
+                parts.append(embeddings(pixels, ids, time, self._encoder_cells))
+            runs.append(_Run(task.stream.encoder, [len(part) for part in parts[begin:]]))
+        return torch.cat(parts), runs
+
+    def _begin_decoding(
+        self, encoded: Tensor, tasks: Sequence[Task], runs: Sequence[_Run]
+    ) -> tuple[Tensor, list[_Run]]:
+        decoder = self._network.decoder
+        parts: list[Tensor] = []
+        decoding = []
+        for task, tokens in zip(tasks, encoded.split([sum(run.sizes) for run in runs]), strict=True):
+            begin = len(parts)
+            if task.stream.index == 0:
+                parts.append(decoder.first(tokens[:1]))
+                tokens = tokens[1:]
+            of_frames = tokens.split([len(frame.ids) for frame in task.frames])
+            for time, (frame, found) in enumerate(
+                zip(task.frames, of_frames, strict=True), task.stream.index
+            ):
+                ids = frame.ids.to(self.device)
+                parts.append(decoder.embed(found, ids, time, self._decoder_cells, whole=frame.wanted))
+            decoding.append(_Run(task.stream.decoder, [len(part) for part in parts[begin:]]))
+        return torch.cat(parts), decoding
+
+    @staticmethod
+    def _attend(layer: Layer, number: int, x: Tensor, runs: Sequence[_Run]) -> Tensor:
+        """Run one layer over the tokens (N, C) of all streams."""
+        counts = [sum(run.sizes) for run in runs]
+        queries, keys, values = (part.split(counts, dim=1) for part in layer.project(x))
+        found = []
+        for run, q, k, v in zip(runs, queries, keys, values, strict=True):
+            if number == 0:
+                run.cache.reserve(q.shape[1])
+            found.append(block_causal_attention(q, *run.cache.extend(number, k, v), run.sizes))
+        return layer.finish(x, torch.cat(found, dim=1))
+
+    def _pictures(
+        self, x: Tensor, tasks: Sequence[Task], decoding: Sequence[_Run]
+    ) -> list[list[Tensor | None]]:
+        blocks = iter(x.split([size for run in decoding for size in run.sizes]))
+        pictures: list[list[Tensor | None]] = []
+        for task, run in zip(tasks, decoding, strict=True):
+            if len(run.sizes) > len(task.frames):  # the class token
+                next(blocks)
+            found = [(frame.wanted, next(blocks)) for frame in task.frames]
+            decoder = self._network.decoder
+            pictures.append([decoder.pixels(block).float() if wanted else None for wanted, block in found])
+        return pictures
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A stream's part of a call: its cache, and the sizes of its blocks."""
+
+    cache: _Cache
+    sizes: list[int]

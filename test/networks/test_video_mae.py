@@ -1,0 +1,87 @@
+import pytest
+import torch
+from golden import TEST_DATA, Golden, shared
+
+from autogaze_ros.engines.preprocessing import preprocess
+from autogaze_ros.networks.configuration import ConfigError, VideoMAEConfig
+from autogaze_ros.networks.video_mae import VideoMAE, block_causal_attention, patches
+
+CASES = {"all": range(6), "last": [5], "some": [1, 4]}
+
+
+@pytest.fixture(scope="module", params=["golden", "golden_rule"])
+def golden(request):
+    return Golden(shared("golden") if request.param == "golden" else TEST_DATA / "golden_rule")
+
+
+@pytest.mark.parametrize("case", CASES)
+@torch.inference_mode()
+def test_reconstructions_are_the_originals(golden, case):
+    frames = torch.stack([preprocess(frame) for frame in golden.frames("frames")[:6]])
+    gazes = [torch.tensor(ids) for ids in golden.gazes("stop_late")[:6]]
+    wanted = list(CASES[case])
+    found = golden.video_mae(frames, gazes, wanted)
+    expected = golden.reconstructions[f"{case}.reconstruction"]
+    step = found.shape[-2] // expected.shape[-2]  # golden_rule keeps every eighth row
+    tolerance = 1e-3 if expected.dtype == torch.float16 else 1e-4
+    difference = (found[:, :, ::step] - expected.float()).abs().max()
+    assert difference <= tolerance * expected.abs().max()
+    losses = (found - frames[wanted]).abs().mean((1, 2, 3))
+    assert torch.allclose(losses, golden.reconstructions[f"{case}.loss_each_reconstruction_frame"], atol=1e-5)
+
+
+def test_the_published_size():
+    with torch.device("meta"):
+        network = VideoMAE(VideoMAEConfig())
+    encoder, decoder = (sum(p.numel() for p in part.parameters()) for part in (network.vit, network.decoder))
+    assert (encoder, decoder) == (303_567_872, 26_373_376)
+
+
+def test_attention_is_block_causal():
+    """As dense attention with a mask would have it."""
+    torch.manual_seed(0)
+    sizes = [1, 4, 0, 3, 5]
+    q, k, v = torch.randn(3, 2, sum(sizes), 8)
+    block = torch.repeat_interleave(torch.arange(5), torch.tensor(sizes))
+    mask = block[:, None] >= block[None]
+    dense = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    assert torch.allclose(block_causal_attention(q, k, v, sizes), dense, atol=1e-6)
+
+
+def test_gathered_patches_are_the_convolutions():
+    torch.manual_seed(0)
+    conv, frame = torch.nn.Conv2d(3, 5, 16, stride=16), torch.randn(3, 224, 224)
+    grid = VideoMAEConfig().grid
+    linear = torch.nn.functional.linear(patches(frame, grid), conv.weight.flatten(1), conv.bias)
+    assert torch.allclose(linear[69:], conv(frame[None])[0].flatten(1).T, atol=1e-4)
+    assert patches(frame, grid).shape == (265, 768)
+
+
+def test_later_frames_change_nothing_and_order_does_not_count(golden):
+    frames = torch.stack([preprocess(frame) for frame in golden.frames("frames")[:3]])
+    gazes = [torch.arange(n, 60 + n) for n in range(3)]
+    with torch.inference_mode():
+        alone = golden.video_mae(frames[:2], gazes[:2], [0, 1])
+        among = golden.video_mae(frames, [ids.flip(0) for ids in gazes], [0, 1])
+    assert torch.allclose(alone, among, atol=1e-5)
+
+
+def test_configuration_goes_to_json_and_back():
+    config = VideoMAEConfig(hidden_size=64, num_attention_heads=4, max_num_frames=16)
+    assert VideoMAEConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"hidden_size": 65}, "width 65 must be a multiple"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a positive integer"),
+        ({"scales": "32+64"}, "finest of scales"),
+        ({"scales": "wide"}, "not a VideoMAE configuration"),
+        ({"causal": False}, "causal False is not supported"),
+        ({"hidden_act": "relu"}, "only 'gelu'"),
+    ],
+)
+def test_unfit_configurations_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        VideoMAEConfig.from_dict({**VideoMAEConfig().to_dict(), **change})
