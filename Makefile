@@ -21,6 +21,7 @@ CARLA ?=
 CHECKPOINT ?=
 
 TORCH := torch==2.13.0
+NO_DEPS := requirements/no-deps.txt
 VENV := .venv
 INTERFACES := build/interfaces
 .DEFAULT_GOAL := help
@@ -30,7 +31,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 demo: $(VENV)/interfaces.stamp
-	@$(VENV)/bin/python -m autogaze_ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(CARLA),--carla) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+	@$(VENV)/bin/python -m autogaze_ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(filter-out 0,$(CARLA)),--carla) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
 test: $(VENV)/interfaces.stamp
 	$(VENV)/bin/ruff format --check
@@ -53,7 +54,8 @@ $(VENV)/pins.stamp: $(wildcard requirements/*.txt) setup.py Makefile build/choic
 	@$(if $(filter build/choices,$?),rm -rf $(VENV))
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log $(TORCH) $(patsubst %,-r %,$(wildcard requirements/*.txt))
+	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log $(TORCH) $(patsubst %,-r %,$(filter-out $(NO_DEPS),$(wildcard requirements/*.txt)))
+	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log --no-deps --no-build-isolation -r $(NO_DEPS)
 	@$(VENV)/bin/pip install -qq --progress-bar off --log build/pip.log --no-deps --no-build-isolation --editable .
 	@touch $@
 

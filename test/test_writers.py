@@ -3,7 +3,7 @@ import pytest
 from clips import scene
 
 from autogaze_ros.frames import open_source
-from autogaze_ros.writers import carla_bag_writer, lossless_writer, scenario_writer
+from autogaze_ros.writers import carla_bag_writer, scenario_writer, video_file_writer
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +35,12 @@ def test_a_scenario(images, tags, tmp_path):
         assert not frame.image[..., 1:].any()
 
 
-def test_a_scenarios_quality(images, tmp_path):
-    sizes = []
-    for quality in (20, 90):
-        with scenario_writer(tmp_path / str(quality), quality=quality) as write:
-            write(0, {"rgb_front": (images[0], None)})
-        (file,) = (tmp_path / str(quality)).rglob("*.jpg")
-        sizes.append(file.stat().st_size)
-    assert sizes[0] < sizes[1] / 2
-
-
 @pytest.mark.parametrize("name", ["drive.mkv", "drive.mp4"])
 @pytest.mark.parametrize("edges", [(360, 640), (101, 203)], ids=["even", "odd"])
 def test_a_lossless_video_gives_back_every_pixel(images, tmp_path, name, edges):
     expected = [image[: edges[0], : edges[1]] for image in images]
     expected.append(np.random.default_rng(0).integers(0, 256, expected[0].shape, np.uint8))
-    with lossless_writer(tmp_path / name, rate=20.0) as write:
+    with video_file_writer(tmp_path / name, rate=20.0, lossless=True) as write:
         for image in expected:
             write(0, {"rgb_front": (image, None)})
     source = open_source(tmp_path / name)
@@ -64,7 +54,7 @@ def test_a_video_holds_one_camera(images, tmp_path):
     shot = {"rgb_front": (images[0], None), "rgb_back": (images[0], None)}
     with (
         pytest.raises(ValueError, match="one camera, not rgb_front, rgb_back"),
-        lossless_writer(tmp_path / "drive.mkv") as write,
+        video_file_writer(tmp_path / "drive.mkv") as write,
     ):
         write(0, shot)
     assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,8 @@ from autogaze_ros.bags import IMAGE, bag_writer, header, image_fields
 from autogaze_ros.files import folder_written_aside
 from autogaze_ros.rendering import video_writer
 
+_QUALITY = 20  # of JPEGs, Bench2Drive's
+
 # What the cameras see at one instant: by camera the image (H, W, 3) RGB, and the
 # semantic tags (H, W) of its pixels or None.
 Shot = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]
@@ -27,12 +29,12 @@ Write = Callable[[int, Shot], None]
 
 
 @contextmanager
-def scenario_writer(path: Path, *, quality: int = 20) -> Iterator[Write]:
+def scenario_writer(path: Path) -> Iterator[Write]:
     """Write camera/<camera>/00000.jpg, … and tags as camera/semantic_…/00000.png, as Bench2Drive has them.
 
-    Frames are numbered, not stamped: readers take 10 Hz. JPEG changes the images;
-    quality: 0..100, by default Bench2Drive's own. The tags are exact, in the red
-    channel. Raises FileExistsError if the folder is there and not empty.
+    Frames are numbered, not stamped: readers take 10 Hz. JPEG changes the images, at
+    Bench2Drive's quality of 20; the tags are exact, in the red channel. Raises
+    FileExistsError if the folder is there and not empty.
     """
     with folder_written_aside(path) as aside:
         aside.mkdir()
@@ -41,7 +43,7 @@ def scenario_writer(path: Path, *, quality: int = 20) -> Iterator[Write]:
         def write(stamp: int, shot: Shot) -> None:
             number = next(numbers)
             for camera, (image, tags) in shot.items():
-                jpeg = _encoded(".jpg", image, cv2.IMWRITE_JPEG_QUALITY, quality)
+                jpeg = _encoded(".jpg", image, cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
                 _put(aside / "camera" / camera / f"{number:05d}.jpg", jpeg)
                 if tags is not None:
                     folder = aside / "camera" / f"semantic_{camera.removeprefix('rgb_')}"
@@ -52,13 +54,14 @@ def scenario_writer(path: Path, *, quality: int = 20) -> Iterator[Write]:
 
 
 @contextmanager
-def lossless_writer(path: Path, *, rate: float = 10.0) -> Iterator[Write]:
-    """Write one camera's images as a video (.mkv, .mp4) that gives them back exactly.
+def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False) -> Iterator[Write]:
+    """Write one camera's images as a video (.mkv, .mp4).
 
-    rate: frames per second, which the stamps are taken to have. Tags are not
-    written. Raises ValueError where there are several cameras.
+    rate: frames per second, which the stamps are taken to have. lossless: the video
+    gives the images back exactly, and few players show it. Tags are not written.
+    Raises ValueError where there are several cameras.
     """
-    with video_writer(path, rate, lossless=True) as append:
+    with video_writer(path, rate, lossless=lossless) as append:
 
         def write(stamp: int, shot: Shot) -> None:
             if len(shot) != 1:

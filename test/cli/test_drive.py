@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -66,13 +67,14 @@ def test_a_video_to_look_at(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--weather", "hail"], "unknown weather 'hail'; known are clear"),
+        (["--rate", "20"], "a Bench2Drive scenario has 10 frames a second"),
         (["--as", "video"], "a video's name ends in .mp4 or .mkv"),
         (["--as", "video", "--camera", "rgb_front", "--camera", "rgb_back"], "a video holds one camera"),
     ],
 )
 def test_what_is_wrong_is_told_and_nothing_written(tmp_path, arguments, message):
-    result = run("drive", "--out", tmp_path / "out", *arguments, *SMALL)
+    out = tmp_path / ("out.mp4" if "rgb_back" in arguments else "out")
+    result = run("drive", "--out", out, *arguments, *SMALL)
     assert result.exit_code == 1 and message in result.output
     assert not list(tmp_path.iterdir())
 
@@ -84,20 +86,25 @@ def test_what_is_there_is_not_overwritten(tmp_path):
     assert result.exit_code == 1 and "exists already" in result.output
 
 
+def test_a_video_is_not_overwritten(tmp_path):
+    out = tmp_path / "drive.mp4"
+    out.write_text("mine")
+    result = run("drive", "--out", out, "--as", "video", *SMALL)
+    assert result.exit_code == 1 and "exists already" in result.output and out.read_text() == "mine"
+
+
+def test_an_unknown_weather_is_refused(tmp_path):
+    result = run("drive", "--out", tmp_path / "out", "--weather", "hail", *SMALL)
+    assert result.exit_code == 2 and "'hail' is not one of 'clear'" in result.output
+
+
 def test_an_interruption_leaves_nothing(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "autogaze_ros.cli",
-        "drive",
-        "--out",
-        str(tmp_path / "out"),
-        "--frames",
-        "9999",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "autogaze_ros.cli", "drive", "--out", tmp_path / "out"]
+    process = subprocess.Popen([*command, "--frames", "9999"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.part/out/camera/*/00000.jpg")):
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in errors

@@ -6,9 +6,9 @@ import pytest
 
 from autogaze_ros.demo.drive.camera import BENCH2DRIVE, Camera
 from autogaze_ros.demo.drive.drive import Drive
-from autogaze_ros.demo.drive.route import Route
+from autogaze_ros.demo.drive.route import LANE, Route
 from autogaze_ros.demo.drive.scenery import BLOCK, Scenery
-from autogaze_ros.demo.drive.traffic import Traffic
+from autogaze_ros.demo.drive.traffic import STOPS, Traffic
 from autogaze_ros.demo.drive.weather import WEATHERS
 from autogaze_ros.semantics import PALETTE, Tag
 
@@ -46,7 +46,7 @@ def test_any_size(width, height):
 @pytest.mark.parametrize("weather", WEATHERS)
 def test_every_weather_shows_the_same_things(weather):
     clear, other = (next(views(2, 1, weather=name))[0] for name in ("clear", weather))
-    assert (clear.labels == other.labels).mean() > 0.9  # sky and hills differ, and whom chance sends
+    assert (clear.labels == other.labels).all()
     assert 5 < other.image.mean() < 250
 
 
@@ -94,23 +94,64 @@ def test_the_world_passes_by():
     assert (first != last).mean() > 0.1
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_traffic_keeps_its_distance_and_stops_at_red(seed):
-    scenery = Scenery(seed, Route(np.random.default_rng(seed)), 2, 7.0)
-    traffic = Traffic(seed, scenery, 7.0)
-    begin = traffic.ego.s
+@pytest.fixture(params=[(0, 1), (3, 2), (5, 2)], ids=["seed 0", "seed 3", "seed 5"])
+def traffic(request):
+    seed, lanes = request.param
+    half_road = lanes * LANE + 2.3
+    return Traffic(seed, Scenery(seed, Route(np.random.default_rng(seed)), lanes, half_road), half_road)
+
+
+def lanes_of(traffic):
+    lanes = {}
+    for vehicle in sorted(traffic.vehicles, key=lambda vehicle: vehicle.s):
+        lanes.setdefault((vehicle.way, round(vehicle.d, 1)), []).append(vehicle)
+    return lanes.values()
+
+
+def test_vehicles_keep_their_distance(traffic):
     for _ in range(20 * 60):
-        before = traffic.ego.s
         traffic.step()
-        lanes = {}
-        for vehicle in traffic.vehicles:
-            lanes.setdefault((vehicle.way, round(vehicle.d, 1)), []).append(vehicle)
-        for lane in lanes.values():
-            lane.sort(key=lambda vehicle: vehicle.s)
+        for lane in lanes_of(traffic):
             for behind, ahead in pairwise(lane):
                 assert ahead.s - behind.s > (ahead.length + behind.length) / 2
+
+
+def test_the_ego_car_gets_on_and_stops_at_red(traffic):
+    begin, waits = traffic.ego.s, 0
+    for _ in range(20 * 120):
+        before = traffic.ego.s
+        traffic.step()
+        waits += traffic.ego.speed < 0.1
         for number in range(int(before // BLOCK), int(traffic.ego.s // BLOCK) + 1):
-            line = number * BLOCK + 14.4
-            if scenery.is_junction(number) and before + 2.3 < line <= traffic.ego.s + 2.3:
-                assert traffic.light(number) != "red"
-    assert traffic.ego.s - begin > 150
+            line = number * BLOCK + STOPS[0]
+            if traffic.light(number) == "red" and Scenery.is_junction(traffic._scenery, number):
+                assert not before + 2.3 < line <= traffic.ego.s + 2.3
+    assert traffic.ego.s - begin > 300 and waits > 20
+
+
+def test_the_street_stays_busy_in_both_directions(traffic):
+    def count(way):
+        return sum(vehicle.way == way for vehicle in traffic.vehicles)
+
+    begin = {way: count(way) for way in (1, -1)}
+    least = dict(begin)
+    for second in range(300):
+        for _ in range(20):
+            traffic.step()
+        if second > 30:
+            least = {way: min(least[way], count(way)) for way in (1, -1)}
+    assert all(least[way] >= 0.6 * begin[way] for way in (1, -1)), (begin, least)
+
+
+def test_nobody_jumps(traffic):
+    """On the road and beside it people and vehicles move as fast as they can, not faster."""
+    before = None
+    for _ in range(20 * 70):
+        traffic.step()
+        now = [p for p in traffic.placed() if p.mesh.tags[0, 2] in (Tag.PEDESTRIAN, Tag.CAR)]
+        near = [p for p in now if abs(p.s - traffic.ego.s) < 50 and abs(p.d) < 20]
+        if before is not None:
+            s, d = (np.array([getattr(p, axis) for p in before]) for axis in ("s", "d"))
+            for p in near:
+                assert np.hypot(s - p.s, d - p.d).min() < 1.6, (p.s - traffic.ego.s, p.d)
+        before = now

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from autogaze_ros.demo.drive.camera import BENCH2DRIVE
 from autogaze_ros.demo.rig import RigError, read_rig
 from autogaze_ros.files import share_folder
 
@@ -50,7 +51,7 @@ def test_a_rig_of_the_bridge(tmp_path):
 def test_the_installed_rig_is_bench2drives():
     rig = read_rig(share_folder() / "config" / "carla_rig.json")
     assert rig.role == "ego_vehicle" and len(rig.sensors) == 7
-    assert [sensor.camera.yaw for sensor in rig.sensors][:6] == [0, 55, -55, 180, 110, -110]
+    assert [sensor.camera for sensor in rig.sensors][:6] == [c.sized(400, 225) for c in BENCH2DRIVE]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,8 @@ def test_the_installed_rig_is_bench2drives():
         ([{**FRONT, "fov": "wide"}], "could not convert"),
         ([{**FRONT, "image_size_x": 10**6, "image_size_y": 10**6}], "too large"),
         ([{"type": "sensor.camera.rgb", "id": "a"}], "lacks 'spawn_point'"),
+        ([{**FRONT, "id": "front camera"}], "'front camera' cannot be part of a topic's name"),
+        ([{**FRONT, "spawn_point": {"x": float("nan")}}], "must be finite"),
         ([7], "no rig in the form of objects.json"),
     ],
 )

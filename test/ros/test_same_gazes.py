@@ -5,7 +5,7 @@ from cli_harness import PATCHES, gazes, run
 
 from autogaze_ros.frames import open_source
 from autogaze_ros.msg import GazeMask
-from autogaze_ros.writers import carla_bag_writer, lossless_writer
+from autogaze_ros.writers import carla_bag_writer, video_file_writer
 
 COUNT = 12
 FIELDS = ("token_ids", "mask", "context_mask", "cell_age", "index_in_context", "image_width", "image_height")
@@ -23,7 +23,7 @@ def test_folder_video_bags_and_live_topics(world, tmp_path):
     assert run("drive", "--out", scenario, "--frames", COUNT, "--seed", 8).exit_code == 0
     frames = list(open_source(scenario))
     copies = {
-        tmp_path / "video.mkv": lossless_writer(tmp_path / "video.mkv"),
+        tmp_path / "video.mkv": video_file_writer(tmp_path / "video.mkv", lossless=True),
         tmp_path / "mcap": carla_bag_writer(tmp_path / "mcap", "mcap"),
         tmp_path / "sqlite3": carla_bag_writer(tmp_path / "sqlite3", "sqlite3"),
     }

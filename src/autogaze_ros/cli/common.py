@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,10 +29,19 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--camera", default="", help="Camera of a Bench2Drive scenario.  [default: rgb_front]")
     @click.option("--topic", default="", help="Image topic of a bag that has several.")
-    @click.option("--first", type=click.IntRange(min=0), default=0, help="First frame, counted from 0.")
-    @click.option("--last", type=click.IntRange(min=0), help="Last frame.")
-    @click.option("--stride", type=click.IntRange(min=1), default=1, help="Take every how many frames.")
-    @click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Frames per second at most.")
+    @click.option(
+        "--first", type=click.IntRange(min=0), default=0, show_default=True,
+        help="First frame, counted from 0.",
+    )  # fmt: skip
+    @click.option("--last", type=click.IntRange(min=0), help="Last frame.  [default: the source's]")
+    @click.option(
+        "--stride", type=click.IntRange(min=1), default=1, show_default=True,
+        help="Take every how many frames.",
+    )  # fmt: skip
+    @click.option(
+        "--rate", type=click.FloatRange(min=0), default=0.0, show_default=True,
+        help="Frames per second at most; 0 takes all.",
+    )  # fmt: skip
     @functools.wraps(command)
     def wrapped(*, first: int, last: int | None, stride: int, rate: float, **options: Any) -> Any:
         return command(selection=Selection(first, last, stride, rate), **options)
@@ -46,3 +56,19 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Make a first Ctrl-C only a flag, so that no frame is half written; a second one is as ever."""
+    flag: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        flag.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(flag)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -6,25 +6,23 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.rendering import video_writer
-from autogaze_ros.writers import Shot, Write, carla_bag_writer, lossless_writer, scenario_writer
+from autogaze_ros.cli.common import errors_in_one_line, interruptible
+from autogaze_ros.demo.drive.camera import BENCH2DRIVE, Camera
+from autogaze_ros.demo.drive.weather import WEATHERS
+from autogaze_ros.writers import Shot, Write, carla_bag_writer, scenario_writer, video_file_writer
 
 if TYPE_CHECKING:
-    from autogaze_ros.demo.drive.camera import Camera
     from autogaze_ros.demo.drive.drive import Drive
 
 KINDS = ("scenario", "video", "lossless", "mcap", "sqlite3")
 _VIDEOS = ("video", "lossless")
-CAMERAS = tuple(
-    f"rgb_{place}" for place in ("front", "front_left", "front_right", "back", "back_left", "back_right")
-)
+CAMERAS = [camera.name for camera in BENCH2DRIVE]
 
 
 @click.command(
@@ -38,12 +36,8 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder or file to be made.")
 @click.option("--as", "kind", type=click.Choice(KINDS), default="scenario", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of the world.")
-@click.option(
-    "--weather",
-    default="",
-    help="clear, cloudy, overcast, rain, fog, sunset or night; by default the seed's.",
-)
-@click.option("--frames", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--weather", type=click.Choice(list(WEATHERS)), help="Of the world.  [default: the seed's]")
+@click.option("--frames", type=click.IntRange(1, 50_000), default=50, show_default=True)
 @click.option(
     "--rate", type=click.Choice(["10", "20"]), default="10", show_default=True, help="Frames a second."
 )
@@ -52,32 +46,35 @@ Examples:
 @click.option("--width", type=click.IntRange(16, 4096), default=400, show_default=True, help="Pixels.")
 @click.option("--height", type=click.IntRange(16, 4096), default=224, show_default=True, help="Pixels.")
 def drive(
-    out: Path, kind: str, seed: int, weather: str, frames: int, rate: str,
+    out: Path, kind: str, seed: int, weather: str | None, frames: int, rate: str,
     cameras: tuple[str, ...], width: int, height: int,
 ) -> None:  # fmt: skip
-    """Render the synthetic drive: the same for the same options, on every run.
+    """Render the synthetic drive, the same for the same options.
 
     A Bench2Drive scenario has exact semantic tags beside the images. A video may be
     made for viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA
     bridge.
     """
     try:
-        from autogaze_ros.demo.drive.camera import BENCH2DRIVE
         from autogaze_ros.demo.drive.drive import Drive
     except ImportError as error:
         raise click.ClickException(f"the synthetic drive needs numba (pip install numba): {error}") from error
     names = cameras or (("rgb_front",) if kind in _VIDEOS else CAMERAS)
     chosen = [camera.sized(width, height) for camera in BENCH2DRIVE if camera.name in names]
     with errors_in_one_line():
-        if kind in _VIDEOS and len(chosen) > 1:
-            raise ValueError(f"a video holds one camera, not {', '.join(names)}")
         if kind in _VIDEOS and out.suffix not in (".mp4", ".mkv"):
             raise ValueError(f"a video's name ends in .mp4 or .mkv, not as {out}")
-        shots = _shots(Drive(seed, weather), chosen, frames, 20 // int(rate))
+        if kind in _VIDEOS and out.exists():
+            raise FileExistsError(f"{out} exists already; remove it or name another")
+        if kind == "scenario" and rate != "10":
+            raise ValueError("a Bench2Drive scenario has 10 frames a second")
+        shots = _shots(Drive(seed, weather or ""), chosen, frames, 20 // int(rate))
         bar = click.progressbar(shots, frames, label="Driving", show_pos=True, file=sys.stderr)
-        with _writer(out, kind, float(rate)) as write, bar:
+        with _writer(out, kind, float(rate)) as write, interruptible() as interrupted, bar:
             for stamp, shot in bar:
                 write(stamp, shot)
+                if interrupted():
+                    raise click.Abort
     click.echo(f"{frames} frames of {', '.join(camera.name for camera in chosen)}: {out}")
 
 
@@ -92,17 +89,6 @@ def _shots(drive: Drive, cameras: list[Camera], frames: int, ticks: int) -> Iter
 def _writer(out: Path, kind: str, rate: float) -> AbstractContextManager[Write]:
     if kind == "scenario":
         return scenario_writer(out)
-    if kind in ("mcap", "sqlite3"):
-        return carla_bag_writer(out, kind)
-    return lossless_writer(out, rate=rate) if kind == "lossless" else _viewable(out, rate)
-
-
-@contextmanager
-def _viewable(out: Path, rate: float) -> Iterator[Write]:
-    with video_writer(out, rate) as append:
-
-        def write(stamp: int, shot: Shot) -> None:
-            ((image, _),) = shot.values()
-            append(image)
-
-        yield write
+    if kind in _VIDEOS:
+        return video_file_writer(out, rate=rate, lossless=kind == "lossless")
+    return carla_bag_writer(out, kind)

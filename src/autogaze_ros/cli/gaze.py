@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,7 +16,7 @@ import click
 import numpy as np
 
 from autogaze_ros.bags import BagError, header
-from autogaze_ros.cli.common import errors_in_one_line, parameter_option, source_options
+from autogaze_ros.cli.common import errors_in_one_line, interruptible, parameter_option, source_options
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
@@ -41,6 +40,7 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
 @parameter_option("checkpoint", str)
 @parameter_option("selector", click.Choice(SELECTORS))
+@parameter_option("positions", click.Choice(PARAMETERS["positions"].choices))
 @parameter_option("chunk_size", click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())))
 @parameter_option("gazing_ratio", float)
 @parameter_option("task_loss_requirement", float)
@@ -63,8 +63,9 @@ def gaze(
     task_loss_requirement: float,
     **options: Any,
 ) -> None:
-    """Gaze at SOURCE: a video file, a folder of images, a Bench2Drive scenario or a rosbag2.
+    """Gaze at SOURCE and write down which tokens were chosen.
 
+    SOURCE is a video file, a folder of images, a Bench2Drive scenario or a rosbag2.
     Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
     OUT/side_by_side.mp4, with --bag also OUT/gazes_bag, a rosbag2 of the gazes
     beside the source's messages or images.
@@ -112,7 +113,7 @@ def _write(pipeline: Pipeline, frames: Iterable[Frame], results: Iterable[Result
     ending: Exception | None = None
     with ExitStack() as stack:
         writers = [stack.enter_context(result) for result in results]
-        interrupted = stack.enter_context(_interruptible())
+        interrupted = stack.enter_context(interruptible())
         try:
             for frame in frames:
                 (gazed,) = pipeline.process([frame])
@@ -136,22 +137,6 @@ def _write(pipeline: Pipeline, frames: Iterable[Frame], results: Iterable[Result
         click.echo(f"\n{count} whole frames written to {out}", err=True)
         raise ending
     return count
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Make a first Ctrl-C only a flag, so that no frame is half written; a second one is as ever."""
-    flag: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        flag.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(flag)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _json(gazed: GazedFrame) -> dict[str, Any]:

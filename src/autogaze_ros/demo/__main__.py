@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 import rclpy
+from rclpy.executors import ExternalShutdownException
 
 from autogaze_ros.demo.drive.camera import BENCH2DRIVE
 from autogaze_ros.demo.drive.drive import Drive
@@ -66,7 +67,10 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
     """Gaze at a drive with the real node and leave a video and pictures to look at."""
     if clip and carla:
         raise click.ClickException("CLIP and CARLA are two demonstrations: choose one")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
     chosen: dict[str, Any] = {"selector": "autogaze", "checkpoint": checkpoint}
     if not checkpoint:
         click.echo("Selector: patch difference (no AutoGaze weights were named: CHECKPOINT=folder or hub id)")
@@ -77,6 +81,8 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
     viewer = Viewer(plan.topics)
     try:
         _run(viewer, plan)
+    except ExternalShutdownException as error:
+        raise click.Abort from error
     finally:
         rclpy.try_shutdown()
     if not any(seen.gazes for seen in viewer.cameras.values()):
@@ -132,7 +138,10 @@ def _run(viewer: Viewer, plan: Plan) -> None:
         # Node and viewer: no frame is lost for want of a listener.
         paced = {**plan.play, "wait_for": 2}
         player = running.enter_context(_process(f"autogaze_ros.demo.{plan.player}", paced))
-        _wait_for(lambda: _finished(viewer, player), viewer, node, _PATIENCE + 2 * MOST_FRAMES / RATE)
+        patience = _PATIENCE + 2 * MOST_FRAMES / RATE
+        _wait_for(lambda: _played(viewer, player), viewer, node, patience)
+        player.terminate()
+        _wait_for(lambda: _settled(viewer), viewer, node, patience)
 
 
 def _wait_for(done: Callable[[], Any], viewer: Viewer, node: Process, patience: float) -> None:
@@ -146,12 +155,13 @@ def _wait_for(done: Callable[[], Any], viewer: Viewer, node: Process, patience: 
             raise click.ClickException(f"no answer from the gaze node for {patience:.0f} s")
 
 
-def _finished(viewer: Viewer, player: Process) -> bool:
+def _played(viewer: Viewer, player: Process) -> bool:
+    """Whether the player has ended, or shown enough."""
+    return player.poll() is not None or viewer.most_images >= MOST_FRAMES
+
+
+def _settled(viewer: Viewer) -> bool:
     """Whether all is there that will come."""
-    if viewer.most_images >= MOST_FRAMES:
-        player.terminate()
-    if player.poll() is None:
-        return False
     return viewer.complete or time.monotonic() - viewer.last_news > _QUIET
 
 

@@ -8,7 +8,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle
+from itertools import cycle, islice
 
 import cv2
 import numpy as np
@@ -52,7 +52,9 @@ class CarlaStandIn(Node):
         rate = declare_fixed(self, "rate", 10.0, "Frames a second, 10 or 20.", (10.0, 20.0))
         seed = declare_fixed(self, "seed", 0, "Of the world.", (0, 2**31 - 1))
         weather = declare_fixed(self, "weather", "", "Of the world; empty: the seed's.")
-        self._wanted = declare_fixed(self, "frames", 0, "End after so many; 0: never.", (0, 2**31 - 1))
+        self._wanted = declare_fixed(
+            self, "frames", 0, "End after so many; 0: when the road ends, after 100 km.", (0, 2**31 - 1)
+        )
         self._wait_for = declare_fixed(
             self, "wait_for", 0, "Begin once each RGB image topic has so many subscribers.", (0, 1000)
         )
@@ -71,9 +73,7 @@ class CarlaStandIn(Node):
         self._pool = ThreadPoolExecutor(os.cpu_count())
         self._pictures = self._render(Drive(seed, weather), round(20 / rate))
         if prerendered:
-            kept = [next(self._pictures) for _ in range(prerendered)]
-            self._pictures = cycle(kept + kept[-2:0:-1])
-            self.get_logger().info(f"{prerendered} frames are rendered")
+            self._pictures = self._prerender(prerendered)
         self.published = 0
         self._times = (0.0, 0.0)  # of the first and the last frame, seconds
         self.finished: Future[bool] = Future()
@@ -83,14 +83,25 @@ class CarlaStandIn(Node):
         self.get_logger().info(f"vehicle {self._rig.role} with {cameras}")
 
     def _render(self, drive: Drive, ticks: int) -> Iterator[Pictures]:
-        views = {sensor.camera: None for sensor in self._rig.sensors}
-        while True:
-            seen = dict(zip(views, self._pool.map(drive.render, views), strict=True))
+        sensors = self._rig.sensors
+        while not drive.ended:
+            views = list(self._pool.map(drive.render, [sensor.camera for sensor in sensors]))
             yield [
-                _bgra(seen[s.camera].image if s.kind == "rgb" else paint(seen[s.camera].labels))
-                for s in self._rig.sensors
+                _bgra(view.image if sensor.kind == "rgb" else paint(view.labels))
+                for sensor, view in zip(sensors, views, strict=True)
             ]
             drive.step(ticks)
+
+    def _prerender(self, count: int) -> Iterator[Pictures]:
+        """Take so many frames, and play them to and fro for ever."""
+        kept = []
+        for number, pictures in enumerate(islice(self._pictures, count), 1):
+            if not self.context.ok():
+                raise ExternalShutdownException
+            kept.append(pictures)
+            if number % 50 == 0 or number == count:
+                self.get_logger().info(f"{number} of {count} frames are rendered")
+        return cycle(kept + kept[-2:0:-1])
 
     def _tick(self) -> None:
         awaited = [outlet for outlet in self._outlets if outlet.kind == "rgb" and not self.published]
@@ -103,11 +114,17 @@ class CarlaStandIn(Node):
         for outlet, picture in zip(self._outlets, self._next, strict=True):
             outlet.publish(stamp, picture)
         if self.published == self._wanted:
-            for outlet in self._outlets:
-                outlet.wait_for_subscribers()
-            self.finished.set_result(True)
+            self._finish()
             return
-        self._next = next(self._pictures)
+        self._next = next(self._pictures, [])
+        if not self._next:
+            self.get_logger().warning("the road has ended")
+            self._finish()
+
+    def _finish(self) -> None:
+        for outlet in self._outlets:
+            outlet.wait_until_acknowledged()
+        self.finished.set_result(True)
 
     def report(self) -> str:
         """Return what was published."""
@@ -142,8 +159,9 @@ class _Outlet:
     def subscribers(self) -> int:
         return self._images.get_subscription_count()
 
-    def wait_for_subscribers(self) -> None:
-        self._images.wait_for_all_acked(_ACKNOWLEDGE)
+    def wait_until_acknowledged(self) -> None:
+        for publisher in (self._images, self._infos):
+            publisher.wait_for_all_acked(_ACKNOWLEDGE)
 
     def publish(self, stamp: object, picture: array) -> None:
         header = Header(stamp=stamp, frame_id=self._frame_id)
@@ -168,6 +186,8 @@ def main(args: list[str] | None = None) -> int:
         node = CarlaStandIn()
         rclpy.spin_until_future_complete(node, node.finished)
     except (RigError, ValueError, ParameterException, _rclpy.RCLError) as error:
+        if node is not None and not rclpy.ok():  # a signal came while publishing
+            return 0
         print(f"carla_stand_in: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from autogaze_ros.demo.drive.camera import Camera
 
 _KINDS = {"sensor.camera.rgb": "rgb", "sensor.camera.semantic_segmentation": "semantic"}
+_ROS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_PIXELS = 8192 * 8192
 
 
@@ -60,6 +62,8 @@ def read_rig(path: str | os.PathLike[str]) -> Rig:
     if not rig.sensors:
         raise RigError(f"{path}: vehicle {rig.role} has no camera of {', '.join(_KINDS)}")
     names = [sensor.camera.name for sensor in rig.sensors]
+    if unfit := [name for name in (rig.role, *names) if not _ROS_NAME.fullmatch(name)]:
+        raise RigError(f"{path}: {unfit[0]!r} cannot be part of a topic's name: letters, digits, underscores")
     if len(set(names)) != len(names):
         raise RigError(f"{path}: two cameras of {rig.role} have the same id")
     return rig

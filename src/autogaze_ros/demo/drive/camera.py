@@ -32,6 +32,8 @@ class Camera:
     def __post_init__(self) -> None:
         if not (0 < self.fov < 180 and self.width > 0 and self.height > 0):
             raise ValueError(f"camera {self.name}: fov must lie between 0 and 180, width and height above 0")
+        if not all(map(math.isfinite, (self.x, self.y, self.z, self.roll, self.pitch, self.yaw))):
+            raise ValueError(f"camera {self.name}: place and angles must be finite numbers")
 
     @property
     def focal_length(self) -> float:

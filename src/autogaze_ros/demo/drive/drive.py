@@ -11,10 +11,10 @@ from autogaze_ros.demo.drive import raster
 from autogaze_ros.demo.drive.camera import Camera, pose
 from autogaze_ros.demo.drive.meshes import Finish, Mesh, quad
 from autogaze_ros.demo.drive.picture import Scene, Studio, View
-from autogaze_ros.demo.drive.route import Route
+from autogaze_ros.demo.drive.route import LANE, LENGTH, Route
 from autogaze_ros.demo.drive.scenery import BLOCK, Scenery
 from autogaze_ros.demo.drive.textures import Texture, draw_atlas
-from autogaze_ros.demo.drive.traffic import LANE, TICK, WHITE, Placed, Traffic
+from autogaze_ros.demo.drive.traffic import TICK, WHITE, Placed, Traffic
 from autogaze_ros.demo.drive.weather import WEATHERS
 from autogaze_ros.semantics import Tag
 
@@ -51,6 +51,11 @@ class Drive:
     def time(self) -> int:
         """Nanoseconds since the drive began."""
         return self._ticks * round(TICK * 1e9)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the road is all behind or shortly will be: after 100 km."""
+        return self._traffic.ego.s > LENGTH - 2 * _AHEAD
 
     def step(self, ticks: int = 2) -> None:
         """Move on by so many TICKs of 0.05 s."""

@@ -100,7 +100,7 @@ class Studio:
         raster.shade(
             things.planes, things.looks, things.kinds, self.atlas.texels, self.atlas.starts, marks,
             seen, shaded, self._sky, things.view, things.lens, self._air,
-            self._grain, rng.integers(0, _GRAIN, 2), image, labels,
+            self._grain, rng.integers(0, _GRAIN, 2), image, labels, np.empty(4, np.int32),
         )  # fmt: skip
         if self._rain:
             _add_rain(image, rng)
@@ -128,6 +128,7 @@ class _Table:
         self.looks = np.empty((_TRIANGLES, 3), np.float32)
         self.kinds = np.empty((_TRIANGLES, 3), np.int16)
         self.count = 0
+        self._room = (np.empty((3, 3)), np.empty((3, 5)), np.empty((4, 5)))
         reach = lens[2:4] / lens[:2]
         sides = np.array([[1, 0, reach[0]], [-1, 0, reach[0]], [0, 1, reach[1]], [0, -1, reach[1]]])
         self._sides = sides / np.linalg.norm(sides, axis=1, keepdims=True)
@@ -150,5 +151,5 @@ class _Table:
     ) -> None:
         self.count = raster.project(
             mesh.shape, mesh.colour, mesh.tags, model, tint, self.view, self.lens, self._light, casting,
-            self.planes, self.edges, self.looks, self.kinds, self.count,
+            self.planes, self.edges, self.looks, self.kinds, self.count, *self._room,
         )  # fmt: skip

@@ -15,10 +15,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Division by zero gives infinity, as in NumPy: no branch for an exception.
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-_kernel = njit(**_OPTIONS)
-_helper = njit(inline="always", **_OPTIONS)
+# Division by zero gives infinity, as in NumPy: no branch for an exception. Arrays are not
+# counted when helpers take them, which would take most of the time; so kernels make none.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
+
+def _compiled(function: Any, **options: Any) -> Any:
+    try:
+        return njit(cache=True, **options, **_OPTIONS)(function)
+    except RuntimeError:  # no folder for what was compiled can be written: compiled on every run then
+        return njit(**options, **_OPTIONS)(function)
+
+
+def _kernel(function: Any) -> Any:
+    return _compiled(function)
+
+
+def _helper(function: Any) -> Any:
+    return _compiled(function, inline="always")
+
 
 # What a triangle is, as bits of its flags.
 CUTOUT = 1  # its texture's fourth channel is opacity: nothing where it is below a half
@@ -29,7 +44,7 @@ GLOWS = 16  # shines by itself
 PAINTED = 32  # takes the colour of the thing it belongs to
 TWO_SIDED = 64  # is seen from behind too
 
-SAMPLES = 2  # in each direction of a pixel
+SAMPLES = 2  # in each direction of a pixel; `shade` is written for it
 TEXTURE = 256  # edge of a texture in texels
 _LEVELS = 7  # of a texture's mipmap
 _MASK = TEXTURE - 1
@@ -52,18 +67,34 @@ def mipmaps(textures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.
 
 
 @_kernel
-def project(shape, colour, tags, model, tint, view, lens, light, casting, planes, edges, looks, kinds, count):
+def project(
+    shape,
+    colour,
+    tags,
+    model,
+    tint,
+    view,
+    lens,
+    light,
+    casting,
+    planes,
+    edges,
+    looks,
+    kinds,
+    count,
+    world,
+    points,
+    clipped,
+):
     """Append a mesh's visible triangles to the table; returns how many it holds.
 
     shape: (M, 3, 5) corners x, y, z, u, v. colour: (M, 3). tags: (M, 3) texture, flags,
     semantic tag. model: (3, 4) mesh to world. tint: (3,) for what is PAINTED. view:
     (3, 4) world to camera (right, down, forward). lens: fx, fy, cx, cy, width, height in
     samples. light: (2, 3) direction to the sun; strength of sun, sky and ground.
-    casting: model lays the mesh's shadow on the ground; only what casts one counts.
+    casting: model lays the mesh's shadow on the ground; only what casts one counts. world
+    (3, 3), points (3, 5) and clipped (4, 5) are room to work in.
     """
-    world = np.empty((3, 3))
-    points = np.empty((3, 5))
-    clipped = np.empty((4, 5))
     for m in range(shape.shape[0]):
         flags = tags[m, 1]
         if casting:
@@ -332,7 +363,7 @@ def _fading(x):
 
 
 @_helper
-def _surface(planes, looks, kinds, t, x, y, texels, starts, marks, light_left, air, lens):
+def _surface(planes, looks, kinds, texels, starts, marks, t, x, y, light_left, air, lens):
     """Colour and tag of a triangle at a place of the picture. light_left: share that shadows leave."""
     flags = kinds[t, 1]
     near = max(1e-9, planes[t, 0] * x + planes[t, 1] * y + planes[t, 2])
@@ -383,54 +414,62 @@ def shade(
     start,
     image,
     labels,
+    ids,
 ):
     """Compute image (H, W, 3) uint8 RGB and labels (H, W) uint8 from what the samples see.
 
-    A pixel's label is that of the surface that most of its samples see, at its middle.
-    air: colour of fog (3), its density (1/m), share of light left in shadow, wetness,
-    headlights, glow of windows, gain, noise (of 255), vignetting. grain: noise of
-    deviation 1, its edges a power of two, taken from start on.
+    A pixel's label is that of the surface that most of its samples see, at
+    its middle. air: colour of fog (3), its density (1/m), share of light left in shadow,
+    wetness, headlights, glow of windows, gain, noise (of 255), vignetting. grain: noise
+    of deviation 1, its edges a power of two, taken from start on. ids (4,) is room to work in.
     """
     height, width = labels.shape
-    ids = np.empty(4, np.int32)
     mask = grain.shape[0] - 1
     for row in range(height):
         for column in range(width):
             i, j = SAMPLES * row, SAMPLES * column
-            x, y = j + 1.0, i + 1.0
             ids[0], ids[1], ids[2], ids[3] = seen[i, j], seen[i, j + 1], seen[i + 1, j], seen[i + 1, j + 1]
-            mixed = ids[0] != ids[1] or ids[0] != ids[2] or ids[0] != ids[3]
             dark = shaded[i, j] + shaded[i, j + 1] + shaded[i + 1, j] + shaded[i + 1, j + 1]
             light_left = 1 - (1 - air[4]) * dark / 4
-            red, green, blue, best = 0.0, 0.0, 0.0, 0
-            for a in range(4):
-                t = ids[a]
-                weight = 4
-                if mixed:
-                    weight, earlier = 0, 0
-                    for b in range(4):
-                        weight += ids[b] == t
-                        earlier += b < a and ids[b] == t
-                    if earlier:
-                        continue
-                if t < 0:
-                    r, g, b_, tag = _sky(panorama, x, y, view, lens)
-                else:
-                    r, g, b_, tag = _surface(
-                        planes, looks, kinds, t, x, y, texels, starts, marks, light_left, air, lens
-                    )
-                red, green, blue = red + weight * r, green + weight * g, blue + weight * b_
-                if weight > best:
-                    best = weight
-                    labels[row, column] = tag
-                if weight == 4:
-                    break
+            red, green, blue, tag = _mixed(
+                planes, looks, kinds, texels, starts, marks,
+                ids, j + 1.0, i + 1.0, light_left, panorama, view, lens, air,
+            )  # fmt: skip
+            labels[row, column] = tag
             dx, dy = (column + 0.5) / width - 0.5, (row + 0.5) / height - 0.5
             gain = air[8] * (1 - air[10] * (dx * dx + dy * dy)) * 63.75
             gx, gy = column + start[1], row + start[0]
             image[row, column, 0] = _exposed(gain * red, air[9] * grain[gy & mask, gx & mask])
             image[row, column, 1] = _exposed(gain * green, air[9] * grain[(gy + 71) & mask, (gx + 37) & mask])
             image[row, column, 2] = _exposed(gain * blue, air[9] * grain[(gy + 142) & mask, (gx + 74) & mask])
+
+
+@_helper
+def _mixed(planes, looks, kinds, texels, starts, marks, ids, x, y, light_left, panorama, view, lens, air):
+    """Sum of the colours of the four triangles that a pixel's samples see, and the tag of the foremost."""
+    red, green, blue, best, tag = 0.0, 0.0, 0.0, 0, 0
+    mixed = ids[0] != ids[1] or ids[0] != ids[2] or ids[0] != ids[3]
+    for a in range(4):
+        t = ids[a]
+        weight, earlier = 4, 0
+        if mixed:
+            weight = 0
+            for b in range(4):
+                weight += ids[b] == t
+                earlier += b < a and ids[b] == t
+        if earlier == 0:
+            if t < 0:
+                r, g, b_, found = _sky(panorama, x, y, view, lens)
+            else:
+                r, g, b_, found = _surface(
+                    planes, looks, kinds, texels, starts, marks, t, x, y, light_left, air, lens
+                )
+            red, green, blue = red + weight * r, green + weight * g, blue + weight * b_
+            if weight > best:
+                best, tag = weight, found
+        if weight == 4:
+            break
+    return red, green, blue, tag
 
 
 @_helper

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
+LANE = 3.5  # metres
 LENGTH = 100_000  # metres; hours of driving
 
 

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from autogaze_ros.demo.drive import bodies, things
 from autogaze_ros.demo.drive.meshes import Finish, Mesh, joined, quad, triangles
 from autogaze_ros.demo.drive.raster import CASTS, CUTOUT, GROUND, MARKED, PAINTED, TWO_SIDED
-from autogaze_ros.demo.drive.route import Route
+from autogaze_ros.demo.drive.route import LANE, Route
 from autogaze_ros.demo.drive.textures import FACADES, PERIOD, TREES, Texture
 from autogaze_ros.semantics import Tag
 
@@ -36,7 +36,7 @@ class Scenery:
         self.lanes = lanes
 
     def is_junction(self, number: int) -> bool:
-        """Whether a street crosses in a block: every third to fifth."""
+        """Whether a street crosses in a block: every fourth."""
         return number > 0 and (number + self._seed) % 4 == 0
 
     def block(self, number: int) -> Iterator[Mesh]:
@@ -162,7 +162,7 @@ class Scenery:
             if int(s) not in street:
                 item = things.bench() if rng.random() < 0.4 else things.bin_()
                 yield self._place(item, start + s, side * (self._half + 2.7), turn=facing)
-        if self._half > 3.5 * self.lanes + 1:  # parking bays
+        if self._half > LANE * self.lanes + 1:  # parking bays
             yield from self._parked(rng, start, side, junction)
 
     def _parked(self, rng: Generator, start: float, side: int, junction: bool) -> Iterator[Mesh]:

@@ -11,10 +11,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from autogaze_ros.demo.drive.raster import TEXTURE, mipmaps
+from autogaze_ros.demo.drive.route import LANE
 from autogaze_ros.semantics import Tag
 
 Picture = NDArray[np.float32]  # (256, 256, 4): colour 0..255, and opacity, glow or tag
 PERIOD = 12.0  # metres of road after which its texture repeats
+# In a period with a crossing, metres from where traffic comes.
+STOP_LINE, ZEBRA = 3.0, (4.5, 7.5)
 _PIXELS = TEXTURE / PERIOD  # a metre of road along
 
 
@@ -115,21 +118,22 @@ def _road(noise: Noise, lanes: int, half: float, *, crossing: bool) -> Picture:
     picture = _asphalt(noise)
     place = np.arange(TEXTURE, dtype=np.float32) + 0.5
     along, across = np.meshgrid(place / _PIXELS, (place / TEXTURE * 2 - 1) * half, indexing="ij")
-    lane = 3.5
-    tracks = sum(np.exp(-(((np.abs(across) % lane) - c) ** 2) / 0.12) for c in (0.95, 2.55))
-    picture[..., :3] -= 7 * (tracks * (np.abs(across) < lanes * lane))[..., None]
+    tracks = sum(np.exp(-(((np.abs(across) % LANE) - c) ** 2) / 0.12) for c in (0.95, 2.55))
+    picture[..., :3] -= 7 * (tracks * (np.abs(across) < lanes * LANE))[..., None]
     worn = np.clip(1.05 - 0.16 * np.abs(noise[1.0]), 0.55, 1)
-    distance = np.abs(np.abs(across)[..., None] - lane * np.arange(lanes + 1))
+    distance = np.abs(np.abs(across)[..., None] - LANE * np.arange(lanes + 1))
     dashed = (along % 6) < 3
     lines = (distance[..., 0] > 0.06) & (distance[..., 0] < 0.19)  # the double line in the middle
     if not crossing:
         for number in range(1, lanes):
             lines |= (distance[..., number] < 0.08) & dashed
-    lines |= (distance[..., lanes] < 0.08) & (half > lanes * lane + 0.3)
+    lines |= (distance[..., lanes] < 0.08) & (half > lanes * LANE + 0.3)
     if crossing:
-        zebra = (along > 4.5) & (along < 7.5) & ((across % 1.0) < 0.5) & (np.abs(across) < half - 0.3)
-        stop = (np.abs(along - np.where(across < 0, 3.0, 9.0)) < 0.22) & (np.abs(across) < lanes * lane)
-        lines = (lines & ((along < 3) | (along > 9))) | zebra | stop
+        zebra = (
+            (along > ZEBRA[0]) & (along < ZEBRA[1]) & ((across % 1.0) < 0.5) & (np.abs(across) < half - 0.3)
+        )
+        stop = (np.abs(along - STOP_LINE) < 0.22) & (across < 0) & (across > -lanes * LANE)
+        lines = (lines & ((along < STOP_LINE) | (along > PERIOD - STOP_LINE))) | zebra | stop
     kerb = np.abs(across) > half - 0.35
     picture[kerb, :3] *= 0.86
     picture[lines, :3] = (228 * worn[..., None] + [0, 0, -4])[lines]
@@ -154,7 +158,7 @@ def _grass(noise: Noise) -> Picture:
 
 
 def _facade(rng: Generator, noise: Noise) -> Picture:
-    """Three storeys of four windows each; the fourth channel glows at night."""
+    """Three storeys of some windows each; the fourth channel glows at night."""
     wall = rng.choice([(188, 172, 150), (205, 198, 186), (150, 98, 80), (128, 128, 134), (214, 190, 150),
                        (164, 140, 122), (176, 184, 190)])  # fmt: skip
     picture = _plain(*wall * rng.uniform(0.8, 1.1)) + (4 * noise[1.0] + 2 * noise[0.6])[..., None] * _COLOUR

@@ -69,7 +69,7 @@ def _gable(length: float, depth: float, height: float, wall: Finish) -> list[Mes
 
 def tree(look: int, width: float, height: float) -> Mesh:
     """Two crossed pictures of a tree."""
-    finish = Finish((1, 1, 1), Tag.VEGETATION, Texture.TREE + look, CUTOUT | TWO_SIDED | GLOWS * 0)
+    finish = Finish((1, 1, 1), Tag.VEGETATION, Texture.TREE + look, CUTOUT | TWO_SIDED)
     half = width / 2
     cards = []
     for x, y in ((half, 0.0), (0.0, half)):

@@ -15,10 +15,12 @@ Colour = tuple[float, float, float]  # 1 is white
 class Weather:
     """One of the drive's weathers.
 
-    sun: height of the sun in degrees. sunlight, skylight, bounce: strengths of
-    direct light, and of light from above and below. shadow: share of the light
-    left in shadow. density: of fog, 1/m. headlights: the ego car's, in multiples of the
-    other light. glow: of windows. noise: of the sensor, of 255.
+    zenith, horizon: the sky's colours. sun: height of the sun in degrees. sunlight,
+    skylight, bounce: strengths of direct light, and of light from above and below.
+    shadow: share of the light left in shadow. clouds: 0..1. density: of fog, 1/m.
+    wet: of the ground, 0..1. rain: whether it falls. headlights: the ego car's, in
+    multiples of the other light. glow: of windows, 0..1. gain: of the camera. noise:
+    of its sensor, of 255.
     """
 
     zenith: Colour
@@ -31,7 +33,7 @@ class Weather:
     clouds: float = 0.2
     density: float = 1 / 900
     wet: float = 0.0
-    rain: float = 0.0
+    rain: bool = False
     headlights: float = 0.0
     glow: float = 0.0
     gain: float = 1.0
@@ -52,7 +54,7 @@ WEATHERS = {
     ),
     "rain": Weather(
         (0.45, 0.49, 0.54), (0.66, 0.69, 0.72), 60, 0.06, 0.84, 0.46, 0.85,
-        clouds=0.6, density=1 / 180, wet=1.0, rain=1.0, noise=3.0,
+        clouds=0.6, density=1 / 180, wet=1.0, rain=True, noise=3.0,
     ),
     "fog": Weather((0.74, 0.76, 0.78), (0.78, 0.79, 0.8), 60, 0.05, 0.86, 0.5, 0.9, clouds=0, density=1 / 60),
     "sunset": Weather(
