@@ -77,10 +77,11 @@ def test_a_folder_without_metadata_and_a_single_file(images, tmp_path, storage):
     assert f"{recorded(bag)} is not whole" in pictures(cut(recorded(bag), 0.5))[1]
 
 
-def mcap(bag: Path, compression: str | None) -> bytes:
-    """The data of a recording as other recorders store it, without index: with None, without chunks."""
+def mcap(bag: Path, compression: str | None) -> list[bytes]:
+    """Magic and records of a recording as others store it, without index: with None, without chunks."""
     compress = {"lz4": lz4.frame.compress, "zstd": zstd.compress}.get(compression, bytes)
-    data, parts, place = recorded(bag).read_bytes(), [], 8
+    data, place = recorded(bag).read_bytes(), 8
+    parts = [data[:place]]
     while data[place] != 15:  # the end of the data
         (size,) = struct.unpack_from("<Q", data, place + 1)
         record = data[place : place + 9 + size]
@@ -95,12 +96,12 @@ def mcap(bag: Path, compression: str | None) -> bytes:
             record = b"\x06" + struct.pack("<Q", len(content)) + content
         parts.append(record)
         place += 9 + size
-    return data[:8] + b"".join(parts)
+    return parts
 
 
 @pytest.mark.parametrize("compression", [None, "", "lz4", "zstd"])
 def test_every_way_of_storing_an_mcap(images, tmp_path, compression):
-    data = mcap(write_bag(tmp_path / "bag", "mcap", {"/image": images}), compression)
+    data = b"".join(mcap(write_bag(tmp_path / "bag", "mcap", {"/image": images}), compression))
     for share in (1, 0.6):
         (tmp_path / "cut.mcap").write_bytes(data[: round(share * len(data))])
         found, note = pictures(tmp_path / "cut.mcap")
@@ -109,12 +110,53 @@ def test_every_way_of_storing_an_mcap(images, tmp_path, compression):
         assert "File end magic is invalid" in note
 
 
-def test_zeros_at_the_end_are_no_messages(images, tmp_path):
-    bag = cut(write_bag(tmp_path / "bag", "mcap", {"/image": images}), 0.5)
-    with recorded(bag).open("ab") as file:
-        file.write(bytes(100_000))
-    found, _ = pictures(bag)
-    assert len(found) <= 21  # the one that was cut has become complete
+@pytest.fixture(scope="module")
+def large_images():
+    """Enough for six chunks."""
+    return [image[::2, ::2].copy() for image in scene(40)]
+
+
+@pytest.mark.parametrize("compression", [None, "", "lz4", "zstd"])
+@pytest.mark.parametrize("zeros", [60, 100_000])
+def test_zeros_at_the_end_are_no_messages(large_images, tmp_path, compression, zeros):
+    data = b"".join(mcap(write_bag(tmp_path / "bag", "mcap", {"/image": large_images}), compression))
+    (tmp_path / "cut.mcap").write_bytes(data[: len(data) // 2 - 60] + bytes(zeros))
+    found, _ = pictures(tmp_path / "cut.mcap")
+    assert 17 < len(found) <= 21  # one that was cut may have become complete
+    assert_are_the_first(found[:-1], large_images)
+
+
+GARBAGE = {
+    "endless message": struct.pack("<BQ", 5, 2**62),
+    "endless chunk": struct.pack("<BQ", 6, 2**62),
+    "empty message": struct.pack("<BQ", 5, 0),
+    "empty chunk": struct.pack("<BQ", 6, 0),
+    "unknown compression": struct.pack("<BQ", 6, 41) + bytes(28) + b"\1\0\0\0?" + bytes(8),
+    "schema of no text": struct.pack("<BQH", 3, 2 + 3 * 5, 9) + 3 * b"\1\0\0\0\xff",
+    "channel of no schema": struct.pack("<BQHH", 4, 4 + 3 * 4 + 3, 9, 99) + b"\0\0\0\0\3\0\0\0cdr\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_a_damaged_record_is_the_end(large_images, tmp_path, garbage):
+    parts = mcap(write_bag(tmp_path / "bag", "mcap", {"/image": large_images}), "zstd")
+    third = [place for place, part in enumerate(parts) if part[0] == 6][2]
+    (tmp_path / "cut.mcap").write_bytes(b"".join([*parts[:third], garbage, *parts[third:]]))
+    found, note = pictures(tmp_path / "cut.mcap")
+    assert len(found) == 14 and f"first {len(found) + 1} messages" in note
+    assert_are_the_first(found, large_images)
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_a_damaged_chunk_is_the_end_and_begins_with_whole_records(large_images, tmp_path, compression):
+    parts = mcap(write_bag(tmp_path / "bag", "mcap", {"/image": large_images}), compression)
+    third = [place for place, part in enumerate(parts) if part[0] == 6][2]
+    damage = len(parts[third]) // 2
+    parts[third] = parts[third][:-damage] + bytes(damage)
+    (tmp_path / "cut.mcap").write_bytes(b"".join(parts))
+    found, _ = pictures(tmp_path / "cut.mcap")
+    assert 16 < len(found) < 21
+    assert_are_the_first(found, large_images)
 
 
 def test_what_an_sqlite3_recorder_had_not_put_into_its_file_yet(images, tmp_path):

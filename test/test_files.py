@@ -1,7 +1,7 @@
 import pytest
 
 from autogaze_ros import files
-from autogaze_ros.files import folder_written_aside, message_folder
+from autogaze_ros.files import folder_written_aside, message_folder, written_aside
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
@@ -27,6 +27,25 @@ def test_only_on_demand_a_folder_is_replaced(tmp_path):
         aside.mkdir()
         (aside / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (".", tmp_path):
+        with pytest.raises(FileExistsError, match="is the current folder"), folder_written_aside(name):
+            pass
+    with folder_written_aside("folder") as aside:
+        aside.mkdir()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
+
+
+def test_missing_folders_are_made(tmp_path):
+    with written_aside(tmp_path / "a" / "b" / "file.txt") as aside:
+        aside.write_text("text")
+    with folder_written_aside(tmp_path / "c" / "d" / "folder") as aside:
+        aside.mkdir()
+    assert (tmp_path / "a" / "b" / "file.txt").read_text() == "text"
+    assert list((tmp_path / "c" / "d").iterdir()) == [tmp_path / "c" / "d" / "folder"]
 
 
 def test_what_a_killed_run_left_is_no_hindrance(tmp_path):

@@ -105,6 +105,27 @@ def test_missing_numbers_are_told_and_take_their_time(images, tmp_path, caplog):
     assert "images 2..3 are missing" in caplog.text
 
 
+def test_unpadded_numbers_stand_in_order_of_number(images, tmp_path, caplog):
+    (tmp_path / "frames").mkdir()
+    for number in (1, 2, 3, 9, 10, 11):
+        (tmp_path / "frames" / f"{number}.jpg").write_bytes(jpeg(images[0]))
+    stamps = [frame.stamp // 100_000_000 for frame in open_source(tmp_path / "frames")]
+    assert stamps == [1, 2, 3, 9, 10, 11]
+    (warning,) = caplog.messages
+    assert "images 4..8 are missing" in warning
+
+
+def test_what_cannot_be_opened_is_left_out(images, tmp_path, caplog):
+    folder = write_folder(tmp_path / "frames", images)
+    (folder / "00002b.jpg").mkdir()
+    (folder / "00006.png").symlink_to("nowhere.png")
+    assert [frame.stamp // 100_000_000 for frame in open_source(folder)] == [0, 1, 2, 3, 4, 5]
+    assert caplog.messages == [
+        f"{folder / '00002b.jpg'} is left out: it is a folder",
+        f"{folder / '00006.png'} is left out: No such file or directory",
+    ]
+
+
 @pytest.mark.parametrize("nesting", ["", "Accident_Town04_Route159_Weather3"])
 def test_a_bench2drive_scenario(images, tmp_path, nesting):
     cameras = tmp_path / "scenario" / nesting / "camera"

@@ -90,6 +90,11 @@ def test_a_video_appears_only_when_it_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_where_no_file_can_be_made_the_error_names_it():
+    with pytest.raises(OSError, match=r"/proc/.*clip.*\.mp4"), video_writer("/proc/clip.mp4", 10) as write:
+        write(WHITE)
+
+
 def test_odd_edges_and_changing_sizes_make_a_playable_video(tmp_path):
     with video_writer(tmp_path / "clip.mp4", 29.97) as write:
         for size in ((101, 203), (101, 203), (300, 400)):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.files import folder_written_aside, message_folder
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
+from autogaze_ros.needs import needs
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -148,9 +149,10 @@ def _is_unfinished(file: Path) -> bool:
 
 
 def _open_cut(path: Path, reason: str) -> AnyReader:
-    from rosbags.highlevel import AnyReader
+    with needs("rosbags", "reading bags", BagError):  # without it none could be opened whole either
+        from rosbags.highlevel import AnyReader
 
-    from autogaze_ros.salvage import CutReader
+        from autogaze_ros.salvage import CutReader
 
     files = _files(path)
     recordings = {re.sub(r"_\d+$", "", file.stem) for file in files}
@@ -235,9 +237,10 @@ def bag_writer(path: Path, storage: str, *, replace: bool = False) -> Iterator[B
     """Yield a writer of a new recording; its folder appears, whole, when the context ends without exception.
 
     storage: mcap or sqlite3. What `path` held before is replaced only if `replace`,
-    else FileExistsError is raised.
+    else FileExistsError is raised; BagError where rosbags is missing.
     """
-    from rosbags.rosbag2 import StoragePlugin, Writer
+    with needs("rosbags", "writing bags", BagError):
+        from rosbags.rosbag2 import StoragePlugin, Writer
 
     plugin = StoragePlugin[storage.upper()]
     with (

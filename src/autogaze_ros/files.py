@@ -12,10 +12,15 @@ from pathlib import Path
 
 @contextmanager
 def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes its place when the context ends without exception."""
+    """Yield a path beside `path` to write to; it takes its place when the context ends without exception.
+
+    The folder that it belongs into is made.
+    """
     target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
+        aside.touch()  # where that fails the error names the file; that of a writer of videos does not
         yield aside
         aside.replace(target)
     finally:
@@ -26,12 +31,15 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """Yield a path of the same name in a hidden folder beside `path`, where the folder is to be made.
 
-    It takes its place when the context ends without exception. What `path` held
-    before is replaced only if `replace`; otherwise FileExistsError is raised at once.
+    It takes its place when the context ends without exception, in a folder that is
+    made too. What `path` held before is replaced only if `replace`; otherwise
+    FileExistsError is raised at once, as for the current folder.
     """
-    target = Path(path)
+    target = Path(path).absolute()  # of "." the name is known only then
     if target.exists() and not replace and (target.is_file() or any(target.iterdir())):
-        raise FileExistsError(f"{target} exists already; remove it or name another")
+        raise FileExistsError(f"{path} exists already; remove it or name another")
+    if target.exists() and target.samefile(Path()):  # one's shell would stand in the folder that is removed
+        raise FileExistsError(f"{path} is the current folder, which cannot be replaced; name another")
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
     aside.mkdir(parents=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.bags import Bag, BagError, is_bag, open_bag, picture
 from autogaze_ros.images import ImageError, decode_image
+from autogaze_ros.needs import needs
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
@@ -129,7 +130,8 @@ def open_source(path: str | os.PathLike[str], *, camera: str = "", topic: str = 
 
 
 def _open_video(path: Path) -> Source:
-    import av
+    with needs("av", "reading videos", SourceError):
+        import av
 
     try:
         with av.open(path) as container:
@@ -182,12 +184,22 @@ def _open_scenario(path: Path, cameras: Path, camera: str) -> Source:
     return _open_images(chosen, chosen.name)
 
 
+def _image_files(folder: Path) -> list[Path]:
+    """Return a folder's images, in order of name."""
+    named = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    folders = [path for path in named if path.is_dir()]
+    for path in folders:
+        _log.warning("%s is left out: it is a folder", path)
+    return [path for path in named if path not in folders]
+
+
 def _open_images(folder: Path, camera: str = "front") -> Source:
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = _image_files(folder)
     if not images:
         raise SourceError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     numbers = list(range(len(images)))
     if all(path.stem.isdecimal() for path in images):
+        images.sort(key=lambda path: int(path.stem))  # 10 stands before 9 in order of name
         numbers = [int(path.stem) for path in images]
         gaps = [f"{a + 1}..{b - 1}" for a, b in pairwise(numbers) if b > a + 1]
         if gaps:
@@ -204,8 +216,8 @@ def _read_images(images: list[Path], numbers: list[int], camera: str) -> Iterato
             jpeg = data if path.suffix.lower() in _JPEG_SUFFIXES else b""
             yield Frame(decode_image(data), stamp, camera, frame_id=camera, jpeg=jpeg)
             count += 1
-        except (ImageError, SourceError) as error:
-            _log.warning("%s is left out: %s", path, error)
+        except (ImageError, SourceError, OSError) as error:
+            _log.warning("%s is left out: %s", path, _reason(error))
     if count == 0:
         raise SourceError(f"{images[0].parent} holds no readable image")
 

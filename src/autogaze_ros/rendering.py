@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.files import written_aside
+from autogaze_ros.needs import needs
 from autogaze_ros.pipeline import GazeRecord
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
@@ -91,8 +92,10 @@ def video_writer(
     The first picture sets the video's size, others are scaled to it. The file
     appears only when the context ends, whole; after an exception there is none.
     lossless: decoded pictures equal the written ones; few players show such files.
+    Raises ValueError where PyAV is missing.
     """
-    import av
+    with needs("av", "writing videos"):
+        import av
 
     codec, layout, crf, multiple = _LOSSLESS if lossless else _VIEWABLE
     with written_aside(path) as aside, av.open(aside, "w") as container:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -135,17 +135,19 @@ def _topics(database: sqlite3.Connection) -> dict[int, _Channel]:
 
 _MAGIC = b"\x89MCAP0\r\n"
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 3, 4, 5, 6
-_DECOMPRESS = {
-    b"": bytes,
-    b"lz4": lambda data: LZ4FrameDecompressor().decompress(data),
-    b"zstd": lambda data: ZstdDecompressor().decompress(data),
+# What makes the function that takes a chunk's bytes piece by piece.
+_DECOMPRESS: Mapping[bytes, Callable[[], Callable[[bytes], bytes]]] = {
+    b"": lambda: bytes,
+    b"lz4": lambda: LZ4FrameDecompressor().decompress,
+    b"zstd": lambda: ZstdDecompressor().decompress,
 }
+_PIECE = 1 << 14  # bytes; what a decompressor had of the damaged one is lost
 
 
 class _Mcap(_Storage):
     def _rows(self) -> Iterator[tuple[int, int, bytes]]:
         schemas = {0: ("", _NO_DEFINITION)}
-        with self.path.open("rb") as file:
+        with self.path.open("rb") as file, suppress(Exception):  # the cut, or whatever damage has made
             if file.read(len(_MAGIC)) != _MAGIC:
                 return
             for kind, content in _records(file):
@@ -168,23 +170,39 @@ class _Mcap(_Storage):
 
 
 def _records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield kind and content of every whole record of an mcap; those of a chunk in the chunk's place."""
+    """Yield kind and content of an mcap's records, those of a chunk in its place; EOFError at damage."""
+    start = file.tell()
+    end = file.seek(0, SEEK_END)
+    file.seek(start)
     while len(head := file.read(9)) == 9:
         kind, size = struct.unpack("<BQ", head)
-        content = file.read(size)
+        whole = size <= end - file.tell()  # a damaged size may exceed all memory
         if kind == _CHUNK:  # a cut one begins with whole records all the same
-            yield from _records(BytesIO(_decompressed(content)))
-        elif not kind or len(content) < size:  # zeros: what a crash leaves of a file's last blocks
-            return
-        else:
-            yield kind, content
+            yield from _chunk_records(file.read(size if whole else -1))
+        elif kind and whole:
+            yield kind, file.read(size)
+        else:  # zeros: what a crash leaves of a file's last blocks
+            raise EOFError
+
+
+def _chunk_records(chunk: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the records of a chunk as far as they are there; EOFError where some are not."""
+    (whole_size,) = struct.unpack_from("<Q", chunk, 16)
+    records = _decompressed(chunk)
+    yield from _records(BytesIO(records))
+    if len(records) < whole_size:
+        raise EOFError
 
 
 def _decompressed(chunk: bytes) -> bytes:
-    """Return the records of a chunk as far as they are there."""
+    """Return the bytes of a chunk's records up to its end or to damage."""
     size = int.from_bytes(chunk[28:32], "little")
-    decompress = _DECOMPRESS.get(chunk[32 : 32 + size])
-    return decompress(chunk[40 + size :]) if decompress else b""
+    decompress = _DECOMPRESS[chunk[32 : 32 + size]]()
+    found = bytearray()
+    with suppress(Exception):  # each library has its own for damage
+        for start in range(40 + size, len(chunk), _PIECE):
+            found += decompress(chunk[start : start + _PIECE])
+    return bytes(found)
 
 
 def _parts(content: bytes) -> Iterator[bytes]:

@@ -131,7 +131,7 @@ def test_weights_licence_is_printed_once(rule):
         (["FRAMES", *CONTROLS, "--first", "1000"], "no frame was selected"),
         (["FRAMES", *CONTROLS, "--gazing-ratio", "1.5"], "gazing_ratio must lie in 0..1"),
         (["FRAMES", *CONTROLS, "--against", "saliency"], "upstream"),
-        (["FRAMES", "--selector", "uniform", "--checkpoint", "./nowhere"], "autogaze_ros[upstream]"),
+        (["FRAMES", "--selector", "uniform", "--checkpoint", "./nowhere"], "pip install '.[upstream]'"),
         (["FRAMES", *CONTROLS, "--out", "."], "is a directory"),
     ],
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from autogaze_ros import __version__
 from autogaze_ros.cli import checkpoint, compare, drive, gaze
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="autogaze")
 def cli() -> None:
     """Multi-scale gaze on driving video with AutoGaze."""
 

@@ -33,7 +33,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--first", type=click.IntRange(min=0), default=0, show_default=True,
         help="First frame, counted from 0.",
     )  # fmt: skip
-    @click.option("--last", type=click.IntRange(min=0), help="Last frame.  [default: the source's]")
+    @click.option("--last", type=click.IntRange(min=0), help="Last frame.")
     @click.option(
         "--stride", type=click.IntRange(min=1), default=1, show_default=True,
         help="Take every how many frames.",

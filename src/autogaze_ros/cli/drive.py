@@ -15,6 +15,7 @@ import click
 from autogaze_ros.cli.common import errors_in_one_line, interruptible
 from autogaze_ros.demo.drive.camera import BENCH2DRIVE, Camera
 from autogaze_ros.demo.drive.weather import WEATHERS
+from autogaze_ros.needs import needs
 from autogaze_ros.writers import Shot, Write, carla_bag_writer, scenario_writer, video_file_writer
 
 if TYPE_CHECKING:
@@ -55,13 +56,11 @@ def drive(
     made for viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA
     bridge.
     """
-    try:
-        from autogaze_ros.demo.drive.drive import Drive
-    except ImportError as error:
-        raise click.ClickException(f"the synthetic drive needs numba (pip install numba): {error}") from error
     names = cameras or (("rgb_front",) if kind in _VIDEOS else CAMERAS)
     chosen = [camera.sized(width, height) for camera in BENCH2DRIVE if camera.name in names]
     with errors_in_one_line():
+        with needs("numba", "the synthetic drive"):
+            from autogaze_ros.demo.drive.drive import Drive
         if kind in _VIDEOS and out.suffix not in (".mp4", ".mkv"):
             raise ValueError(f"a video's name ends in .mp4 or .mkv, not as {out}")
         if kind in _VIDEOS and out.exists():
