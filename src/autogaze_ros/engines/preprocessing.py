@@ -6,6 +6,7 @@ normalises; the network then squashes the aspect ratio with a bicubic resize.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -43,3 +44,17 @@ def squash(frames: Tensor, size: int) -> Tensor:
 def preprocess(image: NDArray[np.uint8], size: int = 224) -> Tensor:
     """(H, W, 3) uint8 RGB of any size -> (3, size, size) float32 as AutoGaze sees it."""
     return squash(normalise(resize_shortest_edge(image, size))[None], size)[0]
+
+
+def visible(pixels: Tensor) -> Tensor:
+    """Normalised (3, H, W) -> pixels in 0..1 as they are displayed, what lies outside cut off."""
+    mean, std = (
+        torch.tensor(values, device=pixels.device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return ((pixels.float() * std + mean) / 2 + 0.5).clamp(0, 1)
+
+
+def to_image(pixels: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Normalised (3, S, S) -> uint8 RGB of size (width, height), stretched: `preprocess` turned round."""
+    image = (255 * visible(pixels)).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

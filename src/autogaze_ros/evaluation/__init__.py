@@ -1,0 +1,1 @@
+"""How good gazes and reconstructions are."""
