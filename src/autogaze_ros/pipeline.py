@@ -63,10 +63,15 @@ class GazeRecord:
 
 @dataclass(frozen=True)
 class GazedFrame:
-    """A frame with its gaze. restarted: why the camera's stream began anew with it, or empty."""
+    """A frame with its gaze.
+
+    pixels: what the selector saw. restarted: why the camera's stream began anew
+    with it, or empty.
+    """
 
     frame: Frame
     record: GazeRecord
+    pixels: Any
     restarted: str = ""
 
 
@@ -131,13 +136,13 @@ class Pipeline:
         gazes = self.selector.select(requests)
         elapsed = _milliseconds(began)
         results = []
-        for frame, camera, gaze, latency, reason in zip(
-            frames, cameras, gazes, latencies, reasons, strict=True
+        for frame, camera, request, gaze, latency, reason in zip(
+            frames, cameras, requests, gazes, latencies, reasons, strict=True
         ):
             latency.gaze = elapsed
             record = self._record(frame, camera, gaze, budget)
             record.latency = latency
-            results.append(GazedFrame(frame, record, reason))
+            results.append(GazedFrame(frame, record, request.pixels, reason))
         return results
 
     def _camera(self, frame: Frame) -> tuple[_Camera, str]:

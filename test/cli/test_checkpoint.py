@@ -4,14 +4,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import threading
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from click.testing import CliRunner
 from golden import TEST_DATA, Golden
+from hub_double import NEWEST, download, serving
 from safetensors.torch import load_file, save_file
 
 from autogaze_ros.cli import cli
@@ -28,7 +27,6 @@ EMBEDDING = "gazing_model.connector.pos_embed"
 NORM = "gazing_model.gaze_decoder.model.norm.weight"
 BIAS = "gazing_model.vision_model.norm.bias"
 FILES = ["config.json", "model.safetensors"]
-NEWEST = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,7 @@ def inspected(folder):
 def test_inspect_tells_what_a_checkpoint_is(made):
     status, about, tensors, errors = inspected(made)
     assert status == 0 and errors == ""
-    assert about["source"] == str(made) and about["revision"] == "none (a folder)"
+    assert about["source"] == str(made) and about["revision"] == "none (local files)"
     assert about["sha256"] == sha256((made / "model.safetensors").read_bytes()).hexdigest()
     assert about["licence"] == "Apache-2.0" and about["network"] == "AutoGaze"
     assert about["scales"] == "32, 64, 112, 224 pixels, 265 tokens a frame"
@@ -154,8 +152,8 @@ def test_what_cannot_be_read_is_told_in_one_line(weights, tmp_path, spoil, messa
 
 
 def test_a_file_is_no_checkpoint(weights, tmp_path):
-    torch.save({}, tmp_path / "videomae.pt")
-    result = run("inspect", tmp_path / "videomae.pt")
+    torch.save({}, tmp_path / "weights.bin")
+    result = run("inspect", tmp_path / "weights.bin")
     assert result.exit_code == 1 and len(result.output.splitlines()) == 1
     assert "is no folder" in result.output and "is a pickle" in result.output
     result = run("inspect", weights / "model.safetensors")
@@ -216,77 +214,10 @@ def test_what_stands_in_a_folder_is_not_overwritten(weights, tmp_path):
     assert load_autogaze(weights).license == "Apache-2.0"
 
 
-class Hub(ThreadingHTTPServer):
-    """Stands in for the Hugging Face hub: one folder's files are those of every id and revision.
-
-    With broken, the first answer with weights breaks off in the middle, and later ones fail.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, folder, broken):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.folder, self.broken, self.asked = folder, broken, []
-
-    @property
-    def files_asked(self):
-        """Requests for files of a repository; the client asks for other things besides."""
-        return {(method, path) for method, path in self.asked if "/resolve/" in path}
-
-    def environment(self, home):
-        """An environment in which the hub's client asks here, with an empty cache."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        endpoint = f"http://127.0.0.1:{self.server_port}"
-        return {**inherited, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
-
-
-class Answer(BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        self._answer(whole=False)
-
-    def do_GET(self):
-        self._answer(whole=True)
-
-    def _answer(self, *, whole):
-        self.server.asked.append((self.command, self.path))
-        if "/resolve/" not in self.path:
-            self.send_error(404)
-            return
-        *_, revision, file = self.path.split("/")
-        content = (self.server.folder / file).read_bytes()
-        breaks = whole and self.server.broken and file == "model.safetensors"
-        if breaks and self.server.asked.count((self.command, self.path)) > 1:
-            self.send_error(500)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", NEWEST if revision == "main" else revision)
-        self.end_headers()
-        if whole:
-            self.wfile.write(content[: len(content) // 2] if breaks else content)
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def hub(made, request):
-    with Hub(made, broken=getattr(request, "param", False)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(made, broken=getattr(request, "param", False)) as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-def download(hub, tmp_path, *arguments):
-    """Run the command where the hub's real client meets the stand-in."""
-    (tmp_path / "here").mkdir()
-    return subprocess.run(
-        [sys.executable, "-m", "autogaze_ros.cli", "checkpoint", "download", *arguments],
-        cwd=tmp_path / "here", env=hub.environment(tmp_path / "home"), capture_output=True, text=True,
-    )  # fmt: skip
 
 
 def requests(hub_id, revision):

@@ -12,12 +12,13 @@ from cli_harness import PATCHES, assert_all_have, gazes, run
 from click.testing import CliRunner
 from clips import cut, jpeg, scene, write_bag, write_folder, write_video
 from golden import TEST_DATA, Golden
+from video_maes import publish
 
 from autogaze_ros.cli import cli
 from autogaze_ros.cli import gaze as gaze_module
 from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.networks.checkpoints import save_autogaze
-from autogaze_ros.writers import carla_bag_writer, lossless_writer
+from autogaze_ros.writers import carla_bag_writer, video_file_writer
 
 STORAGES = ["mcap", "sqlite3"]
 
@@ -64,7 +65,7 @@ def test_the_same_images_give_the_same_gazes_from_every_source(images, tmp_path)
     scenario.mkdir(parents=True)
     write_folder(scenario / "rgb_front", images)
     sources = [tmp_path / "scenario", write_folder(tmp_path / "frames", images)]
-    writers = [lossless_writer(tmp_path / "drive.mkv")]
+    writers = [video_file_writer(tmp_path / "drive.mkv", lossless=True)]
     writers += [carla_bag_writer(tmp_path / storage, storage) for storage in STORAGES]
     for name, writer in zip(["drive.mkv", *STORAGES], writers, strict=True):
         with writer as write:
@@ -88,6 +89,16 @@ def test_autogaze_itself(clip, weights, tmp_path):
         assert record["selector"] == "autogaze"
         assert 1 <= len(record["token_ids"]) <= 26
         assert math.isfinite(record["predicted_loss"])
+
+
+def test_positions_are_the_networks(clip, weights, tmp_path):
+    ways = ("upstream", "cumulative")
+    for way in ways:
+        result = run("gaze", clip, "--out", tmp_path / way, "--checkpoint", weights, "--frames", 1,
+                     "--task-loss-requirement=-inf", "--device", "cpu", "--positions", way)  # fmt: skip
+        assert result.exit_code == 0, result.output
+    one, other = ([record["token_ids"] for record in gazes(tmp_path / way)] for way in ways)
+    assert one != other
 
 
 def test_nan_is_null(clip, tmp_path):
@@ -118,6 +129,23 @@ def test_mistakes_are_told_in_one_line(clip, tmp_path, arguments, message):
     assert message in result.output.splitlines()[-1]
     assert "Traceback" not in result.output
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_missing_packages_are_told_in_one_line(images, clip, tmp_path, monkeypatch):
+    bag = write_bag(tmp_path / "bag", "mcap", {"/image": images[:1]})
+    frames = write_folder(tmp_path / "frames", images[:1])
+    for missing, source, options, message in (
+        ("rosbags.highlevel", bag, [], "reading bags needs rosbags (pip install rosbags)"),
+        ("rosbags.rosbag2", frames, ["--bag", "mcap"], "writing bags needs rosbags (pip install rosbags)"),
+        ("av", clip, [], "reading videos needs av (pip install av)"),
+        ("av", frames, [], "writing videos needs av (pip install av)"),
+    ):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, missing, None)
+            result = run("gaze", source, "--out", tmp_path / "out", *PATCHES, *options)
+        assert result.exit_code == 1
+        assert result.output.splitlines()[-1].startswith(f"Error: {message}")
+        assert not list(tmp_path.glob("out/*"))
 
 
 def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):
@@ -242,4 +270,28 @@ def test_it_needs_no_ros():
 def test_help_shows_defaults_and_examples():
     text = run("gaze", "--help").output
     assert "default: 0.75" in text and "1<=x<=64" in text
+    for default in ("0; x>=0", "1; x>=1", "0.0; x>=0"):  # --first, --stride, --rate
+        assert f"[default: {default}]" in " ".join(text.split())
     assert "Examples:" in text and "autogaze gaze drive.mp4" in text
+
+
+def test_reconstructions_and_their_measures(clip, tmp_path):
+    weights = publish(tmp_path / "video_mae")
+    result = run("gaze", clip, "--out", tmp_path / "out", "--reconstruct", weights, "--frames", 4, *PATCHES)
+    assert result.exit_code == 0, result.output
+    assert f"{weights}: weights under" in result.output and "means at 224x224: LPIPS" in result.output
+    lines = gazes(tmp_path / "out")
+    assert len(lines) == 4
+    for line in lines:
+        measures = line["reconstruction"]
+        assert set(measures) == {"lpips", "psnr", "ssim", "l1_normalised", "l1_pixel", "lpips_by"}
+        assert "AlexNet v0.1" in measures["lpips_by"] and measures["lpips"] > 0
+        assert line["latency"]["reconstruct"] > 0
+    frames = list(open_source(tmp_path / "out" / "side_by_side.mp4"))
+    assert len(frames) == 4 and frames[0].image.shape == (360, 3 * 640 + 2 * 4, 3)
+
+
+def test_a_reconstructor_that_is_none_is_told(clip, tmp_path):
+    result = run("gaze", clip, "--out", tmp_path / "out", "--reconstruct", tmp_path, *PATCHES)
+    assert result.exit_code == 1 and str(tmp_path) in result.output
+    assert not (tmp_path / "out").exists()

@@ -124,7 +124,7 @@ def test_a_missing_folder_beside_others_is_no_hub_id(offline, tmp_path, monkeypa
         load_autogaze("weights/autogase")
 
 
-@pytest.mark.parametrize("name", ["./weights", "/no/such/folder", "no_slash", "a/b/c"])
+@pytest.mark.parametrize("name", ["./weights", "/no/such/folder", "no_slash", "a/b/c", "~nobody/weights"])
 def test_what_cannot_be_a_hub_id_touches_no_network(offline, name):
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         load_autogaze(name)

@@ -26,6 +26,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from autogaze_ros.cli import cli
 from autogaze_ros.images import image_to_rgb
 from autogaze_ros.msg import GazeInfo, GazeMask
+from autogaze_ros.node.background import Background
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.node.worker import Arrival, Worker
@@ -452,7 +453,8 @@ def test_a_fault_costs_one_batch_and_restarts_the_stream():
     done = threading.Event()
     pipeline = Failing(create_selector("patch_difference"), gazing_ratio=0.2, task_loss_requirement=0.1)
     buffer = FrameBuffer(["front", "rear"], 10)
-    worker = Worker(pipeline, {"front": Camera, "rear": Camera}, buffer)
+    cameras = {"front": Camera, "rear": Camera}
+    worker = Worker(pipeline, cameras, buffer, Background(None, cameras))
     for second, encoding in ((11, "bgr8"), (13, "unknown"), (14, "bgr8")):
         buffer.put("front", Arrival(picture(second=second), 0.0))
         buffer.put("rear", Arrival(picture(second=second, encoding=encoding), 0.0))

@@ -131,6 +131,14 @@ def test_a_hub_id_means_the_same_weights_as_for_ours(rule, weights, monkeypatch)
     assert (info.checkpoint, info.revision) == (OFFICIAL, "5100fae")
 
 
+def test_a_name_that_begins_with_an_unknown_user_is_left_alone(rule, weights, monkeypatch):
+    replay = install(monkeypatch, rule, "stop_late")
+    odd = replace(load_autogaze(weights), source="~nobody-of-this-name/AutoGaze")
+    monkeypatch.setattr(upstream, "load_autogaze", lambda source: odd)
+    create(odd.source)
+    assert replay.loaded["source"] == odd.source
+
+
 def test_the_checkpoints_own_processor_is_used_where_it_has_one(rule, weights, monkeypatch):
     install(monkeypatch, rule, "stop_late")
     file, image = weights / "preprocessor_config.json", rule.frames("wide")[0]
@@ -150,7 +158,7 @@ def test_the_checkpoints_own_processor_is_used_where_it_has_one(rule, weights, m
 def test_an_unfit_transformers_is_refused(rule, weights, monkeypatch, found):
     install(monkeypatch, rule, "stop_late", transformers=found)
     with pytest.raises(
-        ValueError, match=rf"transformers 4\.51 to 4\.57, not {found}.*autogaze_ros\[upstream\]"
+        ValueError, match=rf"transformers 4\.51 to 4\.57, not {found}.*pip install '\.\[upstream\]'$"
     ):
         create(weights)
 
@@ -164,7 +172,7 @@ def test_a_fit_transformers_is_accepted(rule, weights, monkeypatch, found):
 def test_a_missing_package_is_told(weights, monkeypatch):
     monkeypatch.setattr(upstream, "version", lambda name: "4.57.6")
     monkeypatch.setitem(sys.modules, "autogaze", None)
-    with pytest.raises(ValueError, match=r"autogaze.*pip install 'autogaze_ros\[upstream\]'$"):
+    with pytest.raises(ValueError, match=r"autogaze_ros' source folder with pip install '\.\[upstream\]'$"):
         create(weights)
 
 

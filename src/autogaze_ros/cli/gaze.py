@@ -17,6 +17,7 @@ import numpy as np
 
 from autogaze_ros.bags import BagError, header
 from autogaze_ros.cli.common import errors_in_one_line, interruptible, parameter_option, source_options
+from autogaze_ros.cli.reconstruct import FrameReconstructor, Reconstructed
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
@@ -25,7 +26,8 @@ from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import overlay, side_by_side, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
 
-Result = AbstractContextManager[Callable[[GazedFrame], None]]  # a file, and what writes a frame into it
+Write = Callable[[GazedFrame, Reconstructed | None], None]
+Result = AbstractContextManager[Write]  # a file, and what writes a frame into it
 
 
 @click.command(
@@ -33,7 +35,7 @@ Result = AbstractContextManager[Callable[[GazedFrame], None]]  # a file, and wha
 Examples:
   autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
   autogaze gaze recording.mcap --out gazes --topic /carla/ego_vehicle/rgb_front/image --bag mcap
-  autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --gazing-ratio 0.2
+  autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --reconstruct ~/VideoMAE/videomae.pt
 """
 )
 @click.argument("source")
@@ -49,12 +51,16 @@ Examples:
 @click.option(
     "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Storage of OUT/gazes_bag, which is written then."
 )
+@click.option(
+    "--reconstruct", default="", help="VideoMAE weights that show what the gazes hold, and measure it."
+)
 @source_options
 def gaze(
     source: str,
     out: Path,
     frames: int | None,
     bag: str | None,
+    reconstruct: str,
     camera: str,
     topic: str,
     selection: Selection,
@@ -68,20 +74,21 @@ def gaze(
     SOURCE is a video file, a folder of images, a Bench2Drive scenario or a rosbag2.
     Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
     OUT/side_by_side.mp4, with --bag also OUT/gazes_bag, a rosbag2 of the gazes
-    beside the source's messages or images.
+    beside the source's messages or images. With --reconstruct the video has the
+    reconstruction too, and the lines its measures.
     """
     with errors_in_one_line():
         found = open_source(source, camera=camera, topic=topic).select(selection)
         chosen = create_selector(selector, **options)
-        if chosen.info.license:
-            click.echo(f"{chosen.info.checkpoint}: weights under {chosen.info.license}", err=True)
+        rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"])
+        for weights in (chosen.info, rebuild):
+            if weights and weights.license:
+                click.echo(f"{weights.checkpoint}: weights under {weights.license}", err=True)
         pipeline = Pipeline(chosen, gazing_ratio=gazing_ratio, task_loss_requirement=task_loss_requirement)
         out.mkdir(parents=True, exist_ok=True)
         results: dict[str, Result] = {}
         if bag:
-            results["gazes_bag"] = recording(
-                out / "gazes_bag", bag, Path(source), topic=topic, skipped=selection.first
-            )
+            results["gazes_bag"] = _recording(out / "gazes_bag", bag, Path(source), topic, selection.first)
         results["gazes.jsonl"] = _lines(out / "gazes.jsonl")
         results["side_by_side.mp4"] = _video(out / "side_by_side.mp4", found.rate)
         total = min(found.length or math.inf, frames or math.inf)
@@ -89,25 +96,49 @@ def gaze(
         with click.progressbar(
             islice(found, frames), length, label="Gazing", show_pos=True, file=sys.stderr
         ) as bar:
-            count = _write(pipeline, bar, results.values(), out)
+            count = _write(pipeline, rebuild, bar, results.values(), out)
     click.echo(f"{count} frames: {', '.join(str(out / name) for name in results)}")
+    if rebuild:
+        click.echo(rebuild.summary())
+
+
+def _reconstructor(weights: str, chunk_size: int, device: str) -> FrameReconstructor | None:
+    return FrameReconstructor(weights, chunk_size=chunk_size, device=device) if weights else None
 
 
 @contextmanager
-def _lines(path: Path) -> Iterator[Callable[[GazedFrame], None]]:
-    """Yield a function that writes a gaze as a line of JSON."""
+def _recording(path: Path, storage: str, source: Path, topic: str, skipped: int) -> Iterator[Write]:
+    """Yield a function that writes a gaze into a bag."""
+    with recording(path, storage, source, topic=topic, skipped=skipped) as record:
+        yield lambda gazed, made: record(gazed)
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Write]:
+    """Yield a function that writes a gaze, and the reconstruction's measures, as a line of JSON."""
     with written_aside(path) as aside, aside.open("w") as lines:
-        yield lambda gazed: print(json.dumps(_json(gazed)), file=lines)
+        yield lambda gazed, made: print(json.dumps(_json(gazed, made)), file=lines)
 
 
 @contextmanager
-def _video(path: Path, rate: float) -> Iterator[Callable[[GazedFrame], None]]:
-    """Yield a function that writes a frame beside itself with its gaze."""
+def _video(path: Path, rate: float) -> Iterator[Write]:
+    """Yield a function that writes a frame beside itself with its gaze, and its reconstruction."""
     with video_writer(path, rate) as append:
-        yield lambda gazed: append(side_by_side(gazed.frame.image, overlay(gazed.frame.image, gazed.record)))
+
+        def write(gazed: GazedFrame, made: Reconstructed | None) -> None:
+            pictures = [gazed.frame.image, overlay(gazed.frame.image, gazed.record)]
+            append(side_by_side(*pictures, *([made.image] if made else [])))
+
+        yield write
 
 
-def _write(pipeline: Pipeline, frames: Iterable[Frame], results: Iterable[Result], out: Path) -> int:
+def _write(
+    pipeline: Pipeline,
+    rebuild: FrameReconstructor | None,
+    frames: Iterable[Frame],
+    results: Iterable[Result],
+    out: Path,
+) -> int:
     """Write the results of whole frames, also of those before an interruption; returns their number."""
     count = 0
     ending: Exception | None = None
@@ -117,8 +148,9 @@ def _write(pipeline: Pipeline, frames: Iterable[Frame], results: Iterable[Result
         try:
             for frame in frames:
                 (gazed,) = pipeline.process([frame])
+                made = rebuild(gazed) if rebuild else None
                 for write in writers:
-                    write(gazed)
+                    write(gazed, made)
                 if gazed.restarted:
                     click.echo(f"\nframe {count}: {gazed.restarted}; the stream begins anew", err=True)
                 count += 1
@@ -139,9 +171,10 @@ def _write(pipeline: Pipeline, frames: Iterable[Frame], results: Iterable[Result
     return count
 
 
-def _json(gazed: GazedFrame) -> dict[str, Any]:
+def _json(gazed: GazedFrame, made: Reconstructed | None) -> dict[str, Any]:
     about = header(gazed.frame.stamp, gazed.frame.frame_id)
-    return {"header": about, **_plain(dataclasses.asdict(gazed.record))}
+    line = {"header": about, **_plain(dataclasses.asdict(gazed.record))}
+    return {**line, "reconstruction": _plain(made.measures)} if made else line
 
 
 def _plain(value: Any) -> Any:

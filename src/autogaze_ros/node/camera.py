@@ -6,11 +6,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
 from autogaze_ros.msg import GazeMask
@@ -18,11 +20,12 @@ from autogaze_ros.node.diagnostics import CameraStatistics
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.messages import fill_image, gaze_mask
 from autogaze_ros.node.worker import Arrival
-from autogaze_ros.pipeline import GazedFrame
-from autogaze_ros.rendering import mask_levels, overlay
+from autogaze_ros.pipeline import GazedFrame, GazeRecord
+from autogaze_ros.rendering import mask_levels, overlay, side_by_side
 
 if TYPE_CHECKING:
     from autogaze_ros.node.gaze_node import GazeNode
+    from autogaze_ros.reconstruction import Reconstruction
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # for timers: simulation time may stand still
 _DEPTH = 5
@@ -54,6 +57,7 @@ class Camera:
         self._gaze = node.create_lifecycle_publisher(GazeMask, f"~/{name}/gaze", 10)
         self._mask = node.create_lifecycle_publisher(Image, f"~/{name}/gaze_mask", 10)
         self._overlay = node.create_lifecycle_publisher(Image, f"~/{name}/overlay", 10)
+        self._reconstruction = node.create_lifecycle_publisher(Image, f"~/{name}/reconstruction", 10)
 
     def subscribe(self, buffer: FrameBuffer[Arrival]) -> None:
         """Store images in the buffer from now on."""
@@ -78,7 +82,7 @@ class Camera:
     def destroy(self) -> None:
         """Withdraw the topics."""
         self.unsubscribe()
-        for publisher in (self._gaze, self._mask, self._overlay):
+        for publisher in (self._gaze, self._mask, self._overlay, self._reconstruction):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def status(self) -> DiagnosticStatus:
@@ -113,18 +117,45 @@ class Camera:
             mask = record.mask if self._node.value("mask_view") == "frame" else record.context_mask
             levels = mask_levels(mask, self._node.value("mask_scale"))
             pictures.append((self._mask, fill_image(Image(), header, levels, "mono8")))
-        if self._overlay.get_subscription_count():
+        if self._overlay.get_subscription_count() and not self._shows_both():
             picture = overlay(gazed.frame.image, record, self._node.value("overlay_view"))
             pictures.append((self._overlay, fill_image(Image(), header, picture, "rgb8")))
         now = time.perf_counter()
         record.latency.render = (now - began) * 1e3
         record.latency.total = (now - arrival.arrived) * 1e3
         record.latency.age = self._age(header)
+        record.latency.reconstruct = self.statistics.last_reconstruction
         self._gaze.publish(gaze_mask(record, header))
         for publisher, message in pictures:
             publisher.publish(message)
         self.statistics.gazed(record)
         self._last_fault = ""
+
+    def wants_reconstruction(self, record: GazeRecord) -> bool:
+        """Whether somebody looks, and it is this frame's turn."""
+        if record.frame_index % self._node.value("reconstruct_every"):
+            return False
+        looked_at = self._reconstruction.get_subscription_count() > 0
+        return looked_at or (self._shows_both() and self._overlay.get_subscription_count() > 0)
+
+    def publish_reconstruction(self, made: Reconstruction) -> None:
+        """Publish a frame's reconstruction, and beside its overlay where that is asked for."""
+        frame = made.gazed.frame
+        seconds, nanoseconds = divmod(frame.stamp, 1_000_000_000)
+        header = Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame.frame_id)
+        height, width = frame.image.shape[:2]
+        if self._reconstruction.get_subscription_count():
+            size = (made.picture.shape[-1] * width // min(height, width),
+                    made.picture.shape[-1] * height // min(height, width))  # fmt: skip
+            self._reconstruction.publish(fill_image(Image(), header, made.image(size), "rgb8"))
+        if self._shows_both() and self._overlay.get_subscription_count():
+            gazed = overlay(frame.image, made.gazed.record, self._node.value("overlay_view"))
+            both = side_by_side(gazed, made.image((width, height)))
+            self._overlay.publish(fill_image(Image(), header, both, "rgb8"))
+        self.statistics.reconstructed(made.milliseconds)
+
+    def _shows_both(self) -> bool:
+        return bool(self._node.value("reconstruction") and self._node.value("overlay_reconstruction"))
 
     def _age(self, header: Any) -> float:
         # In integers: rclpy's Time refuses the negative stamps that some drivers send.

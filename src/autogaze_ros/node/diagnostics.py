@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -24,6 +25,10 @@ class CameraStatistics:
         self._received = self._gazed = self._dropped = self._reported_drops = 0
         self._last_frame: float | None = None
         self._last_fault = ""
+        self.last_reconstruction = 0.0  # milliseconds
+        self.skipped_reconstructions = 0
+        self._reconstructions: deque[float] = deque(maxlen=_WINDOW)
+        self._reconstructed = 0
         self._window: deque[tuple[float, float, float, float]] = deque(maxlen=_WINDOW)
 
     def received(self) -> None:
@@ -45,6 +50,13 @@ class CameraStatistics:
             latency = record.latency
             self._window.append((time.monotonic(), record.coverage, latency.gaze, latency.total))
 
+    def reconstructed(self, milliseconds: float) -> None:
+        """Count a reconstruction."""
+        with self._lock:
+            self._reconstructed += 1
+            self._reconstructions.append(milliseconds)
+            self.last_reconstruction = milliseconds
+
     def status(self, name: str, publishers: int, subscribers: int) -> DiagnosticStatus:
         """Return the report on what happened since the last one, with the links that the node sees."""
         with self._lock:
@@ -63,9 +75,14 @@ class CameraStatistics:
                     "rate (Hz)": f"{(len(times) - 1) / max(times[-1] - times[0], 1e-9):.2f}",
                     "coverage mean": f"{coverage.mean():.4f}",
                 }
-                for stage, samples in (("gaze", gaze), ("total", total)):
-                    p50, p95 = np.percentile(samples, (50, 95))
-                    values |= {f"{stage} p50 (ms)": f"{p50:.2f}", f"{stage} p95 (ms)": f"{p95:.2f}"}
+                values |= _percentiles("gaze", gaze) | _percentiles("total", total)
+            if self._reconstructed or self.skipped_reconstructions:
+                values |= {
+                    "reconstructions": self._reconstructed,
+                    "reconstructions skipped": self.skipped_reconstructions,
+                }
+            if self._reconstructions:
+                values |= _percentiles("reconstruct", self._reconstructions)
             self._reported_drops, self._last_fault = self._dropped, ""
         pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         return DiagnosticStatus(level=level, name=name, message=message, hardware_id=self.topic, values=pairs)
@@ -81,3 +98,8 @@ class CameraStatistics:
         if self._dropped > self._reported_drops:
             return DiagnosticStatus.WARN, f"{self._dropped - self._reported_drops} frames dropped"
         return DiagnosticStatus.OK, "gazing"
+
+
+def _percentiles(stage: str, samples: Sequence[float]) -> dict[str, str]:
+    p50, p95 = np.percentile(samples, (50, 95))
+    return {f"{stage} p50 (ms)": f"{p50:.2f}", f"{stage} p95 (ms)": f"{p95:.2f}"}

@@ -39,10 +39,14 @@ class FrameBuffer(Generic[Item]):
         with self._change:
             self._lost[camera] += count
 
-    def take(self) -> dict[str, tuple[Item, int]] | None:
-        """Wait for items; {camera: (item, lost before it)}, or None once the buffer is closed."""
+    def take(self, *, wait: bool = True) -> dict[str, tuple[Item, int]] | None:
+        """Return {camera: (item, lost before it)}, or None once the buffer is closed.
+
+        wait: until there are items; else nothing may be in it.
+        """
         with self._change:
-            self._change.wait_for(lambda: self._closed or any(self._waiting.values()))
+            if wait:
+                self._change.wait_for(lambda: self._closed or any(self._waiting.values()))
             if self._closed:
                 return None
             ready = [camera for camera, waiting in self._waiting.items() if waiting]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -17,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from autogaze_ros.msg import GazeInfo
+from autogaze_ros.node.background import Background
 from autogaze_ros.node.camera import STEADY, Camera
 from autogaze_ros.node.declare import check_parameter, declare, declare_camera
 from autogaze_ros.node.frame_buffer import FrameBuffer
@@ -25,6 +26,9 @@ from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
 from autogaze_ros.node.worker import Arrival, Worker
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import Selector, create_selector
+
+if TYPE_CHECKING:
+    from autogaze_ros.reconstruction import Reconstructor
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -40,6 +44,7 @@ class GazeNode(LifecycleNode):
         super().__init__("autogaze")
         self._cameras: dict[str, Camera] = {}
         self._pipeline: Pipeline | None = None
+        self._reconstructor: Reconstructor | None = None
         self._worker: Worker | None = None
         self._configured = False
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -75,6 +80,7 @@ class GazeNode(LifecycleNode):
                 device=self.value("device"),
                 positions=self.value("positions"),
             )
+            self._reconstructor = self._load_reconstructor()
             for name in names:
                 declare_camera(self, name)
                 self._cameras[name] = Camera(self, name)
@@ -97,7 +103,8 @@ class GazeNode(LifecycleNode):
         capacity = self.value("queue_size") if self.value("policy") == "every" else 1
         buffer: FrameBuffer[Arrival] = FrameBuffer(self._cameras, capacity)
         assert self._pipeline is not None
-        self._worker = Worker(self._pipeline, self._cameras, buffer)
+        background = Background(self._reconstructor, self._cameras)
+        self._worker = Worker(self._pipeline, self._cameras, buffer, background)
         self._worker.start()
         for camera in self._cameras.values():
             camera.subscribe(buffer)
@@ -126,7 +133,7 @@ class GazeNode(LifecycleNode):
     def _forget(self) -> None:
         for camera in self._cameras.values():
             camera.destroy()
-        self._cameras, self._pipeline, self._configured = {}, None, False
+        self._cameras, self._pipeline, self._reconstructor, self._configured = {}, None, None, False
 
     def _stop(self) -> None:
         for camera in self._cameras.values():
@@ -134,6 +141,19 @@ class GazeNode(LifecycleNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+
+    def _load_reconstructor(self) -> Reconstructor | None:
+        checkpoint = self.value("reconstruction")
+        if not checkpoint:
+            return None
+        from autogaze_ros.reconstruction import Reconstructor
+
+        found = Reconstructor(checkpoint, chunk_size=self.value("chunk_size"), device=self.value("device"))
+        most = found.stream_bytes / 2**20
+        self.get_logger().info(
+            f"reconstruction {found.checkpoint} ({found.license}), at most {most:.0f} MiB a camera"
+        )
+        return found
 
     def _introduce(self, selector: Selector) -> None:
         info = selector.info

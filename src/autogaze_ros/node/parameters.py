@@ -63,6 +63,15 @@ PARAMETERS = {
     "task_loss_requirement": Parameter(
         0.7, "A frame stops when its predicted loss falls to this; any number, -inf never stops.", live=True
     ),
+    "reconstruction": Parameter(
+        "", "VideoMAE weights that show what a gaze holds: a file, a folder or a hub id; empty: none."
+    ),
+    "reconstruct_every": Parameter(
+        1, "Every how many frames one is reconstructed.", bounds=(1, 1000), live=True
+    ),
+    "overlay_reconstruction": Parameter(
+        False, "Whether overlay shows the reconstruction beside; then it comes when that is made.", live=True
+    ),
     "policy": Parameter(
         "latest",
         "Which waiting frames are kept: latest only, or every one up to queue_size (for bags).",

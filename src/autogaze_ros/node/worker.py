@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.frames import Frame, SourceError
 from autogaze_ros.images import ImageError
+from autogaze_ros.node.background import Background
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.pipeline import Pipeline
 
@@ -29,6 +30,8 @@ class Arrival:
 class Worker:
     """Takes what waits in the buffer, one frame of every camera that has any, and publishes its gazes.
 
+    While nothing waits it advances the background's reconstructions.
+
     A fault costs the batch in which it happens: it is reported, the streams
     concerned begin anew, and the thread goes on.
     """
@@ -38,10 +41,12 @@ class Worker:
         pipeline: Pipeline,
         cameras: Mapping[str, Camera],
         buffer: FrameBuffer[Arrival],
+        background: Background,
     ) -> None:
         self._pipeline = pipeline
         self._cameras = cameras
         self._buffer = buffer
+        self._background = background
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
@@ -52,9 +57,13 @@ class Worker:
         """End the thread behind the batch that it is working on."""
         self._buffer.close()
         self._thread.join()
+        self._background.stop()
 
     def _run(self) -> None:
-        while (batch := self._buffer.take()) is not None:
+        while (batch := self._buffer.take(wait=not self._background.busy)) is not None:
+            if not batch:
+                self._background.advance()
+                continue
             try:
                 self._process(batch)
             except Exception as fault:
@@ -80,7 +89,8 @@ class Worker:
             try:
                 stamp = arrival.message.header.stamp
                 image = self._cameras[name].to_rgb(arrival.message)
-                frames.append(Frame(image, stamp.sec * 1_000_000_000 + stamp.nanosec, name))
+                nanoseconds = stamp.sec * 1_000_000_000 + stamp.nanosec
+                frames.append(Frame(image, nanoseconds, name, arrival.message.header.frame_id))
             except (ImageError, SourceError) as error:
                 self._cameras[name].refuse(str(error))
                 self._buffer.add_lost(name, lost + 1)
@@ -96,3 +106,4 @@ class Worker:
                 camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
             camera.publish(arrival, gazed)
             del batch[record.camera]
+            self._background.take(gazed)

@@ -15,6 +15,7 @@ try:
     import torch
 
     from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
+    from autogaze_ros.engines.device import choose_device
     from autogaze_ros.engines.preprocessing import preprocess
     from autogaze_ros.networks.checkpoints import OFFICIAL, CheckpointError, load_autogaze
 except ImportError as error:
@@ -22,21 +23,6 @@ except ImportError as error:
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
 from autogaze_ros.networks.decoding import Positions
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes the first CUDA device where there is one; raises ValueError for what is not there."""
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError(f"the engine does not run on {device.type}")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N") from error
-    return device
 
 
 class AutoGazeSelector(Selector):

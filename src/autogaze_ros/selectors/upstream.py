@@ -10,6 +10,7 @@ so each stream has a call of its own.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,9 +30,9 @@ try:
     import torch
     from torch import Tensor
 
+    from autogaze_ros.engines.device import choose_device
     from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
     from autogaze_ros.networks.checkpoints import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
-    from autogaze_ros.selectors.autogaze import choose_device
 except ImportError as error:
     raise ValueError(
         f"the upstream selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
@@ -145,13 +146,13 @@ def _import_package() -> ModuleType:
     except Exception as error:  # a package that does not fit its neighbours raises anything
         raise ValueError(
             f"NVlabs' autogaze package cannot be used in {sys.executable} ({_reason(error)});"
-            " pip install 'autogaze_ros[upstream]'"
+            " install it from autogaze_ros' source folder with pip install '.[upstream]'"
         ) from error
 
 
 def _load(package: ModuleType, loaded: Checkpoint) -> tuple[Any, Any]:
     """Load the package's model and processor from the files that `load_autogaze` has found."""
-    source = str(Path(loaded.source).expanduser())
+    source = os.path.expanduser(loaded.source)  # pathlib's raises where there is no such user
     where = {"revision": loaded.revision or "main", "local_files_only": True}  # a hub id's are in its cache
     try:
         model = package.AutoGaze.from_pretrained(source, **where).eval()

@@ -1,0 +1,7 @@
+"""What is raised for checkpoints."""
+
+from __future__ import annotations
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be had or does not fit; the message says what to do."""

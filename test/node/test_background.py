@@ -1,0 +1,142 @@
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from autogaze_ros.frames import Frame
+from autogaze_ros.node.background import Background
+from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.node.worker import Arrival, Worker
+from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.selectors import create_selector
+
+LAYERS = 4
+
+
+class SlowReconstructor:
+    """Reconstructs in four steps; in the second the next frame comes. Or fails there."""
+
+    def __init__(self, events, meanwhile):
+        self._events, self._meanwhile = events, meanwhile
+        self._waiting = []
+
+    @property
+    def wanted(self):
+        return bool(self._waiting)
+
+    def skipped(self, camera):
+        return 0
+
+    def take(self, gazed, *, wanted):
+        if wanted:
+            self._waiting.append(gazed)
+
+    def steps(self):
+        gazed = self._waiting.pop()
+        for layer in range(LAYERS):
+            self._events.append(f"layer {layer} of {gazed.frame.stamp}")
+            if layer == 1:
+                self._meanwhile()
+            yield
+        return [SimpleNamespace(gazed=gazed)]
+
+
+class Camera:
+    name = "front"
+
+    def __init__(self, events, last):
+        self._events, self._last = events, last
+        self.done = threading.Event()
+        self.statistics = SimpleNamespace(skipped_reconstructions=0)
+
+    def to_rgb(self, message):
+        return np.zeros((48, 64, 3), np.uint8)
+
+    def wants_reconstruction(self, record):
+        return record.frame_index == 0
+
+    def publish(self, arrival, gazed):
+        self._note(f"gaze of {gazed.frame.stamp}")
+
+    def publish_reconstruction(self, made):
+        self._note(f"reconstruction of {made.gazed.frame.stamp}")
+
+    def refuse(self, fault):
+        self._note(fault)
+
+    def _note(self, event):
+        self._events.append(event)
+        if event == self._last:
+            self.done.set()
+
+
+def run(meanwhile, last):
+    """Let one frame come, and in its reconstruction whatever `meanwhile` does with the buffer."""
+    events, buffer = [], FrameBuffer(["front"], 8)
+    camera = Camera(events, last)
+    pipeline = Pipeline(create_selector("uniform"), gazing_ratio=0.1, task_loss_requirement=0.0)
+    reconstructor = SlowReconstructor(events, lambda: meanwhile(buffer))
+    worker = Worker(pipeline, {"front": camera}, buffer, Background(reconstructor, {"front": camera}))
+    buffer.put("front", arrival(0))
+    worker.start()
+    assert camera.done.wait(30), events
+    worker.stop()
+    return events
+
+
+def arrival(nanoseconds):
+    stamp = SimpleNamespace(sec=0, nanosec=nanoseconds)
+    return Arrival(SimpleNamespace(header=SimpleNamespace(stamp=stamp, frame_id="camera")), 0.0)
+
+
+def test_a_frame_waits_for_one_layer_at_most():
+    events = run(lambda buffer: buffer.put("front", arrival(7)), "reconstruction of 0")
+    assert events == [
+        "gaze of 0", "layer 0 of 0", "layer 1 of 0",
+        "gaze of 7", "layer 2 of 0", "layer 3 of 0", "reconstruction of 0",
+    ]  # fmt: skip
+
+
+def test_a_fault_is_told_and_gazes_go_on():
+    def fail(buffer):
+        buffer.put("front", arrival(7))
+        raise RuntimeError("CUDA out of memory")
+
+    events = run(fail, "gaze of 7")
+    fault = "reconstruction failed, and pauses until the next context: CUDA out of memory"
+    assert events == ["gaze of 0", "layer 0 of 0", "layer 1 of 0", fault, "gaze of 7"]
+
+
+def test_without_a_reconstructor_there_is_nothing_to_do():
+    background = Background(None, {})
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), 0)
+    pipeline = Pipeline(create_selector("uniform"), gazing_ratio=0.1, task_loss_requirement=0.0)
+    background.take(pipeline.process([frame])[0])
+    assert not background.busy
+    background.stop()
+
+
+def test_stopping_gives_up_what_is_unfinished():
+    closed = []
+
+    def steps():
+        try:
+            while True:
+                yield
+        finally:
+            closed.append(True)
+
+    background = Background(SimpleNamespace(wanted=True, steps=steps), {})
+    background.advance()
+    assert background.busy
+    background.stop()
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_taking_from_a_buffer_that_is_closed(wait):
+    buffer = FrameBuffer(["front"], 1)
+    assert buffer.take(wait=False) == {}
+    buffer.close()
+    assert buffer.take(wait=wait) is None

@@ -1,0 +1,143 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from clips import scene
+from golden import TEST_DATA, Golden
+from video_maes import publish
+
+from autogaze_ros.engines.preprocessing import preprocess, to_image
+from autogaze_ros.frames import Frame
+from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.reconstruction import Reconstructor
+from autogaze_ros.selectors import create_selector
+
+CHUNK = 4
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return str(publish(tmp_path_factory.mktemp("weights") / "video_mae"))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Golden(TEST_DATA / "golden_rule").video_mae
+
+
+@pytest.fixture
+def reconstructor(checkpoint):
+    return Reconstructor(checkpoint, chunk_size=CHUNK, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def gazed():
+    """Ten frames of one camera."""
+    selector = create_selector("patch_difference", chunk_size=CHUNK)
+    pipeline = Pipeline(selector, gazing_ratio=0.2, task_loss_requirement=0.2)
+    return [pipeline.process([Frame(image, n)])[0] for n, image in enumerate(scene(10))]
+
+
+def of_camera(frame, name):
+    return replace(frame, record=replace(frame.record, camera=name))
+
+
+def expected(network, frames, wanted):
+    """The last of the wanted frames, all at once."""
+    pixels = torch.stack([preprocess(frame.frame.image) for frame in frames])
+    gazes = [torch.from_numpy(frame.record.token_ids.astype(np.int64)) for frame in frames]
+    with torch.inference_mode():
+        return network(pixels, gazes, wanted)[-1]
+
+
+def close(one, other):
+    return torch.allclose(one, other, atol=2e-5)
+
+
+def test_every_frame_as_it_comes(reconstructor, network, gazed):
+    for n, frame in enumerate(gazed):
+        reconstructor.take(frame)
+        (made,) = reconstructor.make()
+        begin = n // CHUNK * CHUNK
+        assert close(made.picture, expected(network, gazed[begin : n + 1], range(n + 1 - begin)))
+        assert made.gazed is frame and torch.equal(made.seen, preprocess(frame.frame.image))
+        assert made.milliseconds > 0
+    assert reconstructor.skipped("front") == 0
+
+
+def test_what_nobody_wants_enters_with_its_tokens(reconstructor, network, gazed):
+    for frame, wanted in zip(gazed, (False, True, False, True), strict=False):
+        reconstructor.take(frame, wanted=wanted)
+        found = reconstructor.make()
+        assert len(found) == wanted
+    assert close(found[0].picture, expected(network, gazed[:4], [1, 3]))
+
+
+def test_the_newest_overtakes_and_is_counted(reconstructor, network, gazed):
+    for frame in gazed[:3]:
+        reconstructor.take(frame)
+    (made,) = reconstructor.make()
+    assert made.gazed is gazed[2] and reconstructor.skipped("front") == 2
+    assert close(made.picture, expected(network, gazed[:3], [2]))
+    assert not reconstructor.wanted and reconstructor.make() == []
+
+
+def test_a_new_context_drops_what_waits_of_the_old_one(reconstructor, network, gazed):
+    for frame in gazed[:5]:
+        reconstructor.take(frame)
+    (made,) = reconstructor.make()
+    assert reconstructor.skipped("front") == 4
+    assert close(made.picture, expected(network, gazed[4:5], [0]))
+
+
+def test_frames_may_be_taken_while_one_is_made(reconstructor, network, gazed):
+    reconstructor.take(gazed[0])
+    steps = reconstructor.steps()
+    next(steps)
+    reconstructor.take(gazed[1])
+    (*_,) = steps
+    (made,) = reconstructor.make()
+    assert close(made.picture, expected(network, gazed[:2], [0, 1]))
+
+
+def test_cameras_are_made_together_and_alone_alike(reconstructor, checkpoint, gazed):
+    alone = Reconstructor(checkpoint, chunk_size=CHUNK, device="cpu")
+    for n in range(3):
+        alone.take(gazed[n])
+        (single,) = alone.make()
+        for name, frame in (("left", gazed[n]), ("right", gazed[4 + n])):
+            reconstructor.take(of_camera(frame, name))
+        left, right = reconstructor.make()
+        assert (left.gazed.record.camera, right.gazed.record.camera) == ("left", "right")
+        assert close(left.picture, single.picture)
+
+
+def test_what_is_given_up_pauses_until_the_next_context(reconstructor, network, gazed):
+    reconstructor.take(gazed[0])
+    steps = reconstructor.steps()
+    next(steps)
+    steps.close()
+    for frame in gazed[1:4]:
+        reconstructor.take(frame)
+        assert not reconstructor.wanted
+    assert reconstructor.skipped("front") == 3
+    reconstructor.take(gazed[4])
+    (made,) = reconstructor.make()
+    assert close(made.picture, expected(network, gazed[4:5], [0]))
+
+
+def test_a_frame_that_was_lost_pauses_it_too(reconstructor, gazed):
+    reconstructor.take(gazed[0])
+    reconstructor.take(gazed[2])
+    (made,) = reconstructor.make()
+    assert made.gazed is gazed[0] and reconstructor.skipped("front") == 1
+
+
+def test_pictures_are_stretched_back(reconstructor, gazed):
+    reconstructor.take(gazed[0])
+    (made,) = reconstructor.make()
+    image = made.image((398, 224))
+    assert image.shape == (224, 398, 3) and image.dtype == np.uint8
+    same = to_image(made.seen, (640, 360))
+    assert np.abs(same.astype(int) - gazed[0].frame.image).mean() < 12
