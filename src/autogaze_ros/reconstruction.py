@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.engines.device import choose_device
-from autogaze_ros.engines.preprocessing import preprocess, to_image
-from autogaze_ros.engines.video_mae import GazedPixels, ReconstructionStream, Task, VideoMAEEngine
+from autogaze_ros.engines.preprocessing import preprocess, shortest_edge_size, to_image
+from autogaze_ros.engines.video_mae import (
+    GazedPixels,
+    ReconstructionStream,
+    Task,
+    VideoMAEEngine,
+    run_to_end,
+)
 from autogaze_ros.networks.checkpoints import load_video_mae
 from autogaze_ros.pipeline import GazedFrame
+
+_NEVER = -1  # fits no frame but the first of a context
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,8 @@ class Reconstruction:
     """What a frame's context makes of it.
 
     seen, picture: (3, S, S) normalised, the frame as the networks saw it and as it
-    was reconstructed. milliseconds: of the call that made it, which took in waiting
-    frames of all cameras.
+    was reconstructed. milliseconds: of computing it, and what its context lacked,
+    for all cameras together.
     """
 
     gazed: GazedFrame
@@ -32,73 +41,95 @@ class Reconstruction:
     picture: Tensor
     milliseconds: float
 
-    def image(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return it as uint8 RGB of size (width, height), stretched to it."""
-        return to_image(self.picture, size)
+    def image(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Return it as uint8 RGB of size (width, height); by default at the source's aspect, S high."""
+        height, width = self.gazed.frame.image.shape[:2]
+        return to_image(self.picture, size or shortest_edge_size(width, height, self.picture.shape[-1]))
 
 
 @dataclass
 class _Camera:
     """A camera's stream, and its frames that wait to be taken in.
 
-    wanted: the frame that is to be reconstructed, the last one waiting then or an
-    earlier one. expected: index in the context of the next frame that fits.
+    wanted: the newest frame that is to be reconstructed, with its place among those
+    that wait. begins: whether a context begins with the first of them. expected:
+    index in the context of the next frame that fits.
     """
 
     stream: ReconstructionStream
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     begins: bool = False
     wanted: tuple[int, GazedFrame] | None = None
-    expected: int = 0
+    expected: int = _NEVER
     skipped: int = 0
 
     def overtake(self) -> None:
-        """Give up the wanted frame for a later one."""
+        """Give up the wanted frame."""
         self.skipped += self.wanted is not None
         self.wanted = None
+
+    def forget(self) -> None:
+        """Give up the context; the next one fits again."""
+        self.overtake()
+        self.waiting, self.begins, self.expected = [], False, _NEVER
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What `steps` works on: a camera's frames up to the wanted one, which is the last."""
+
+    camera: _Camera
+    frames: list[tuple[Tensor, Tensor]]
+    wanted: GazedFrame
 
 
 class Reconstructor:
     """Takes gazed frames in as they come, and reconstructs the newest wanted one of each camera.
 
-    Frames that nobody wants to see cost nothing until a later frame of their
-    context is wanted: then their tokens are taken in with it. checkpoint: as for
-    `load_video_mae`. chunk_size: that of the gazes' contexts, which are this one's
-    too. Raises CheckpointError or ValueError.
+    Contexts are those of the gazes, and have chunk_size frames too; of a camera
+    whose frames were not all taken the next context is the first that counts. A
+    frame that is not wanted enters with its tokens when a later one is. checkpoint:
+    as for `load_video_mae`. Raises CheckpointError or ValueError.
     """
 
     def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
+        place = choose_device(device)
         loaded = load_video_mae(checkpoint)
         self.checkpoint, self.license = loaded.source, loaded.license
-        self._engine = VideoMAEEngine(loaded.network, chunk_size=chunk_size, device=choose_device(device))
+        self._engine = VideoMAEEngine(loaded.network, chunk_size=chunk_size, device=place)
         self._cameras: dict[str, _Camera] = {}
 
     @property
     def stream_bytes(self) -> int:
-        """Most bytes of keys and values that one camera may take."""
+        """Most bytes of keys and values that one camera may hold."""
         return self._engine.stream_bytes
 
     @property
-    def wanted(self) -> bool:
-        """Whether a frame waits to be reconstructed."""
-        return any(camera.wanted for camera in self._cameras.values())
+    def wanted(self) -> list[str]:
+        """Cameras of which a frame waits to be reconstructed."""
+        return [name for name, camera in self._cameras.items() if camera.wanted]
 
     def skipped(self, camera: str) -> int:
-        """Return how many wanted frames of a camera were overtaken by later ones."""
+        """Return how many wanted frames of a camera came to nothing, mostly overtaken by later ones."""
         return self._cameras[camera].skipped if camera in self._cameras else 0
 
+    def forget(self, camera: str | None = None) -> None:
+        """Give up the contexts of a camera or of all: they are taken in anew from their next beginning."""
+        for name, state in self._cameras.items():
+            if camera in (None, name):
+                state.forget()
+
     def take(self, gazed: GazedFrame, *, wanted: bool = True) -> None:
-        """Put a frame behind those that wait; of one camera in order, none left out."""
+        """Put a frame behind those that wait; of one camera in order."""
         record = gazed.record
         camera = self._cameras.get(record.camera)
         if camera is None:
             camera = self._cameras[record.camera] = _Camera(self._engine.open_stream())
         if record.index_in_context == 0:
             camera.overtake()
-            camera.waiting.clear()
-            camera.begins, camera.expected = True, 0
-        if record.index_in_context != camera.expected:  # something was lost: until the next context
-            camera.skipped += wanted
+            camera.waiting, camera.begins, camera.expected = [], True, 0
+        if record.index_in_context != camera.expected:
+            camera.forget()
             return
         camera.expected += 1
         camera.waiting.append((self._pixels(gazed), torch.from_numpy(record.token_ids.astype(np.int64))))
@@ -108,53 +139,51 @@ class Reconstructor:
 
     def make(self) -> list[Reconstruction]:
         """Reconstruct the wanted frame of each camera that has one."""
-        steps = self.steps()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                found: list[Reconstruction] = end.value
-                return found
+        return run_to_end(self.steps())
 
     def steps(self) -> Generator[None, None, list[Reconstruction]]:
-        """Do as `make`, pausing after every layer; frames may be taken meanwhile."""
-        cameras = [camera for camera in self._cameras.values() if camera.wanted]
-        if not cameras:
-            return []
-        tasks, wanted, seen = [], [], []
-        for camera in cameras:
-            assert camera.wanted is not None
-            place, gazed = camera.wanted
-            if camera.begins:
-                camera.stream.restart()
-            frames = [GazedPixels(pixels, ids, n == place) for n, (pixels, ids) in enumerate(camera.waiting)]
-            tasks.append(Task(camera.stream, frames))
-            wanted.append(gazed)
-            seen.append(frames[place].pixels)
-            camera.waiting, camera.wanted, camera.begins = [], None, False
-        milliseconds = 0.0
-        steps = self._engine.steps(tasks)
+        """Do as `make`, pausing after every layer of one frame; others may be taken meanwhile."""
+        runs = [self._begin(camera) for camera in self._cameras.values() if camera.wanted]
         try:
-            while True:
-                began = time.perf_counter()
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    found = end.value
-                    break
-                finally:
-                    milliseconds += (time.perf_counter() - began) * 1e3
-                yield
+            milliseconds, pictures = yield from self._reconstruct(runs)
         except BaseException:  # given up, too
-            for camera in cameras:  # what the stream lacks now only a new context mends
-                camera.waiting.clear()
-                camera.wanted, camera.expected = None, -1
+            for run in runs:
+                run.camera.skipped += 1
+                if not run.camera.begins:  # else what the stream lacks does not matter any more
+                    run.camera.forget()
             raise
-        pictures = [next(picture for picture in row if picture is not None) for row in found]
         return [
-            Reconstruction(gazed, pixels, picture, milliseconds)
-            for gazed, pixels, picture in zip(wanted, seen, pictures, strict=True)
+            Reconstruction(run.wanted, run.frames[-1][0], picture, milliseconds)
+            for run, picture in zip(runs, pictures, strict=True)
         ]
+
+    @staticmethod
+    def _begin(camera: _Camera) -> _Run:
+        assert camera.wanted is not None
+        place, gazed = camera.wanted
+        run = _Run(camera, camera.waiting[: place + 1], gazed)
+        if camera.begins:
+            camera.stream.restart()
+        camera.waiting, camera.wanted, camera.begins = camera.waiting[place + 1 :], None, False
+        return run
+
+    def _reconstruct(self, runs: list[_Run]) -> Generator[None, None, tuple[float, list[Tensor]]]:
+        """Take in a frame of each camera after the other; milliseconds, and what the last ones look like."""
+        pictures: dict[int, Tensor] = {}
+        milliseconds = 0.0
+        for n in range(max((len(run.frames) for run in runs), default=0)):
+            going = [number for number, run in enumerate(runs) if n < len(run.frames)]
+            tasks = []
+            for number in going:
+                frames = runs[number].frames
+                taken = GazedPixels(*frames[n], wanted=n == len(frames) - 1)
+                tasks.append(Task(runs[number].camera.stream, [taken]))
+            spent, found = yield from _timed(self._engine.steps(tasks))
+            milliseconds += spent
+            for number, (picture,) in zip(going, found, strict=True):
+                if picture is not None:
+                    pictures[number] = picture
+        return milliseconds, [pictures[number] for number in range(len(runs))]
 
     def _pixels(self, gazed: GazedFrame) -> Tensor:
         """Return the very tensor that AutoGaze saw; other selectors saw another."""
@@ -163,3 +192,16 @@ class Reconstructor:
         if isinstance(pixels, Tensor) and pixels.shape == (3, size, size):
             return pixels
         return preprocess(gazed.frame.image, size)
+
+
+def _timed(steps: Generator[None, None, Any]) -> Generator[None, None, tuple[float, Any]]:
+    """Go through the steps; milliseconds spent in them, and their result."""
+    spent = 0.0
+    while True:
+        began = time.perf_counter()
+        try:
+            next(steps)
+        except StopIteration as end:
+            return spent + (time.perf_counter() - began) * 1e3, end.value
+        spent += (time.perf_counter() - began) * 1e3
+        yield

@@ -23,12 +23,17 @@ class SlowReconstructor:
 
     @property
     def wanted(self):
-        return bool(self._waiting)
+        return ["front"] if self._waiting else []
 
     def skipped(self, camera):
-        return 0
+        return 3
+
+    def forget(self, camera=None):
+        self._waiting.clear()
 
     def take(self, gazed, *, wanted):
+        if gazed.frame.stamp == 13:
+            raise RuntimeError("odd pixels")
         if wanted:
             self._waiting.append(gazed)
 
@@ -46,12 +51,15 @@ class Camera:
     name = "front"
 
     def __init__(self, events, last):
-        self._events, self._last = events, last
+        self._events, self._last, self.skips, self.publishing = events, last, [], None
         self.done = threading.Event()
-        self.statistics = SimpleNamespace(skipped_reconstructions=0)
+        self.statistics = SimpleNamespace(skipped_so_far=self.skips.append, no_reconstruction=lambda: None)
 
     def to_rgb(self, message):
         return np.zeros((48, 64, 3), np.uint8)
+
+    def shows_reconstruction(self):
+        return True
 
     def wants_reconstruction(self, record):
         return record.frame_index == 0
@@ -61,9 +69,11 @@ class Camera:
 
     def publish_reconstruction(self, made):
         self._note(f"reconstruction of {made.gazed.frame.stamp}")
+        if self.publishing:
+            self.publishing()
 
-    def refuse(self, fault):
-        self._note(fault)
+    def reconstruction_failed(self, fault):
+        self._note(f"failed: {fault}")
 
     def _note(self, event):
         self._events.append(event)
@@ -71,10 +81,12 @@ class Camera:
             self.done.set()
 
 
-def run(meanwhile, last):
-    """Let one frame come, and in its reconstruction whatever `meanwhile` does with the buffer."""
+def run(meanwhile, last, publishing=None):
+    """Let a frame come; `meanwhile` gets the buffer in its reconstruction, `publishing` then."""
     events, buffer = [], FrameBuffer(["front"], 8)
     camera = Camera(events, last)
+    if publishing:
+        camera.publishing = lambda: publishing(buffer)
     pipeline = Pipeline(create_selector("uniform"), gazing_ratio=0.1, task_loss_requirement=0.0)
     reconstructor = SlowReconstructor(events, lambda: meanwhile(buffer))
     worker = Worker(pipeline, {"front": camera}, buffer, Background(reconstructor, {"front": camera}))
@@ -104,8 +116,21 @@ def test_a_fault_is_told_and_gazes_go_on():
         raise RuntimeError("CUDA out of memory")
 
     events = run(fail, "gaze of 7")
-    fault = "reconstruction failed, and pauses until the next context: CUDA out of memory"
-    assert events == ["gaze of 0", "layer 0 of 0", "layer 1 of 0", fault, "gaze of 7"]
+    assert events == ["gaze of 0", "layer 0 of 0", "layer 1 of 0", "failed: CUDA out of memory", "gaze of 7"]
+
+
+def test_a_fault_of_publishing_is_told_and_gazes_go_on():
+    def fail(buffer):
+        buffer.put("front", arrival(7))
+        raise MemoryError("no room for a picture")
+
+    events = run(lambda buffer: None, "gaze of 7", publishing=fail)
+    assert events[-3:] == ["reconstruction of 0", "failed: no room for a picture", "gaze of 7"]
+
+
+def test_a_fault_of_taking_a_frame_is_told_and_its_gaze_is_out():
+    events = run(lambda buffer: buffer.put("front", arrival(13)), "reconstruction of 0")
+    assert events[3:5] == ["gaze of 13", "failed: odd pixels"]
 
 
 def test_without_a_reconstructor_there_is_nothing_to_do():
@@ -117,21 +142,26 @@ def test_without_a_reconstructor_there_is_nothing_to_do():
     background.stop()
 
 
-def test_stopping_gives_up_what_is_unfinished():
-    closed = []
+def test_stopping_gives_up_what_is_unfinished_and_what_waits():
+    ended = []
 
     def steps():
         try:
             while True:
                 yield
         finally:
-            closed.append(True)
+            ended.append("closed")
 
-    background = Background(SimpleNamespace(wanted=True, steps=steps), {})
+    def forget():
+        ended.append("forgotten")
+        reconstructor.wanted = []
+
+    reconstructor = SimpleNamespace(wanted=["front"], steps=steps, forget=forget)
+    background = Background(reconstructor, {})
     background.advance()
     assert background.busy
     background.stop()
-    assert closed == [True]
+    assert ended == ["closed", "forgotten"] and not background.busy
 
 
 @pytest.mark.parametrize("wait", [True, False])

@@ -165,8 +165,8 @@ def test_signals_end_it_cleanly(world, rig, number):
 
 
 def test_a_signal_ends_the_rendering_beforehand(world, rig):
-    process = world.run(STAND_IN, {"rig": rig(camera("rgb", "a", 640, 480, 90.0)), "prerendered": 5000})
-    world.wait_for(lambda: "50 of 5000 frames" in process.log(), "progress")
+    process = world.run(STAND_IN, {"rig": rig(camera("rgb", "a", 1280, 960, 90.0)), "prerendered": 1000})
+    world.wait_for(lambda: "50 of 1000 frames" in process.log(), "progress")
     assert process.interrupt(signal.SIGTERM) == 0
     assert "Traceback" not in process.log()
 

@@ -35,7 +35,7 @@ from autogaze_ros.files import share_folder
 from autogaze_ros.semantics import paint
 
 Pictures = list[array]  # of the rig's sensors, bgra8
-_ACKNOWLEDGE = Duration(seconds=5.0)
+_PATIENCE = 5.0  # seconds for the last messages to arrive
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # /clock is ours: nothing else makes time pass
 
 
@@ -60,7 +60,7 @@ class CarlaStandIn(Node):
         )
         prerendered = declare_fixed(
             self, "prerendered", 0,
-            "Render so many frames beforehand and play them to and fro; 0: render as it goes.", (0, 10_000),
+            "Render so many frames beforehand and play them to and fro; 0: render as it goes.", (0, 1000),
         )  # fmt: skip
         if rate not in (10.0, 20.0):
             raise ValueError(f"parameter rate must be 10 or 20, got {rate}")
@@ -122,8 +122,9 @@ class CarlaStandIn(Node):
             self._finish()
 
     def _finish(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
         for outlet in self._outlets:
-            outlet.wait_until_acknowledged()
+            outlet.wait_until_acknowledged(deadline)
         self.finished.set_result(True)
 
     def report(self) -> str:
@@ -159,9 +160,9 @@ class _Outlet:
     def subscribers(self) -> int:
         return self._images.get_subscription_count()
 
-    def wait_until_acknowledged(self) -> None:
+    def wait_until_acknowledged(self, deadline: float) -> None:
         for publisher in (self._images, self._infos):
-            publisher.wait_for_all_acked(_ACKNOWLEDGE)
+            publisher.wait_for_all_acked(Duration(seconds=max(0.0, deadline - time.monotonic())))
 
     def publish(self, stamp: object, picture: array) -> None:
         header = Header(stamp=stamp, frame_id=self._frame_id)

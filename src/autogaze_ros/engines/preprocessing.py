@@ -19,11 +19,15 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def shortest_edge_size(width: int, height: int, edge: int) -> tuple[int, int]:
+    """Width and height of the same aspect, the shorter one `edge`."""
+    short = min(width, height)
+    return int(edge * width / short), int(edge * height / short)
+
+
 def resize_shortest_edge(image: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 -> its shorter edge `edge` pixels long, aspect kept (antialiased bilinear)."""
-    height, width = image.shape[:2]
-    short = min(height, width)
-    size = (int(edge * width / short), int(edge * height / short))
+    size = shortest_edge_size(image.shape[1], image.shape[0], edge)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 

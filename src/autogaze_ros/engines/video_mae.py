@@ -9,7 +9,8 @@ is each stream's own. Results equal `VideoMAE`'s on the whole context at once.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from autogaze_ros.networks.configuration import VideoMAEConfig
 from autogaze_ros.networks.video_mae import Layer, VideoMAE, block_causal_attention
 
+Result = TypeVar("Result")
 _LEAST = 256  # tokens for which a cache has room at first
 
 
@@ -38,24 +40,20 @@ class _Cache:
     """Keys and values of a stack of layers: they grow by doubling, up to `most` tokens."""
 
     def __init__(self, layers: Sequence[Layer], most: int) -> None:
-        weight = layers[0].attention.output.dense.weight
-        heads, width = layers[0].heads, weight.shape[0]
-        self._shape, self._like, self._most = (len(layers), 2, heads, width // heads), weight, most
-        self._tokens = weight.new_empty(0)
+        weight, heads = layers[0].attention.output.dense.weight, layers[0].heads
+        self._tokens = weight.new_empty(len(layers), 2, heads, 0, weight.shape[0] // heads)
+        self._most = most
         self.length = 0
 
     def reserve(self, count: int) -> None:
         """Make room for so many more tokens."""
-        layers, pair, heads, width = self._shape
-        needed, room = self.length + count, self._tokens.shape[3] if self._tokens.dim() > 1 else 0
-        if needed <= room:
-            return
-        grown = self._like.new_empty(
-            layers, pair, heads, min(self._most, max(_LEAST, 2 * room, needed)), width
-        )
-        if self.length:
+        needed, room = self.length + count, self._tokens.shape[3]
+        if needed > room:
+            shape = list(self._tokens.shape)
+            shape[3] = min(self._most, max(_LEAST, 2 * room, needed))
+            grown = self._tokens.new_empty(shape)
             grown[:, :, :, : self.length] = self._tokens[:, :, :, : self.length]
-        self._tokens = grown
+            self._tokens = grown
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put a layer's new tokens behind those of the cache; returns all, (heads, tokens, d) each.
@@ -88,12 +86,22 @@ class Task:
     frames: Sequence[GazedPixels]
 
 
+def run_to_end(steps: Generator[None, None, Result]) -> Result:
+    """Run a generator without stopping at its pauses, and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 class VideoMAEEngine:
     """Reconstructs frames of any number of streams.
 
     A stream takes at most chunk_size frames, then it must be restarted. It holds at
-    most `stream_bytes`, and as long as gazes are light far less. dtype: of weights
-    and caches; by default float32, on CUDA devices bfloat16 where they have it.
+    most `stream_bytes`, for a moment twice that while it grows, and as long as gazes
+    are light far less. network: is moved to the device and dtype, in place. dtype: of
+    weights and caches; by default float32, on CUDA devices bfloat16 where they have it.
     Raises ValueError where the network was not made for so many frames.
     """
 
@@ -112,7 +120,8 @@ class VideoMAEEngine:
             )
         self.chunk_size = chunk_size
         self.device = torch.device(device)
-        half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # Since Ampere; PyTorch emulates it on older ones.
+        half = self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)
         self.dtype = dtype or (torch.bfloat16 if half else torch.float32)
         # Before any halving: the tables are made by bicubic interpolation.
         tables = network.vit.embeddings.cells(), network.decoder.cells()
@@ -138,12 +147,7 @@ class VideoMAEEngine:
 
         Raises ValueError if a stream would hold more than chunk_size frames.
         """
-        steps = self.steps(tasks)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        return run_to_end(self.steps(tasks))
 
     @torch.inference_mode()
     def steps(self, tasks: Sequence[Task]) -> Generator[None, None, list[list[Tensor | None]]]:
@@ -156,19 +160,30 @@ class VideoMAEEngine:
             if task.stream.index + len(task.frames) > self.chunk_size:
                 raise ValueError(f"a context has {self.chunk_size} frames; restart the stream")
         vit, decoder = self._network.vit, self._network.decoder
+        tasks = [Task(task.stream, [self._moved(frame) for frame in task.frames]) for task in tasks]
         x, runs = self._embed(tasks)
         for number, layer in enumerate(vit.layers):
             x = self._attend(layer, number, x, runs)
+            self._wait()
             yield
         x, decoding = self._begin_decoding(vit.layernorm(x), tasks, runs)
         for number, layer in enumerate(decoder.layers):
             x = self._attend(layer, number, x, decoding)
+            self._wait()
             yield
         for task, *finished in zip(tasks, runs, decoding, strict=True):
             task.stream.index += len(task.frames)
             for run in finished:
                 run.cache.length += sum(run.sizes)
         return self._pictures(x, tasks, decoding)
+
+    def _moved(self, frame: GazedPixels) -> GazedPixels:
+        return replace(frame, pixels=frame.pixels.to(self.device), ids=frame.ids.to(self.device))
+
+    def _wait(self) -> None:
+        """Let the device finish: a pause comes when a layer is done, not when it is queued."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
 
     def _embed(self, tasks: Sequence[Task]) -> tuple[Tensor, list[_Run]]:
         embeddings = self._network.vit.embeddings
@@ -179,8 +194,7 @@ class VideoMAEEngine:
             if task.stream.index == 0:
                 parts.append(embeddings.first())
             for time, frame in enumerate(task.frames, task.stream.index):
-                pixels, ids = frame.pixels.to(self.device), frame.ids.to(self.device)
-                parts.append(embeddings(pixels, ids, time, self._encoder_cells))
+                parts.append(embeddings(frame.pixels, frame.ids, time, self._encoder_cells))
             runs.append(_Run(task.stream.encoder, [len(part) for part in parts[begin:]]))
         return torch.cat(parts), runs
 
@@ -199,8 +213,7 @@ class VideoMAEEngine:
             for time, (frame, found) in enumerate(
                 zip(task.frames, of_frames, strict=True), task.stream.index
             ):
-                ids = frame.ids.to(self.device)
-                parts.append(decoder.embed(found, ids, time, self._decoder_cells, whole=frame.wanted))
+                parts.append(decoder.embed(found, frame.ids, time, self._decoder_cells, whole=frame.wanted))
             decoding.append(_Run(task.stream.decoder, [len(part) for part in parts[begin:]]))
         return torch.cat(parts), decoding
 

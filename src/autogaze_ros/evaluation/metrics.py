@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autogaze_ros.engines.preprocessing import visible
 from autogaze_ros.evaluation.lpips import LpipsError, open_lpips
+from autogaze_ros.needs import needs
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +43,8 @@ class Metrics:
 
     def __init__(self, backbone: str = "alex") -> None:
         """backbone: of LPIPS, "alex" or "vgg". ValueError says what else is missing."""
-        try:
+        with needs("scikit-image", "SSIM"):
             from skimage.metrics import structural_similarity
-        except ImportError as error:
-            raise ValueError(f"SSIM needs scikit-image (pip install scikit-image): {error}") from error
         self._structural_similarity = structural_similarity
         try:
             self._lpips, self.lpips_source = open_lpips(backbone)

@@ -43,14 +43,11 @@ def block_causal_attention(q: Tensor, k: Tensor, v: Tensor, sizes: Sequence[int]
 
 
 class _SelfAttention(nn.Module):
-    query: nn.Linear
-    key: nn.Linear
-    value: nn.Linear
-
     def __init__(self, width: int, bias: bool) -> None:
         super().__init__()
-        for name in ("query", "key", "value"):
-            setattr(self, name, nn.Linear(width, width, bias=bias))
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key = nn.Linear(width, width, bias=bias)
+        self.value = nn.Linear(width, width, bias=bias)
 
 
 class _Dense(nn.Module):

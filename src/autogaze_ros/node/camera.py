@@ -53,7 +53,7 @@ class Camera:
         self._subscription: Any = None
         self._reliability: ReliabilityPolicy | None = None
         self._watch: Any = None
-        self._last_fault = ""
+        self._last_fault = self._last_failure = ""
         self._gaze = node.create_lifecycle_publisher(GazeMask, f"~/{name}/gaze", 10)
         self._mask = node.create_lifecycle_publisher(Image, f"~/{name}/gaze_mask", 10)
         self._overlay = node.create_lifecycle_publisher(Image, f"~/{name}/overlay", 10)
@@ -124,35 +124,43 @@ class Camera:
         record.latency.render = (now - began) * 1e3
         record.latency.total = (now - arrival.arrived) * 1e3
         record.latency.age = self._age(header)
-        record.latency.reconstruct = self.statistics.last_reconstruction
+        record.latency.reconstruct = self.statistics.newest_reconstruction()
         self._gaze.publish(gaze_mask(record, header))
         for publisher, message in pictures:
             publisher.publish(message)
         self.statistics.gazed(record)
         self._last_fault = ""
 
+    def shows_reconstruction(self) -> bool:
+        """Whether somebody looks at reconstructions."""
+        beside = self._shows_both() and self._overlay.get_subscription_count() > 0
+        return beside or self._reconstruction.get_subscription_count() > 0
+
     def wants_reconstruction(self, record: GazeRecord) -> bool:
-        """Whether somebody looks, and it is this frame's turn."""
-        if record.frame_index % self._node.value("reconstruct_every"):
-            return False
-        looked_at = self._reconstruction.get_subscription_count() > 0
-        return looked_at or (self._shows_both() and self._overlay.get_subscription_count() > 0)
+        """Whether it is this frame's turn."""
+        return bool(record.frame_index % self._node.value("reconstruct_every") == 0)
 
     def publish_reconstruction(self, made: Reconstruction) -> None:
         """Publish a frame's reconstruction, and beside its overlay where that is asked for."""
         frame = made.gazed.frame
         seconds, nanoseconds = divmod(frame.stamp, 1_000_000_000)
         header = Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame.frame_id)
-        height, width = frame.image.shape[:2]
         if self._reconstruction.get_subscription_count():
-            size = (made.picture.shape[-1] * width // min(height, width),
-                    made.picture.shape[-1] * height // min(height, width))  # fmt: skip
-            self._reconstruction.publish(fill_image(Image(), header, made.image(size), "rgb8"))
+            self._reconstruction.publish(fill_image(Image(), header, made.image(), "rgb8"))
         if self._shows_both() and self._overlay.get_subscription_count():
             gazed = overlay(frame.image, made.gazed.record, self._node.value("overlay_view"))
-            both = side_by_side(gazed, made.image((width, height)))
+            both = side_by_side(gazed, made.image((gazed.shape[1], gazed.shape[0])))
             self._overlay.publish(fill_image(Image(), header, both, "rgb8"))
         self.statistics.reconstructed(made.milliseconds)
+
+    def reconstruction_failed(self, fault: Exception) -> None:
+        """Report it; the same fault again only in diagnostics."""
+        reason = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+        text = f"no reconstruction until the next context: {reason}"
+        if text != self._last_failure and self._node.context.ok():
+            self.warn(text)
+        self._last_failure = text
+        self.statistics.faulty(text)
 
     def _shows_both(self) -> bool:
         return bool(self._node.value("reconstruction") and self._node.value("overlay_reconstruction"))

@@ -25,8 +25,8 @@ class CameraStatistics:
         self._received = self._gazed = self._dropped = self._reported_drops = 0
         self._last_frame: float | None = None
         self._last_fault = ""
-        self.last_reconstruction = 0.0  # milliseconds
-        self.skipped_reconstructions = 0
+        self._newest_reconstruction = 0.0  # milliseconds
+        self._skipped_reconstructions = 0
         self._reconstructions: deque[float] = deque(maxlen=_WINDOW)
         self._reconstructed = 0
         self._window: deque[tuple[float, float, float, float]] = deque(maxlen=_WINDOW)
@@ -55,7 +55,22 @@ class CameraStatistics:
         with self._lock:
             self._reconstructed += 1
             self._reconstructions.append(milliseconds)
-            self.last_reconstruction = milliseconds
+            self._newest_reconstruction = milliseconds
+
+    def newest_reconstruction(self) -> float:
+        """Return how long it took, milliseconds; 0 if there is none."""
+        with self._lock:
+            return self._newest_reconstruction
+
+    def no_reconstruction(self) -> None:
+        """Note that nobody looks any more."""
+        with self._lock:
+            self._newest_reconstruction = 0.0
+
+    def skipped_so_far(self, count: int) -> None:
+        """Note how many wanted reconstructions came to nothing."""
+        with self._lock:
+            self._skipped_reconstructions = count
 
     def status(self, name: str, publishers: int, subscribers: int) -> DiagnosticStatus:
         """Return the report on what happened since the last one, with the links that the node sees."""
@@ -76,10 +91,10 @@ class CameraStatistics:
                     "coverage mean": f"{coverage.mean():.4f}",
                 }
                 values |= _percentiles("gaze", gaze) | _percentiles("total", total)
-            if self._reconstructed or self.skipped_reconstructions:
+            if self._reconstructed or self._skipped_reconstructions:
                 values |= {
                     "reconstructions": self._reconstructed,
-                    "reconstructions skipped": self.skipped_reconstructions,
+                    "reconstructions skipped": self._skipped_reconstructions,
                 }
             if self._reconstructions:
                 values |= _percentiles("reconstruct", self._reconstructions)

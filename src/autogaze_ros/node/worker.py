@@ -97,7 +97,8 @@ class Worker:
                 del batch[name]
                 continue
             conversions[name] = (time.perf_counter() - start) * 1e3
-        for gazed in self._pipeline.process(frames) if frames else ():
+        results = self._pipeline.process(frames) if frames else []
+        for gazed in results:
             record, camera = gazed.record, self._cameras[gazed.record.camera]
             arrival, record.dropped_since_last = batch[record.camera]
             record.latency.wait = (began - arrival.arrived) * 1e3
@@ -106,4 +107,5 @@ class Worker:
                 camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
             camera.publish(arrival, gazed)
             del batch[record.camera]
+        for gazed in results:
             self._background.take(gazed)

@@ -190,11 +190,11 @@ class Traffic:
 
     def _body(self, vehicle: Vehicle) -> Mesh:
         if vehicle.kind == "cyclist":
-            turns = vehicle.s / 4.2
+            turns = vehicle.way * vehicle.s / 4.2
             return bodies.cyclist(vehicle.look, int(turns * bodies.PHASES) % bodies.PHASES)
-        return {"truck": bodies.truck, "bus": bodies.bus}.get(
-            vehicle.kind, lambda: bodies.car(vehicle.kind)
-        )()
+        if vehicle.kind == "truck":
+            return bodies.truck()
+        return bodies.bus() if vehicle.kind == "bus" else bodies.car(vehicle.kind)
 
     def _signals(self, number: int) -> Iterator[Placed]:
         reach = self._half + 0.6 - LANE * (self._lanes - 0.5)
