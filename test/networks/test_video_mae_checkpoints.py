@@ -85,6 +85,13 @@ def test_the_published_size_needs_no_config_json(tmp_path):
     assert sum(p.numel() for p in loaded.network.parameters()) == 329_941_248
 
 
+def test_autogazes_config_beside_it_is_not_its_own(tmp_path, golden):
+    save_autogaze(golden.network, tmp_path, license="Apache-2.0")
+    publish_full_size(tmp_path)
+    loaded = load_video_mae(tmp_path / "videomae.pt")
+    assert loaded.network.config == VideoMAEConfig()
+
+
 def test_tensors_of_other_networks_are_counted(folder, golden):
     def add(tensors):
         tensors["module.mae.dinov2_reg.embeddings.weight"] = torch.zeros(3, 4)

@@ -17,7 +17,7 @@ import numpy as np
 
 from autogaze_ros.bags import BagError, header
 from autogaze_ros.cli.common import errors_in_one_line, interruptible, parameter_option, source_options
-from autogaze_ros.cli.reconstruct import FrameReconstructor, Reconstructed
+from autogaze_ros.cli.reconstruct import Measured, MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
@@ -26,7 +26,7 @@ from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import overlay, side_by_side, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
 
-Write = Callable[[GazedFrame, Reconstructed | None], None]
+Write = Callable[[GazedFrame, Measured | None], None]
 Result = AbstractContextManager[Write]  # a file, and what writes a frame into it
 
 
@@ -102,8 +102,8 @@ def gaze(
         click.echo(rebuild.summary())
 
 
-def _reconstructor(weights: str, chunk_size: int, device: str) -> FrameReconstructor | None:
-    return FrameReconstructor(weights, chunk_size=chunk_size, device=device) if weights else None
+def _reconstructor(weights: str, chunk_size: int, device: str) -> MeasuringReconstructor | None:
+    return MeasuringReconstructor(weights, chunk_size=chunk_size, device=device) if weights else None
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def _video(path: Path, rate: float) -> Iterator[Write]:
     """Yield a function that writes a frame beside itself with its gaze, and its reconstruction."""
     with video_writer(path, rate) as append:
 
-        def write(gazed: GazedFrame, made: Reconstructed | None) -> None:
+        def write(gazed: GazedFrame, made: Measured | None) -> None:
             pictures = [gazed.frame.image, overlay(gazed.frame.image, gazed.record)]
             append(side_by_side(*pictures, *([made.image] if made else [])))
 
@@ -134,7 +134,7 @@ def _video(path: Path, rate: float) -> Iterator[Write]:
 
 def _write(
     pipeline: Pipeline,
-    rebuild: FrameReconstructor | None,
+    rebuild: MeasuringReconstructor | None,
     frames: Iterable[Frame],
     results: Iterable[Result],
     out: Path,
@@ -171,7 +171,7 @@ def _write(
     return count
 
 
-def _json(gazed: GazedFrame, made: Reconstructed | None) -> dict[str, Any]:
+def _json(gazed: GazedFrame, made: Measured | None) -> dict[str, Any]:
     about = header(gazed.frame.stamp, gazed.frame.frame_id)
     line = {"header": about, **_plain(dataclasses.asdict(gazed.record))}
     return {**line, "reconstruction": _plain(made.measures)} if made else line

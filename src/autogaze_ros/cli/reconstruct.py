@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reconstructed:
+class Measured:
     """image: (H, W, 3) uint8 RGB, of the frame's size. measures: as they stand in the results."""
 
     image: NDArray[np.uint8]
     measures: dict[str, Any]
 
 
-class FrameReconstructor:
+class MeasuringReconstructor:
     """Reconstructs every frame as it comes, and measures it. Raises CheckpointError or ValueError.
 
     license: of the checkpoint, which is `checkpoint`.
@@ -32,13 +32,13 @@ class FrameReconstructor:
         from autogaze_ros.evaluation.metrics import Metrics
         from autogaze_ros.reconstruction import Reconstructor
 
+        self._metrics = Metrics()
         self._reconstructor = Reconstructor(checkpoint, chunk_size=chunk_size, device=device)
         self.checkpoint, self.license = self._reconstructor.checkpoint, self._reconstructor.license
-        self._metrics = Metrics()
         self._seen: list[FrameMetrics] = []
         self._size = 0
 
-    def __call__(self, gazed: GazedFrame) -> Reconstructed:
+    def __call__(self, gazed: GazedFrame) -> Measured:
         """Reconstruct the next frame; its time goes into the record."""
         self._reconstructor.take(gazed)
         (made,) = self._reconstructor.make()
@@ -48,7 +48,7 @@ class FrameReconstructor:
         self._seen.append(found)
         height, width = gazed.frame.image.shape[:2]
         measures = {**asdict(found), "lpips_by": self._metrics.lpips_source}
-        return Reconstructed(made.image((width, height)), measures)
+        return Measured(made.image((width, height)), measures)
 
     def summary(self) -> str:
         """Return the means over all frames in one line."""
@@ -56,6 +56,7 @@ class FrameReconstructor:
             np.mean([getattr(found, name) for found in self._seen])
             for name in ("lpips", "psnr", "ssim", "l1_normalised")
         )
-        by = f" ({self._metrics.lpips_source})" if self._metrics.lpips_source else ""
-        measures = f"LPIPS {lpips:.4f}{by}, PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalised"
+        source = self._metrics.lpips_source
+        measures = f"LPIPS {lpips:.4f} ({source}), " if source else ""
+        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalised"
         return f"means at {self._size}x{self._size}: {measures}"

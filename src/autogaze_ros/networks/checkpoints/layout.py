@@ -61,7 +61,7 @@ def find(name: str, revision: str | None) -> Files:
     if path.is_dir():
         return _in_folder(path)
     if path.is_file() and path.suffix in _VIDEO_MAE_PICKLES:
-        return Files(path, _config_beside(path))
+        return Files(path, _config_beside_pickle(path))
     if path.is_file():
         raise CheckpointError(f"{path} is no folder; {_LAYOUT}{about_pickles([path])}")
     if not is_hub_id(name) or Path(name).parent.is_dir():
@@ -74,7 +74,7 @@ def find(name: str, revision: str | None) -> Files:
 def _in_folder(folder: Path) -> Files:
     weights, published = folder / WEIGHTS, folder / VIDEO_MAE_WEIGHTS
     if published.is_file() and not weights.is_file():
-        return Files(published, _config_beside(published))
+        return Files(published, _config_beside_pickle(published))
     config = _config_beside(weights)
     if config is None:
         raise CheckpointError(f"{folder} has no {CONFIG}; {_LAYOUT}{about_pickles(folder.iterdir())}")
@@ -94,6 +94,12 @@ def _config_beside(weights: Path) -> dict[str, Any] | None:
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold one JSON object")
     return values
+
+
+def _config_beside_pickle(weights: Path) -> dict[str, Any] | None:
+    config = _config_beside(weights)
+    # Of AutoGaze, into whose folder VideoMAE's one file may well have been put.
+    return None if config and config.get("model_type") == "autogaze" else config
 
 
 def about_pickles(files: Iterable[Path]) -> str:
