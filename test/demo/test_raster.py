@@ -9,7 +9,7 @@ from autogaze_ros.demo.drive import raster
 from autogaze_ros.demo.drive.camera import Camera, pose
 from autogaze_ros.demo.drive.meshes import Finish, box, quad, triangles
 from autogaze_ros.demo.drive.picture import Scene, Studio
-from autogaze_ros.demo.drive.textures import Atlas
+from autogaze_ros.demo.drive.textures import Atlas, mipmaps
 from autogaze_ros.demo.drive.weather import Weather
 from autogaze_ros.semantics import Tag
 
@@ -26,7 +26,7 @@ def studio():
     half = raster.TEXTURE // 2
     layers[CHECKS, ..., 3] = Tag.ROAD
     layers[CHECKS, :half, :half, 3] = layers[CHECKS, half:, half:, 3] = Tag.ROAD_LINE
-    atlas = Atlas(*raster.mipmaps(layers), layers[..., 3].reshape(2, -1).copy())
+    atlas = Atlas(*mipmaps(layers), layers[..., 3].reshape(2, -1).copy())
     return Studio(np.random.default_rng(0), STUDIO_WEATHER, atlas)
 
 
@@ -111,7 +111,7 @@ def test_tags_of_a_marked_texture_are_exact(studio):
 def test_holes_of_a_cutout_show_what_lies_behind(studio):
     layers = np.full((2, raster.TEXTURE, raster.TEXTURE, 4), 255, np.uint8)
     layers[1, :, : raster.TEXTURE // 2, 3] = 0
-    atlas = Atlas(*raster.mipmaps(layers), layers[..., 3].reshape(2, -1).copy())
+    atlas = Atlas(*mipmaps(layers), layers[..., 3].reshape(2, -1).copy())
     pierced = Studio(np.random.default_rng(0), STUDIO_WEATHER, atlas)
     loop = [(4, 2, -0.5), (4, -2, -0.5), (4, -2, 3.5), (4, 2, 3.5)]
     fence = Finish(WHITE, Tag.FENCE, 1, raster.CUTOUT)

@@ -3,7 +3,8 @@
 First all triangles are projected into a table, then it is found which of them
 each sample sees, then what shadows fall, and last every pixel is shaded once
 for each different triangle that its samples see. Compiled by numba; the
-arithmetic is IEEE's, so that pictures are the same on every run.
+arithmetic is IEEE's, so that pictures are the same on every run. All in one
+file: for what it has compiled before, numba looks at a kernel's own file only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 # Division by zero gives infinity, as in NumPy: no branch for an exception. Arrays are not
 # counted when helpers take them, which would take most of the time; so kernels make none.
@@ -46,24 +46,10 @@ TWO_SIDED = 64  # is seen from behind too
 
 SAMPLES = 2  # in each direction of a pixel; `shade` is written for it
 TEXTURE = 256  # edge of a texture in texels
-_LEVELS = 7  # of a texture's mipmap
+LEVELS = 7  # of a texture's mipmap
 _MASK = TEXTURE - 1
 _NEAR = 0.15  # metres
 _SHADOW_TOLERANCE = 0.12  # of the depth: shadows are computed for height 0, kerbs are higher
-
-
-def mipmaps(textures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return all levels of textures (L, 256, 256, 4) as one array (T, 4), and their starts (L, levels)."""
-    parts, starts, begin = [], np.zeros((len(textures), _LEVELS), np.int64), 0
-    for layer, texture in enumerate(textures):
-        level = texture
-        for number in range(_LEVELS):
-            starts[layer, number] = begin
-            parts.append(level.reshape(-1, 4))
-            begin += len(parts[-1])
-            half = level.reshape(level.shape[0] // 2, 2, level.shape[1] // 2, 2, 4)
-            level = half.mean(axis=(1, 3)).round().astype(np.uint8)
-    return np.concatenate(parts), starts
 
 
 @_kernel
@@ -301,7 +287,7 @@ def _level(planes, t, u, v, near):
     less, more = min(across, along), max(across, along)
     size = 1.25 * SAMPLES * TEXTURE / near * min(more, 3 * less)
     level = 0
-    while size >= 2 and level < _LEVELS - 1:
+    while size >= 2 and level < LEVELS - 1:
         size *= 0.5
         level += 1
     return level

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from autogaze_ros.demo.drive.raster import TEXTURE, mipmaps
+from autogaze_ros.demo.drive.raster import LEVELS, TEXTURE
 from autogaze_ros.demo.drive.route import LANE
 from autogaze_ros.semantics import Tag
 
@@ -49,7 +49,7 @@ FACADES, TREES = 8, 4
 
 @dataclass(frozen=True)
 class Atlas:
-    """All textures with their mipmaps, as `raster.mipmaps` returns them.
+    """All textures with their mipmaps, as `mipmaps` returns them.
 
     marks: (L, 65536), the finest level's fourth channel.
     """
@@ -84,6 +84,20 @@ def draw_atlas(rng: Generator, lanes: int, half_road: float) -> Atlas:
     stack = np.stack([layers[number] for number in range(len(layers))])
     textures = stack.clip(0, 255).astype(np.uint8)
     return Atlas(*mipmaps(textures), textures[..., 3].reshape(len(textures), -1).copy())
+
+
+def mipmaps(textures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return all levels of textures (L, 256, 256, 4) as one array (T, 4), and their starts (L, levels)."""
+    parts, starts, begin = [], np.zeros((len(textures), LEVELS), np.int64), 0
+    for layer, texture in enumerate(textures):
+        level = texture
+        for number in range(LEVELS):
+            starts[layer, number] = begin
+            parts.append(level.reshape(-1, 4))
+            begin += len(parts[-1])
+            half = level.reshape(level.shape[0] // 2, 2, level.shape[1] // 2, 2, 4)
+            level = half.mean(axis=(1, 3)).round().astype(np.uint8)
+    return np.concatenate(parts), starts
 
 
 def fractal(rng: Generator, roughness: float, size: int = TEXTURE) -> NDArray[np.float32]:
