@@ -83,6 +83,27 @@ def test_the_newest_overtakes_and_is_counted(reconstructor, network, gazed):
     assert not reconstructor.wanted and reconstructor.make() == []
 
 
+def test_many_light_frames_are_taken_in_by_one_call_and_heavy_ones_by_several(checkpoint, network):
+    selector = create_selector("uniform", chunk_size=CHUNK)
+    depth = network.config.num_hidden_layers + network.config.decoder_num_hidden_layers
+    for ratio, calls in ((0.1, 1), (0.4, 2), (0.75, 4)):  # 26, 106, 198 of 265 tokens
+        pipeline = Pipeline(selector, gazing_ratio=ratio, task_loss_requirement=0.0)
+        frames = [pipeline.process([Frame(image, 0)])[0] for image in scene(CHUNK)]
+        reconstructor = Reconstructor(checkpoint, chunk_size=CHUNK, device="cpu")
+        for frame in frames:
+            reconstructor.take(frame)
+        steps, pauses = reconstructor.steps(), 0
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                (made,) = end.value
+                break
+            pauses += 1
+        assert pauses == calls * depth
+        assert close(made.picture, expected(network, frames, [CHUNK - 1]))
+
+
 def test_a_new_context_drops_what_waits_of_the_old_one(reconstructor, network, gazed):
     for frame in gazed[:5]:
         reconstructor.take(frame)

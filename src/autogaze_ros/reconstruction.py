@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,21 +168,17 @@ class Reconstructor:
         return run
 
     def _reconstruct(self, runs: list[_Run]) -> Generator[None, None, tuple[float, list[Tensor]]]:
-        """Take in a frame of each camera after the other; milliseconds, and what the last ones look like."""
+        """Take the frames in, portion by portion; milliseconds, and what the last ones look like."""
+        most = self._engine.config.grid.num_tokens
+        portions = [list(_portions(run.frames, most)) for run in runs]
         pictures: dict[int, Tensor] = {}
         milliseconds = 0.0
-        for n in range(max((len(run.frames) for run in runs), default=0)):
-            going = [number for number, run in enumerate(runs) if n < len(run.frames)]
-            tasks = []
-            for number in going:
-                frames = runs[number].frames
-                taken = GazedPixels(*frames[n], wanted=n == len(frames) - 1)
-                tasks.append(Task(runs[number].camera.stream, [taken]))
+        for n in range(max(map(len, portions), default=0)):
+            going = [number for number, portion in enumerate(portions) if n < len(portion)]
+            tasks = [Task(runs[number].camera.stream, portions[number][n]) for number in going]
             spent, found = yield from _timed(self._engine.steps(tasks))
             milliseconds += spent
-            for number, (picture,) in zip(going, found, strict=True):
-                if picture is not None:
-                    pictures[number] = picture
+            pictures.update(zip(going, (row[-1] for row in found), strict=True))
         return milliseconds, [pictures[number] for number in range(len(runs))]
 
     def _pixels(self, gazed: GazedFrame) -> Tensor:
@@ -192,6 +188,17 @@ class Reconstructor:
         if isinstance(pixels, Tensor) and pixels.shape == (3, size, size):
             return pixels
         return preprocess(gazed.frame.image, size)
+
+
+def _portions(frames: list[tuple[Tensor, Tensor]], most: int) -> Iterator[list[GazedPixels]]:
+    """Group frames, of which the last is wanted, so that no call is much longer than for one whole frame."""
+    portion: list[GazedPixels] = []
+    for place, (pixels, ids) in enumerate(frames, 1):
+        if portion and sum(len(frame.ids) for frame in portion) + len(ids) > most:
+            yield portion
+            portion = []
+        portion.append(GazedPixels(pixels, ids, wanted=place == len(frames)))
+    yield portion
 
 
 def _timed(steps: Generator[None, None, Any]) -> Generator[None, None, tuple[float, Any]]:
