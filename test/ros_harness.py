@@ -122,7 +122,10 @@ class Process:
         return self._popen.poll() is not None
 
     def wait(self) -> int:
-        return self._popen.wait(PATIENCE)
+        """Return the exit status; pytest shows what the process said if the test fails."""
+        status = self._popen.wait(PATIENCE)
+        print(f"process ended with {status}:\n{self.log()}")
+        return status
 
     def interrupt(self, number: int = signal.SIGINT) -> int:
         """Ctrl-C, or another signal; returns the exit status."""

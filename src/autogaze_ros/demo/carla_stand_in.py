@@ -187,7 +187,7 @@ def main(args: list[str] | None = None) -> int:
         node = CarlaStandIn()
         rclpy.spin_until_future_complete(node, node.finished)
     except (RigError, ValueError, ParameterException, _rclpy.RCLError) as error:
-        if node is not None and not rclpy.ok():  # a signal came while publishing
+        if node is not None and not node.context.ok():  # a signal came while publishing
             return 0
         print(f"carla_stand_in: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -78,11 +78,14 @@ class ClipPlayer(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Play the clip; returns the exit status."""
+    player = None
     try:
         rclpy.init(args=args)
         player = ClipPlayer()
         rclpy.spin_until_future_complete(player, player.finished)
     except (SourceError, ParameterException, _rclpy.RCLError, OSError) as error:
+        if player is not None and not player.context.ok():  # a signal came while publishing
+            return 0
         print(f"clip_player: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

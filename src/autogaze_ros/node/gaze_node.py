@@ -197,11 +197,15 @@ def main(args: list[str] | None = None) -> int:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
-    except (ParameterException, _rclpy.RCLError) as error:
-        print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception as error:
+        if node is not None and not node.context.ok():  # a signal came in the middle of something
+            return 0
+        if not isinstance(error, (ParameterException, _rclpy.RCLError)):
+            raise
+        print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut the clean-up short
         if node is not None:

@@ -56,7 +56,8 @@ class Worker:
     def stop(self) -> None:
         """End the thread behind the batch that it is working on."""
         self._buffer.close()
-        self._thread.join()
+        if self._thread.is_alive():  # an interruption may come before it is
+            self._thread.join()
         self._background.stop()
 
     def _run(self) -> None:
