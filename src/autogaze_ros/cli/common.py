@@ -24,6 +24,21 @@ def parameter_option(name: str, kind: Any) -> Any:
     )
 
 
+def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of selectors, the name apart, and what they may spend: as the node's parameters."""
+    kinds = {
+        "checkpoint": str,
+        "positions": click.Choice(PARAMETERS["positions"].choices),
+        "chunk_size": click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())),
+        "gazing_ratio": float,
+        "task_loss_requirement": float,
+        "device": str,
+    }
+    for name, kind in reversed(kinds.items()):
+        command = parameter_option(name, kind)(command)
+    return command
+
+
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that choose frames of a source; the command gets camera, topic and selection."""
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import click
 
-from autogaze_ros.cli.common import errors_in_one_line, parameter_option, source_options
+from autogaze_ros.cli.common import errors_in_one_line, gazing_options, parameter_option, source_options
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, Source, SourceError, open_source
-from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Selector, create_selector
 
@@ -103,12 +102,7 @@ Examples:
     "--against", type=click.Choice(SELECTORS), default="upstream", show_default=True,
     help="The other selector; upstream is NVlabs' own package.",
 )  # fmt: skip
-@parameter_option("checkpoint", str)
-@parameter_option("positions", click.Choice(PARAMETERS["positions"].choices))
-@parameter_option("chunk_size", click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())))
-@parameter_option("gazing_ratio", float)
-@parameter_option("task_loss_requirement", float)
-@parameter_option("device", str)
+@gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @source_options
 def compare(

@@ -16,12 +16,17 @@ import click
 import numpy as np
 
 from autogaze_ros.bags import BagError, header
-from autogaze_ros.cli.common import errors_in_one_line, interruptible, parameter_option, source_options
+from autogaze_ros.cli.common import (
+    errors_in_one_line,
+    gazing_options,
+    interruptible,
+    parameter_option,
+    source_options,
+)
 from autogaze_ros.cli.reconstruct import Measured, MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
-from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import overlay, side_by_side, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
@@ -40,13 +45,8 @@ Examples:
 )
 @click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
-@parameter_option("checkpoint", str)
 @parameter_option("selector", click.Choice(SELECTORS))
-@parameter_option("positions", click.Choice(PARAMETERS["positions"].choices))
-@parameter_option("chunk_size", click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())))
-@parameter_option("gazing_ratio", float)
-@parameter_option("task_loss_requirement", float)
-@parameter_option("device", str)
+@gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
     "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Storage of OUT/gazes_bag, which is written then."

@@ -12,25 +12,21 @@ from itertools import cycle, islice
 
 import cv2
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
-from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.task import Future
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from autogaze_ros.demo.drive.drive import Drive
-from autogaze_ros.demo.parameters import declare_fixed
-from autogaze_ros.demo.rig import RigError, Sensor, read_rig
+from autogaze_ros.demo.playing import Player, declare_fixed, play
+from autogaze_ros.demo.rig import Sensor, read_rig
 from autogaze_ros.files import share_folder
 from autogaze_ros.semantics import paint
 
@@ -39,7 +35,7 @@ _PATIENCE = 5.0  # seconds for the last messages to arrive
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # /clock is ours: nothing else makes time pass
 
 
-class CarlaStandIn(Node):
+class CarlaStandIn(Player):
     """Publishes each camera's image and camera_info with the same stamp, and /clock.
 
     As the bridge in synchronous mode: a frame is one step of simulation time,
@@ -76,7 +72,6 @@ class CarlaStandIn(Node):
             self._pictures = self._prerender(prerendered)
         self.published = 0
         self._times = (0.0, 0.0)  # of the first and the last frame, seconds
-        self.finished: Future[bool] = Future()
         self._next = next(self._pictures)
         self.create_timer(1 / rate, self._tick, clock=_STEADY)
         cameras = ", ".join(sensor.camera.name for sensor in self._rig.sensors)
@@ -181,23 +176,7 @@ def _bgra(image: NDArray[np.uint8]) -> array:
 
 def main(args: list[str] | None = None) -> int:
     """Publish until interrupted or done; returns the exit status."""
-    node = None
-    try:
-        rclpy.init(args=args)
-        node = CarlaStandIn()
-        rclpy.spin_until_future_complete(node, node.finished)
-    except (RigError, ValueError, ParameterException, _rclpy.RCLError) as error:
-        if node is not None and not node.context.ok():  # a signal came while publishing
-            return 0
-        print(f"carla_stand_in: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
-            print(f"carla_stand_in: {node.report()}")
-        rclpy.try_shutdown()
-    return 0
+    return play(CarlaStandIn, "carla_stand_in", args)
 
 
 if __name__ == "__main__":

@@ -6,25 +6,19 @@ import sys
 from collections.abc import Iterator
 
 import cv2
-import rclpy
 from rclpy.duration import Duration
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
-from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from autogaze_ros.demo.parameters import declare_fixed
+from autogaze_ros.demo.playing import Player, declare_fixed, play
 from autogaze_ros.frames import Frame, Source, SourceError, open_source
 from autogaze_ros.node.messages import fill_image
 
 _ACKNOWLEDGE = Duration(seconds=5.0)
 
 
-class ClipPlayer(Node):
+class ClipPlayer(Player):
     """Publishes frames as sensor_msgs/Image (rgb8) on `image`, stamped now."""
 
     def __init__(self) -> None:
@@ -50,8 +44,11 @@ class ClipPlayer(Node):
         self._publisher = self.create_publisher(Image, "image", QoSProfile(depth=10, reliability=policy))
         self._frames = self._read()
         self._published = 0
-        self.finished: Future[bool] = Future()
         self.create_timer(1 / (rate or self._source.rate), self._tick)
+
+    def report(self) -> str:
+        """Return what was published."""
+        return f"played {self._published} frames"
 
     def _read(self) -> Iterator[Frame]:
         yield from self._source
@@ -64,7 +61,6 @@ class ClipPlayer(Node):
         frame = next(self._frames, None)
         if frame is None:
             self._publisher.wait_for_all_acked(_ACKNOWLEDGE)
-            self.get_logger().info(f"played {self._published} frames")
             self.finished.set_result(True)
             return
         image = frame.image
@@ -78,21 +74,7 @@ class ClipPlayer(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Play the clip; returns the exit status."""
-    player = None
-    try:
-        rclpy.init(args=args)
-        player = ClipPlayer()
-        rclpy.spin_until_future_complete(player, player.finished)
-    except (SourceError, ParameterException, _rclpy.RCLError, OSError) as error:
-        if player is not None and not player.context.ok():  # a signal came while publishing
-            return 0
-        print(f"clip_player: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return play(ClipPlayer, "clip_player", args)
 
 
 if __name__ == "__main__":
