@@ -8,7 +8,7 @@
 #   TORCH_INDEX=URL        a package index with another build of torch (CPU only, CUDA, ROCm)
 #   CLIP=path.mp4          your own video for the demo
 #   CARLA=1                the demo with six cameras, as CARLA's bridge would publish them
-#   CHECKPOINT=DIR|HUB_ID  AutoGaze weights for the demo
+#   CHECKPOINT=DIR|HUB_ID  other AutoGaze weights for the demo than the embedded
 
 # Choices once made hold until others are made; then .venv is made anew.
 remembered = $(shell sed -n $(1)p build/choices 2>/dev/null)
@@ -46,10 +46,18 @@ clean:
 need = @command -v $(1) >/dev/null || { echo "$(2) is missing ($(1)): install it, for example with apt install $(3)" >&2; exit 1; }
 python-can = @$(PYTHON) -c $(1) 2>/dev/null || { echo $(2) >&2; exit 1; }
 
-$(VENV)/pins.stamp: $(wildcard requirements/*.txt) setup.py Makefile build/choices
+# Asked before anything is downloaded, so that nobody waits minutes to be told.
+define tools
+	$(call need,cmake,CMake,cmake)
+	$(call need,c++,A C++ compiler,g++)
 	$(call need,$(PYTHON),Python,python3)
 	$(call python-can,'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))',"$(PYTHON) must be Python 3.10 to 3.13: name another one with PYTHON=")
 	$(call python-can,'import ensurepip',"$(PYTHON) cannot make environments: install venv for it - for example with apt install python3-venv")
+	$(call python-can,'import sysconfig$(comma) pathlib; next(pathlib.Path(sysconfig.get_path("include")).glob("Python.h"))',"Python.h is missing: install Python headers - for example with apt install python3-dev")
+endef
+
+$(VENV)/pins.stamp: $(wildcard requirements/*.txt) setup.py Makefile build/choices
+	$(tools)
 	@echo "Installing Python packages into .venv (minutes the first time; build/pip.log)"
 	@$(if $(filter build/choices,$?),rm -rf $(VENV))
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
@@ -61,9 +69,7 @@ $(VENV)/pins.stamp: $(wildcard requirements/*.txt) setup.py Makefile build/choic
 
 # The folder msg/ itself is named so that a removed message is noticed too.
 $(VENV)/interfaces.stamp: $(VENV)/pins.stamp CMakeLists.txt package.xml msg $(wildcard msg/* cmake/* config/* launch/* scripts/*)
-	$(call need,cmake,CMake,cmake)
-	$(call need,c++,A C++ compiler,g++)
-	$(call python-can,'import sysconfig$(comma) pathlib; next(pathlib.Path(sysconfig.get_path("include")).glob("Python.h"))',"Python.h is missing: install Python headers - for example with apt install python3-dev")
+	$(tools)
 	@echo "Building the messages into .venv (build/interfaces.log)"
 	@rm -rf $(INTERFACES) $(VENV)/lib/python3*/site-packages/autogaze_ros $(VENV)/share/autogaze_ros $(VENV)/lib/autogaze_ros
 	@export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"; { \

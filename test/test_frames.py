@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import PIL.Image
@@ -67,18 +68,33 @@ def test_a_damaged_picture_is_named_and_left_out(images, tmp_path, caplog, conte
     assert "00003.png is left out: the compressed image cannot be decoded" in record.getMessage()
 
 
-def test_a_video_cut_short_gives_its_whole_frames_first(images, tmp_path):
-    whole = write_video(tmp_path / "clip.mkv", images * 10)
-    cut = tmp_path / "cut.mkv"
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    count = 0
-    try:
-        for frame in open_source(cut):
-            assert frame.image.shape == (360, 640, 3)
-            count += 1
-    except SourceError as error:
-        assert "damaged behind frame" in str(error)
-    assert 0 < count < 60
+@pytest.mark.parametrize(
+    "suffix, fault", [("mkv", r"is cut off: it ends after \d.\d of 6.0 s"), ("avi", "damaged")]
+)
+def test_a_video_cut_short_gives_its_whole_frames_and_is_told(images, tmp_path, caplog, suffix, fault):
+    video = cut(write_video(tmp_path / f"clip.{suffix}", images * 10), 0.5)
+    shapes = [frame.image.shape for frame in open_source(video)]
+    assert 0 < len(shapes) < 60 and set(shapes) == {(360, 640, 3)}
+    (warning,) = caplog.messages
+    assert warning.startswith(str(video)) and re.search(fault, warning)
+
+
+def test_damage_that_the_decoder_hides_is_told_once(images, tmp_path, caplog):
+    video = write_video(tmp_path / "clip.mp4", images)
+    data = bytearray(video.read_bytes())
+    for share in (0.5, 0.6):
+        place = int(share * len(data))
+        data[place : place + 100] = bytes(100)
+    video.write_bytes(data)
+    assert len(list(open_source(video))) == 6
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{video} is damaged at frame ")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_whole_videos_are_not_called_damaged(images, tmp_path, caplog, suffix):
+    assert len(list(open_source(write_video(tmp_path / f"clip.{suffix}", images, rate=1.0)))) == 6
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (1, 33), (66, 2)])

@@ -26,6 +26,7 @@ from autogaze_ros.needs import needs
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
 MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
+_CUT = 1.0  # seconds that a video must miss to be called cut off: containers round
 FOLDER_RATE = 10.0  # frames per second that numbered images have (Bench2Drive's)
 _log = logging.getLogger(__name__)
 
@@ -145,15 +146,22 @@ def _open_video(path: Path) -> Source:
 def _read_video(path: Path, rate: float) -> Iterator[Frame]:
     import av
 
-    index = 0
+    index, seconds, whole = 0, 0.0, True
     try:
         with av.open(path) as container:
             stream = _video_stream(container, path)
             stream.thread_type = "AUTO"
             for decoded in container.decode(stream):
+                if whole and decoded.is_corrupt:  # once: one fault spoils what is predicted from it too
+                    whole = False
+                    _log.warning("%s is damaged at frame %d: from there on images may be wrong", path, index)
                 seconds = index / rate if decoded.time is None else decoded.time
                 yield Frame(decoded.to_ndarray(format="rgb24"), round(seconds * 1e9))
                 index += 1
+            # Other streams may last longer than the video.
+            declared = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+            if whole and index and declared > seconds + 1 / rate + _CUT:
+                _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{path} is damaged behind frame {index}: {_reason(error)}") from error
     if index == 0:
