@@ -12,17 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.engines.canvas import CanvasEngine
 from autogaze_ros.engines.device import choose_device
 from autogaze_ros.engines.preprocessing import preprocess, shortest_edge_size, to_image
-from autogaze_ros.engines.video_mae import (
+from autogaze_ros.engines.reconstruction import (
     GazedPixels,
+    ReconstructionEngine,
     ReconstructionStream,
     Task,
-    VideoMAEEngine,
     run_to_end,
 )
-from autogaze_ros.networks.checkpoints import load_video_mae
+from autogaze_ros.engines.video_mae import VideoMAEEngine
+from autogaze_ros.networks.canvas import CanvasReconstructor
+from autogaze_ros.networks.checkpoints import CheckpointError, Reconstructing, load_reconstructor
 from autogaze_ros.pipeline import GazedFrame
+from autogaze_ros.tokens import AUTOGAZE_GRID
 
 _NEVER = -1  # fits no frame but the first of a context
 
@@ -89,19 +93,23 @@ class Reconstructor:
     Contexts are those of the gazes, and have chunk_size frames too; of a camera
     whose frames were not all taken the next context is the first that counts. A
     frame that is not wanted enters with its tokens when a later one is. checkpoint:
-    as for `load_video_mae`. Raises CheckpointError or ValueError.
+    as for `load_reconstructor`. Raises CheckpointError or ValueError.
     """
 
     def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
         place = choose_device(device)
-        loaded = load_video_mae(checkpoint)
+        loaded = load_reconstructor(checkpoint)
+        if loaded.network.config.grid != AUTOGAZE_GRID:
+            raise CheckpointError(
+                f"{checkpoint} has scales {loaded.network.config.scales}, not AutoGaze's own"
+            )
         self.checkpoint, self.license = loaded.source, loaded.license
-        self._engine = VideoMAEEngine(loaded.network, chunk_size=chunk_size, device=place)
+        self._engine = open_engine(loaded.network, chunk_size, place)
         self._cameras: dict[str, _Camera] = {}
 
     @property
     def stream_bytes(self) -> int:
-        """Most bytes of keys and values that one camera may hold."""
+        """Most bytes that the context of one camera may hold."""
         return self._engine.stream_bytes
 
     @property
@@ -142,7 +150,7 @@ class Reconstructor:
         return run_to_end(self.steps())
 
     def steps(self) -> Generator[None, None, list[Reconstruction]]:
-        """Do as `make`, pausing after every layer of one frame; others may be taken meanwhile."""
+        """Do as `make`, with the engine's pauses; others may be taken meanwhile."""
         runs = [self._begin(camera) for camera in self._cameras.values() if camera.wanted]
         try:
             milliseconds, pictures = yield from self._reconstruct(runs)
@@ -188,6 +196,13 @@ class Reconstructor:
         if isinstance(pixels, Tensor) and pixels.shape == (3, size, size):
             return pixels
         return preprocess(gazed.frame.image, size)
+
+
+def open_engine(network: Reconstructing, chunk_size: int, device: torch.device) -> ReconstructionEngine[Any]:
+    """Return the engine that runs a network, for contexts of chunk_size frames."""
+    if isinstance(network, CanvasReconstructor):
+        return CanvasEngine(network, chunk_size=chunk_size, device=device)
+    return VideoMAEEngine(network, chunk_size=chunk_size, device=device)
 
 
 def _portions(frames: list[tuple[Tensor, Tensor]], most: int) -> Iterator[list[GazedPixels]]:

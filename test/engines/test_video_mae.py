@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autogaze_ros.engines.preprocessing import preprocess
-from autogaze_ros.engines.video_mae import GazedPixels, Task, VideoMAEEngine
+from autogaze_ros.engines.reconstruction import GazedPixels, Task
+from autogaze_ros.engines.video_mae import VideoMAEEngine
 
 FRAMES = 6
 

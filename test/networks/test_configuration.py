@@ -17,10 +17,19 @@ def test_configuration_survives_a_round_trip(official):
     assert (config.gazing_ratio, config.task_loss_requirement) == (0.75, 0.7)
 
 
+def test_positions_that_none_names_are_the_originals(official):
+    assert "decode_positions" not in official
+    assert AutoGazeConfig.from_dict(official).decode_positions == "upstream"
+    cumulative = AutoGazeConfig.from_dict({**official, "decode_positions": "cumulative"})
+    assert cumulative.decode_positions == "cumulative"
+    assert AutoGazeConfig.from_dict(json.loads(json.dumps(cumulative.to_dict()))) == cumulative
+
+
 @pytest.mark.parametrize(
     "path, value, message",
     [
         (["scales"], "32+64", "20 tokens"),
+        (["decode_positions"], "sinusoidal", "decode_positions must be one of upstream, cumulative"),
         (["scales"], "large", "invalid literal"),
         (["gaze_model_config"], {}, "gaze_decoder_config"),
         (["gaze_model_config", "input_img_size"], 230, "input_img_size"),

@@ -15,9 +15,9 @@ from autogaze_ros.networks.checkpoints import (
     CheckpointError,
     inspect,
     load_autogaze,
-    load_video_mae,
+    load_reconstructor,
     save_autogaze,
-    save_video_mae,
+    save_reconstructor,
 )
 from autogaze_ros.networks.configuration import VideoMAEConfig
 
@@ -41,7 +41,7 @@ def assert_same(network, expected):
 
 
 def test_the_published_form_is_loaded(folder, golden):
-    loaded = load_video_mae(folder)
+    loaded = load_reconstructor(folder)
     assert_same(loaded.network, golden.video_mae)
     assert not loaded.network.training and not any(p.requires_grad for p in loaded.network.parameters())
     assert (loaded.source, loaded.revision, loaded.license) == (str(folder), "", VIDEO_MAE_LICENSE)
@@ -53,25 +53,25 @@ def test_the_published_form_is_loaded(folder, golden):
 def test_a_file_of_any_name_is_loaded(folder, golden, prefix):
     edit(folder, lambda t: {name.replace("module.mae.", prefix): tensor for name, tensor in t.items()})
     file = (folder / "videomae.pt").rename(folder / "mine.pth")
-    assert_same(load_video_mae(file).network, golden.video_mae)
+    assert_same(load_reconstructor(file).network, golden.video_mae)
 
 
 def test_our_own_layout_is_loaded(tmp_path, golden):
-    save_video_mae(golden.video_mae, tmp_path / "weights", license="Apache-2.0")
-    loaded = load_video_mae(tmp_path / "weights")
+    save_reconstructor(golden.video_mae, tmp_path / "weights", license="Apache-2.0")
+    loaded = load_reconstructor(tmp_path / "weights")
     assert_same(loaded.network, golden.video_mae)
     assert loaded.network.config == golden.video_mae.config and loaded.license == "Apache-2.0"
 
 
 def test_half_precision_is_widened(folder):
     edit(folder, lambda t: {name: tensor.half() for name, tensor in t.items()})
-    assert {t.dtype for t in load_video_mae(folder).network.state_dict().values()} == {torch.float32}
+    assert {t.dtype for t in load_reconstructor(folder).network.state_dict().values()} == {torch.float32}
 
 
 def test_without_config_json_it_must_have_the_published_size(folder, tmp_path):
     (folder / "config.json").unlink()
     with pytest.raises(CheckpointError) as caught:
-        load_video_mae(folder)
+        load_reconstructor(folder)
     message = str(caught.value)
     assert "does not fit the published configuration (it has no config.json)" in message
     assert "vit.embeddings.time_embed is (32, 64), must be (256, 1024)" in message
@@ -80,7 +80,7 @@ def test_without_config_json_it_must_have_the_published_size(folder, tmp_path):
 
 def test_the_published_size_needs_no_config_json(tmp_path):
     publish_full_size(tmp_path)
-    loaded = load_video_mae(tmp_path)
+    loaded = load_reconstructor(tmp_path)
     assert loaded.network.config == VideoMAEConfig()
     assert sum(p.numel() for p in loaded.network.parameters()) == 329_941_248
 
@@ -88,7 +88,7 @@ def test_the_published_size_needs_no_config_json(tmp_path):
 def test_autogazes_config_beside_it_is_not_its_own(tmp_path, golden):
     save_autogaze(golden.network, tmp_path, license="Apache-2.0")
     publish_full_size(tmp_path)
-    loaded = load_video_mae(tmp_path / "videomae.pt")
+    loaded = load_reconstructor(tmp_path / "videomae.pt")
     assert loaded.network.config == VideoMAEConfig()
 
 
@@ -100,7 +100,7 @@ def test_tensors_of_other_networks_are_counted(folder, golden):
         tensors["module.steps"] = torch.tensor(7)
 
     edit(folder, add)
-    assert_same(load_video_mae(folder).network, golden.video_mae)
+    assert_same(load_reconstructor(folder).network, golden.video_mae)
     found = inspect(folder)
     assert found.fits and len(found.fates) == 98
     assert [(f.group, f.count, f.size) for f in found.foreign] == [
@@ -120,7 +120,7 @@ def test_every_misfit_is_listed(folder):
 
     edit(folder, spoil)
     with pytest.raises(CheckpointError) as caught:
-        load_video_mae(folder)
+        load_reconstructor(folder)
     message = str(caught.value)
     assert "does not fit its config.json" in message and "\n" not in message
     assert "missing vit.embeddings.time_embed (32, 64)" in message
@@ -132,10 +132,10 @@ def test_every_misfit_is_listed(folder):
 def test_a_pickle_that_wants_to_run_code_is_refused(folder, tmp_path):
     edit(folder, lambda tensors: tensors.update(more=Code(tmp_path / "ran")))
     with pytest.raises(CheckpointError, match=r"refused: .* asks for \w+\.mkdir") as caught:
-        load_video_mae(folder)
+        load_reconstructor(folder)
     (folder / "videomae.pt").write_bytes(pickle.dumps(Code(tmp_path / "ran")))
     with pytest.raises(CheckpointError, match="not in the zip format"):
-        load_video_mae(folder)
+        load_reconstructor(folder)
     assert "\n" not in str(caught.value) and not (tmp_path / "ran").exists()
 
 
@@ -151,14 +151,14 @@ def test_a_pickle_that_wants_to_run_code_is_refused(folder, tmp_path):
 def test_what_is_no_state_dict_is_refused(folder, content, message):
     torch.save(content, folder / "videomae.pt")
     with pytest.raises(CheckpointError, match=message):
-        load_video_mae(folder)
+        load_reconstructor(folder)
 
 
 @pytest.mark.parametrize("length", [0, 1000, -1000])
 def test_a_damaged_file_is_told_in_one_line(folder, length):
     (folder / "videomae.pt").write_bytes(SMALL.read_bytes()[:length])
     with pytest.raises(CheckpointError, match="damaged") as caught:
-        load_video_mae(folder)
+        load_reconstructor(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -166,13 +166,13 @@ def test_the_two_networks_are_not_mistaken(folder, tmp_path, golden):
     with pytest.raises(CheckpointError, match="holds a checkpoint of VideoMAE, not of AutoGaze"):
         load_autogaze(folder)
     save_autogaze(golden.network, tmp_path / "gaze", license="Apache-2.0")
-    with pytest.raises(CheckpointError, match="of AutoGaze, not of VideoMAE"):
-        load_video_mae(tmp_path / "gaze")
+    with pytest.raises(CheckpointError, match="of AutoGaze, not of a reconstructor"):
+        load_reconstructor(tmp_path / "gaze")
     config = json.loads((tmp_path / "gaze" / "config.json").read_text())
     del config["model_type"]
     (tmp_path / "gaze" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="of AutoGaze, not of VideoMAE"):
-        load_video_mae(tmp_path / "gaze")
+    with pytest.raises(CheckpointError, match="of AutoGaze, not of a reconstructor"):
+        load_reconstructor(tmp_path / "gaze")
     assert load_autogaze(tmp_path / "gaze").network.config == golden.network.config
 
 
@@ -187,8 +187,8 @@ def test_of_the_hub_only_the_published_file_is_asked_for(folder, tmp_path, monke
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: None)
-    loaded = load_video_mae(OFFICIAL_VIDEO_MAE)
+    loaded = load_reconstructor(OFFICIAL_VIDEO_MAE)
     assert (loaded.source, loaded.revision) == (OFFICIAL_VIDEO_MAE, "published")
-    load_video_mae(OFFICIAL_VIDEO_MAE, revision="v2")
+    load_reconstructor(OFFICIAL_VIDEO_MAE, revision="v2")
     assert OFFICIAL_VIDEO_MAE not in REVISIONS
     assert [*dict.fromkeys(asked)] == [(OFFICIAL_VIDEO_MAE, "videomae.pt", v) for v in (None, "v2")]

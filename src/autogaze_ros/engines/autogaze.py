@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, TemporalBlock, rotary_frequencies
-from autogaze_ros.networks.decoding import POSITIONS, Positions, choose_chunk, loss_after, token_budget
+from autogaze_ros.networks.decoding import (
+    ASKED_POSITIONS,
+    AskedPositions,
+    choose_chunk,
+    loss_after,
+    token_budget,
+)
 from autogaze_ros.tokens import Gaze
 
 
@@ -84,7 +90,9 @@ class AutoGazeEngine:
     chunk_size: frames in a context; then a stream starts anew by itself.
     positions: where a decode step's tokens stand. "upstream" repeats the
         positions of the frame's last vision tokens for every step, as the
-        original does and its published results used; "cumulative" counts on.
+        original does and its published results used; "cumulative" counts on;
+        "checkpoint" is what the network's configuration names. The attribute
+        says which of the two it is.
     """
 
     def __init__(
@@ -92,16 +100,16 @@ class AutoGazeEngine:
         network: AutoGaze,
         *,
         chunk_size: int = 16,
-        positions: Positions = "upstream",
+        positions: AskedPositions = "checkpoint",
         device: str | torch.device = "cpu",
     ) -> None:
         if chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-        if positions not in POSITIONS:
-            raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {positions!r}")
+        if positions not in ASKED_POSITIONS:
+            raise ValueError(f"positions must be one of {', '.join(ASKED_POSITIONS)}, got {positions!r}")
         self.config = network.config
         self.chunk_size = chunk_size
-        self.positions = positions
+        self.positions = self.config.decode_positions if positions == "checkpoint" else positions
         self.device = torch.device(device)
         self._vision_tokens = self.config.vision_grid**2
         self._pad = self.config.num_vision_tokens_each_frame

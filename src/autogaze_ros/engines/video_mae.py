@@ -10,30 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from autogaze_ros.engines.reconstruction import GazedPixels, ReconstructionEngine, Task
 from autogaze_ros.networks.configuration import VideoMAEConfig
 from autogaze_ros.networks.video_mae import Layer, VideoMAE, block_causal_attention
 
-Result = TypeVar("Result")
 _LEAST = 256  # tokens for which a cache has room at first
-
-
-@dataclass(frozen=True)
-class GazedPixels:
-    """A frame as the network takes it.
-
-    pixels: (3, S, S) normalised, the very tensor that AutoGaze saw. ids: (n,) int64
-    gazed cells, in any order. wanted: whether the frame is to be reconstructed;
-    which ones are matters to later frames, which see their mask tokens.
-    """
-
-    pixels: Tensor
-    ids: Tensor
-    wanted: bool = True
 
 
 class _Cache:
@@ -66,7 +51,7 @@ class _Cache:
         return self._tokens[layer, 0, :, :end], self._tokens[layer, 1, :, :end]
 
 
-class ReconstructionStream:
+class VideoMAEStream:
     """One camera's context. index: frames that it holds."""
 
     def __init__(self, encoder: _Cache, decoder: _Cache) -> None:
@@ -78,31 +63,13 @@ class ReconstructionStream:
         self.index = self.encoder.length = self.decoder.length = 0
 
 
-@dataclass(frozen=True)
-class Task:
-    """The next frames of one stream, one or more; no stream twice in a call."""
+class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
+    """Runs a VideoMAE, and pauses after every layer.
 
-    stream: ReconstructionStream
-    frames: Sequence[GazedPixels]
-
-
-def run_to_end(steps: Generator[None, None, Result]) -> Result:
-    """Run a generator without stopping at its pauses, and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-class VideoMAEEngine:
-    """Reconstructs frames of any number of streams.
-
-    A stream takes at most chunk_size frames, then it must be restarted. It holds at
-    most `stream_bytes`, for a moment twice that while it grows, and as long as gazes
-    are light far less. network: is moved to the device and dtype, in place. dtype: of
-    weights and caches; by default float32, on CUDA devices bfloat16 where they have it.
-    Raises ValueError where the network was not made for so many frames.
+    A stream holds at most `stream_bytes`, for a moment twice that while it grows, and
+    as long as gazes are light far less. network: is moved to the device and dtype, in
+    place. dtype: of weights and caches; by default float32, on CUDA devices bfloat16
+    where they have it. Raises ValueError where the network was not made for so many frames.
     """
 
     def __init__(
@@ -137,28 +104,17 @@ class VideoMAEEngine:
         width += config.decoder_num_hidden_layers * config.decoder_hidden_size
         return 2 * width * self._most * self.dtype.itemsize
 
-    def open_stream(self) -> ReconstructionStream:
+    def open_stream(self) -> VideoMAEStream:
         """Return a stream with caches of its own."""
         vit, decoder = self._network.vit, self._network.decoder
-        return ReconstructionStream(_Cache(vit.layers, self._most), _Cache(decoder.layers, self._most))
-
-    def reconstruct(self, tasks: Sequence[Task]) -> list[list[Tensor | None]]:
-        """Take in frames; for each its picture (3, S, S) float32, normalised, or None where none was wanted.
-
-        Raises ValueError if a stream would hold more than chunk_size frames.
-        """
-        return run_to_end(self.steps(tasks))
+        return VideoMAEStream(_Cache(vit.layers, self._most), _Cache(decoder.layers, self._most))
 
     @torch.inference_mode()
-    def steps(self, tasks: Sequence[Task]) -> Generator[None, None, list[list[Tensor | None]]]:
-        """Do as `reconstruct`, pausing after every layer.
-
-        Streams must not be touched meanwhile. One that is given up between two steps
-        leaves the streams as they were.
-        """
-        for task in tasks:
-            if task.stream.index + len(task.frames) > self.chunk_size:
-                raise ValueError(f"a context has {self.chunk_size} frames; restart the stream")
+    def steps(
+        self, tasks: Sequence[Task[VideoMAEStream]]
+    ) -> Generator[None, None, list[list[Tensor | None]]]:
+        """As `ReconstructionEngine.steps`."""
+        self._check(tasks)
         vit, decoder = self._network.vit, self._network.decoder
         tasks = [Task(task.stream, [self._moved(frame) for frame in task.frames]) for task in tasks]
         x, runs = self._embed(tasks)
@@ -180,12 +136,7 @@ class VideoMAEEngine:
     def _moved(self, frame: GazedPixels) -> GazedPixels:
         return replace(frame, pixels=frame.pixels.to(self.device), ids=frame.ids.to(self.device))
 
-    def _wait(self) -> None:
-        """Let the device finish: a pause comes when a layer is done, not when it is queued."""
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
-
-    def _embed(self, tasks: Sequence[Task]) -> tuple[Tensor, list[_Run]]:
+    def _embed(self, tasks: Sequence[Task[VideoMAEStream]]) -> tuple[Tensor, list[_Run]]:
         embeddings = self._network.vit.embeddings
         parts: list[Tensor] = []
         runs = []
@@ -199,7 +150,7 @@ class VideoMAEEngine:
         return torch.cat(parts), runs
 
     def _begin_decoding(
-        self, encoded: Tensor, tasks: Sequence[Task], runs: Sequence[_Run]
+        self, encoded: Tensor, tasks: Sequence[Task[VideoMAEStream]], runs: Sequence[_Run]
     ) -> tuple[Tensor, list[_Run]]:
         decoder = self._network.decoder
         parts: list[Tensor] = []
@@ -230,7 +181,7 @@ class VideoMAEEngine:
         return layer.finish(x, torch.cat(found, dim=1))
 
     def _pictures(
-        self, x: Tensor, tasks: Sequence[Task], decoding: Sequence[_Run]
+        self, x: Tensor, tasks: Sequence[Task[VideoMAEStream]], decoding: Sequence[_Run]
     ) -> list[list[Tensor | None]]:
         blocks = iter(x.split([size for run in decoding for size in run.sizes]))
         pictures: list[list[Tensor | None]] = []

@@ -108,14 +108,20 @@ class Attention(nn.Module):
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             setattr(self, name, nn.Linear(config.hidden_size, config.hidden_size, bias=False))
 
-    def forward(self, x: Tensor, angles: Tensor, visible: Tensor) -> Tensor:
-        """X (B, N, D), angles (B, N, head_dim / 2), visible (B, N, N) bool -> (B, N, D)."""
+    def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None) -> Tensor:
+        """X (B, N, D), angles (B, N, head_dim / 2), visible (B, N, N) bool -> (B, N, D).
+
+        Without visible each token sees itself and all before it.
+        """
         q, k, v = (
             proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = rotate(q, angles[:, None]), rotate(k, angles[:, None])
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None])
+        if visible is None:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None])
         return self.o_proj(out.transpose(1, 2).flatten(2))
 
 
@@ -143,7 +149,7 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, angles: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None) -> Tensor:
         """As `Attention.forward`."""
         x = x + self.self_attn(self.input_layernorm(x), angles, visible)
         return x + self.mlp(self.post_attention_layernorm(x))
@@ -159,8 +165,8 @@ class DecoderModel(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """X (B, N, D), positions (B, N), visible (B, N, N) bool -> normalised hidden (B, N, D)."""
+    def forward(self, x: Tensor, positions: Tensor, visible: Tensor | None = None) -> Tensor:
+        """X (B, N, D), positions (B, N), visible as for `Attention` -> normalised hidden (B, N, D)."""
         angles = positions[..., None] * rotary_frequencies(self.config).to(x.device)
         for layer in self.layers:
             x = layer(x, angles, visible)

@@ -1,4 +1,4 @@
-"""The networks' configurations: AutoGaze's as the official config.json states it, and VideoMAE's."""
+"""The networks' configurations: AutoGaze's as the official config.json states it, and the reconstructors'."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from autogaze_ros.networks.decoding import POSITIONS, Positions
 from autogaze_ros.tokens import TokenGrid
 
 
@@ -67,7 +68,8 @@ class AutoGazeConfig:
     """The whole network, as the official config.json describes it.
 
     gazing_ratio and task_loss_requirement are the fixed values that the
-    checkpoint recommends for inference.
+    checkpoint recommends for inference. decode_positions: those that it was
+    trained with; the official file names none and runs with the original's.
     """
 
     scales: tuple[int, ...] = (224,)
@@ -76,6 +78,7 @@ class AutoGazeConfig:
     input_img_size: int = 224
     gazing_ratio: float = 0.75
     task_loss_requirement: float = 0.7
+    decode_positions: Positions = "upstream"
     vision: VisionConfig = field(default_factory=VisionConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
@@ -116,6 +119,7 @@ class AutoGazeConfig:
             input_img_size=model.get("input_img_size", 224),
             gazing_ratio=_fixed(values, "gazing_ratio", 0.75),
             task_loss_requirement=_fixed(values, "task_loss_requirement", 0.7),
+            decode_positions=values.get("decode_positions", "upstream"),
             vision=_from_dict(VisionConfig, model["vision_model_config"]),
             decoder=_from_dict(DecoderConfig, decoder),
         )
@@ -137,6 +141,10 @@ class AutoGazeConfig:
             raise ConfigError("hidden_size must be a multiple of num_attention_heads")
         if self.decoder.rope_scaling and self.decoder.rope_scaling.rope_type != "llama3":
             raise ConfigError(f"rope_type {self.decoder.rope_scaling.rope_type!r} is not supported")
+        if self.decode_positions not in POSITIONS:
+            raise ConfigError(
+                f"decode_positions must be one of {', '.join(POSITIONS)}, got {self.decode_positions!r}"
+            )
         if self.grid.num_tokens != self.num_vision_tokens_each_frame:
             raise ConfigError(
                 f"scales {self.scales} have {self.grid.num_tokens} tokens,"
@@ -153,6 +161,7 @@ class AutoGazeConfig:
             "max_num_frames": self.max_num_frames,
             "scales": "+".join(str(scale) for scale in self.scales),
             "num_vision_tokens_each_frame": self.num_vision_tokens_each_frame,
+            "decode_positions": self.decode_positions,
             "use_flash_attn": False,
             "has_task_loss_requirement_during_inference": True,
             "gazing_ratio_config": {
@@ -255,3 +264,52 @@ class VideoMAEConfig:
 
 
 _SUPPORTED_VIDEO_MAE = {"hidden_act": "gelu", "causal": True, "scale_embed": True, "time_embed": True}
+
+
+@dataclass(frozen=True)
+class CanvasConfig:
+    """The reconstructor on canvases (see `networks.canvas`).
+
+    widths, blocks: channels and residual blocks of its three resolutions, the finest
+    first. stride: pixels along one edge of a place of the finest.
+    """
+
+    scales: tuple[int, ...] = (32, 64, 112, 224)
+    patch_size: int = 16
+    widths: tuple[int, int, int] = (48, 96, 160)
+    blocks: tuple[int, int, int] = (1, 2, 3)
+    stride: int = 4
+
+    @property
+    def grid(self) -> TokenGrid:
+        """The cells that the token ids name."""
+        return TokenGrid(self.scales, self.patch_size)
+
+    @property
+    def image_size(self) -> int:
+        """Edge of a frame in pixels."""
+        return self.scales[-1]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CanvasConfig:
+        """Read what `to_dict` returns; raises ConfigError where it cannot be built."""
+        try:
+            scales = tuple(sorted(int(scale) for scale in str(values["scales"]).split("+")))
+            sizes = {key: tuple(values[key]) for key in ("widths", "blocks")}
+            config: CanvasConfig = _from_dict(cls, {**values, **sizes, "scales": scales})
+            for value in (*config.widths, *config.blocks, config.stride, config.patch_size):
+                if not _is_count(value):
+                    raise ConfigError(f"sizes must be positive integers, got {value!r}")
+            if len(config.widths) != 3 or len(config.blocks) != 3:
+                raise ConfigError("widths and blocks must have three values each")
+            if config.image_size % (4 * config.stride) or config.image_size % config.grid.mask_size:
+                raise ConfigError(f"scales {config.scales} do not fit stride {config.stride}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"not a configuration of a canvas reconstructor: {error}") from error
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as config.json holds it."""
+        sizes = {"widths": list(self.widths), "blocks": list(self.blocks)}
+        scales = "+".join(str(scale) for scale in self.scales)
+        return {"model_type": "canvas_reconstructor", **vars(self), **sizes, "scales": scales}

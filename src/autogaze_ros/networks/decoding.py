@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 # vision tokens, as in the original, or counted on behind all before them.
 Positions = Literal["upstream", "cumulative"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
+# What may be asked for; checkpoint: those that its configuration names.
+AskedPositions = Literal["checkpoint", "upstream", "cumulative"]
+ASKED_POSITIONS: tuple[AskedPositions, ...] = get_args(AskedPositions)
 
 
 def token_budget(gazing_ratio: float, num_tokens: int) -> int:

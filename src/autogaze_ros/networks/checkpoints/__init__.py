@@ -1,9 +1,11 @@
-"""Checkpoints of AutoGaze and VideoMAE: loaded, inspected, saved, converted, downloaded.
+"""Checkpoints of AutoGaze and of reconstructors: loaded, inspected, saved, converted, downloaded.
 
 A checkpoint is a folder with config.json and model.safetensors, as AutoGaze is
 published and as all are written here; or the published form of VideoMAE, the
 file videomae.pt, of which nothing but tensors is read. Either may be the id of
-such a folder on the Hugging Face hub. Only a hub id touches the network.
+such a folder on the Hugging Face hub. Only a hub id touches the network. The
+name `embedded` always means the weights inside the package, whatever folder
+bears it, too.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,6 +22,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from autogaze_ros import __version__
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.checkpoints.errors import CheckpointError
 from autogaze_ros.networks.checkpoints.hub import (
@@ -32,10 +35,11 @@ from autogaze_ros.networks.checkpoints.hub import (
     fetch,
     hub_license,
 )
+from autogaze_ros.networks.checkpoints.kinds import AUTOGAZE, CANVAS, VIDEO_MAE, Kind, Reconstructing, kind_of
 from autogaze_ros.networks.checkpoints.layout import Files, find, new_folder, write, written_whole
 from autogaze_ros.networks.checkpoints.tensors import Foreign, Stored, TensorFate, fates, put, read
-from autogaze_ros.networks.configuration import AutoGazeConfig, ConfigError, VideoMAEConfig
-from autogaze_ros.networks.video_mae import VideoMAE
+from autogaze_ros.networks.configuration import ConfigError, VideoMAEConfig
+from autogaze_ros.weights import EMBEDDED, GAZE, RECONSTRUCTOR
 
 __all__ = [
     "NVIDIA_LICENSE",
@@ -48,30 +52,34 @@ __all__ = [
     "Foreign",
     "Inspection",
     "Origin",
+    "Reconstructing",
     "TensorFate",
     "convert",
     "download",
     "hub_license",
     "inspect",
     "load_autogaze",
-    "load_video_mae",
+    "load_reconstructor",
     "save_autogaze",
-    "save_video_mae",
+    "save_reconstructor",
 ]
 
-Network = TypeVar("Network", AutoGaze, VideoMAE)
+Network = TypeVar("Network", bound=AutoGaze | Reconstructing)
+_EDITION = f"autogaze_ros {__version__}"
 
 
 @dataclass(frozen=True)
 class Origin:
     """Where a checkpoint comes from.
 
-    source: the folder, file or hub id asked for. revision: the hub's commit, empty
-    for what was there. sha256 and size (bytes): of the weights' file. license: as
-    config.json states it; the published files state none and are NVIDIA's.
+    source: the folder, file, hub id or `embedded` asked for. folder: where the files
+    lie. revision: the hub's commit, of the embedded the package's version, empty for
+    other files. sha256 and size (bytes): of the weights' file. license: as config.json
+    states it; the published files state none and are NVIDIA's.
     """
 
     source: str
+    folder: Path
     revision: str
     sha256: str
     size: int
@@ -95,7 +103,7 @@ class Inspection(Origin):
     of them, by name; foreign what else it holds.
     """
 
-    network: AutoGaze | VideoMAE
+    network: AutoGaze | Reconstructing
     shipped: bool
     fates: list[TensorFate]
     tensors: dict[str, Tensor]
@@ -113,28 +121,31 @@ class Inspection(Origin):
 
 
 def load_autogaze(source: str | os.PathLike[str], revision: str | None = None) -> Checkpoint[AutoGaze]:
-    """Load an AutoGaze from a folder or from the hub.
+    """Load an AutoGaze from a folder, from the hub, or the embedded one.
 
     An existing folder wins over a hub id of the same name. revision chooses a
     hub commit; by default the pinned one of a known id. Raises CheckpointError.
     """
-    return _load(_open(source, revision, _AUTOGAZE))
+    return _load(_open(source, revision, [AUTOGAZE]))
 
 
-def load_video_mae(source: str | os.PathLike[str], revision: str | None = None) -> Checkpoint[VideoMAE]:
-    """Load a VideoMAE from a folder, a .pt or .pth file, or from the hub.
+def load_reconstructor(
+    source: str | os.PathLike[str], revision: str | None = None
+) -> Checkpoint[Reconstructing]:
+    """Load a reconstructor, VideoMAE or the one on canvases, from wherever `load_autogaze` does.
 
-    Arguments and errors are those of `load_autogaze`. Of the published form, the
-    state dict of a training task, tensors outside vit and decoder are left aside;
-    it has the published configuration unless config.json lies beside it.
+    A VideoMAE may also be a .pt or .pth file. Of its published form, the state dict
+    of a training task, tensors outside vit and decoder are left aside; it has the
+    published configuration unless config.json lies beside it. Raises CheckpointError.
     """
-    return _load(_open(source, revision, _VIDEO_MAE))
+    return _load(_open(source, revision, [VIDEO_MAE, CANVAS]))
 
 
 def inspect(source: str | os.PathLike[str], revision: str | None = None) -> Inspection:
-    """Tell every tensor's fate where loading would refuse a checkpoint of either network as a whole.
+    """Tell every tensor's fate where loading would refuse a checkpoint of any network as a whole.
 
-    Arguments and errors are those of `load_autogaze`, but for misfit tensors.
+    Arguments and errors are those of `load_autogaze`, but for misfit tensors;
+    `embedded` means the AutoGaze here.
     """
     opened = _open(source, revision)
     found = Inspection(
@@ -158,12 +169,12 @@ def save_autogaze(network: AutoGaze, folder: str | os.PathLike[str], *, license:
     _save(network, folder, license)
 
 
-def save_video_mae(network: VideoMAE, folder: str | os.PathLike[str], *, license: str) -> None:
+def save_reconstructor(network: Reconstructing, folder: str | os.PathLike[str], *, license: str) -> None:
     """Write a checkpoint folder as `save_autogaze` does."""
     _save(network, folder, license)
 
 
-def _save(network: AutoGaze | VideoMAE, folder: str | os.PathLike[str], license: str) -> None:
+def _save(network: AutoGaze | Reconstructing, folder: str | os.PathLike[str], license: str) -> None:
     with written_whole(Path(folder)) as aside:
         write(aside, network.state_dict(), {**network.config.to_dict(), "license": license})
 
@@ -189,8 +200,8 @@ def convert(
     stated = {key: dtype for key in ("dtype", "torch_dtype") if key in config}
     with written_whole(target) as aside:
         write(aside, tensors, {**config, **stated})
-        after = _load(_open(aside, None, opened.kind))
-    return before, replace(after, source=str(target))
+        after = _load(_open(aside, None, [opened.kind]))
+    return before, replace(after, source=str(target), folder=target)
 
 
 def download(hub_id: str, folder: str | os.PathLike[str], revision: str | None = None) -> Checkpoint[Any]:
@@ -206,36 +217,7 @@ def download(hub_id: str, folder: str | os.PathLike[str], revision: str | None =
     with written_whole(target) as aside:
         for file in opened.files.paths:
             shutil.copyfile(file, aside / file.name)
-    return replace(checkpoint, source=hub_id, revision=cached.name)
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """A sort of network: how config.json names it, the licence of files that state none, how it is built."""
-
-    name: str
-    model_type: str
-    license: str
-    build: Callable[[Mapping[str, Any]], AutoGaze | VideoMAE]
-
-
-_AUTOGAZE = _Kind(
-    "AutoGaze", "autogaze", NVIDIA_LICENSE, lambda values: AutoGaze(AutoGazeConfig.from_dict(values))
-)
-_VIDEO_MAE = _Kind(
-    "VideoMAE",
-    "video_mae_autogaze",
-    VIDEO_MAE_LICENSE,
-    lambda values: VideoMAE(VideoMAEConfig.from_dict(values)),
-)
-
-
-def _kind(files: Files, stored: Stored) -> _Kind:
-    """What config.json says it is, else what the names of the tensors tell."""
-    for kind in (_AUTOGAZE, _VIDEO_MAE):
-        if files.config and files.config.get("model_type") == kind.model_type:
-            return kind
-    return _VIDEO_MAE if any(name.startswith(("vit.", "decoder.")) for name in stored.tensors) else _AUTOGAZE
+    return replace(checkpoint, source=hub_id, folder=target, revision=cached.name)
 
 
 @dataclass(frozen=True)
@@ -245,13 +227,14 @@ class _Opened:
     source: str
     files: Files
     stored: Stored
-    kind: _Kind
+    kind: Kind
     network: Any
 
     def origin(self) -> Origin:
         """Return what the files say of themselves; reads the weights once."""
         return Origin(
             source=self.source,
+            folder=self.files.weights.parent,
             revision=self.files.revision,
             sha256=_sha256(self.files.weights),
             size=self.files.weights.stat().st_size,
@@ -264,13 +247,22 @@ class _Opened:
         self.network.eval().requires_grad_(False)
 
 
-def _open(source: str | os.PathLike[str], revision: str | None, wanted: _Kind | None = None) -> _Opened:
+def _open(
+    source: str | os.PathLike[str],
+    revision: str | None,
+    wanted: Sequence[Kind] = (AUTOGAZE, VIDEO_MAE, CANVAS),
+) -> _Opened:
+    """Read a checkpoint's files, which must be of one of the wanted kinds."""
     name = os.fspath(source)
-    files = find(name, revision)
+    if name == EMBEDDED:
+        files = replace(find(str(GAZE if AUTOGAZE in wanted else RECONSTRUCTOR)), revision=_EDITION)
+    else:
+        files = find(name, revision)
     stored = read(files)
-    kind = _kind(files, stored)
-    if wanted is not None and kind is not wanted:
-        raise CheckpointError(f"{name} holds a checkpoint of {kind.name}, not of {wanted.name}")
+    kind = kind_of(files, stored)
+    if kind not in wanted:
+        other = AUTOGAZE.name if AUTOGAZE in wanted else "a reconstructor"
+        raise CheckpointError(f"{name} holds a checkpoint of {kind.name}, not of {other}")
     config = VideoMAEConfig().to_dict() if files.config is None else files.config
     try:
         with torch.device("meta"):

@@ -34,7 +34,7 @@ _VIDEO_MAE_PICKLES = {".pt", ".pth"}
 class Files:
     """A checkpoint's files: the weights, and what config.json holds, None where there is none.
 
-    revision: the hub's commit, empty for files that were there.
+    revision: the hub's commit, of embedded weights the package's version, else empty.
     """
 
     weights: Path
@@ -52,7 +52,7 @@ class Files:
         return self.weights.suffix in _VIDEO_MAE_PICKLES
 
 
-def find(name: str, revision: str | None) -> Files:
+def find(name: str, revision: str | None = None) -> Files:
     """Find a folder's files, VideoMAE's file or a hub id's files, in this order; raises CheckpointError.
 
     A folder that has both model.safetensors and videomae.pt stands for the former.

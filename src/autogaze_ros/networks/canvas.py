@@ -1,0 +1,159 @@
+"""A small reconstructor: gazed patches are pasted onto a canvas, which a ConvNet mends.
+
+What a context has shown is kept as pictures rather than as tokens. A patch
+replaces what the canvas shows in its cell; on a second canvas it replaces only
+what its scale can tell, so that finer content from before stays. The network
+sees both, and how fine and how old each place is, and answers with the frame.
+
+N is the batch, S the edge of a frame, M = 28 that of the least grid on which the
+cells of every scale are whole cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autogaze_ros.networks.configuration import CanvasConfig
+from autogaze_ros.tokens import TokenGrid
+
+_AGES = (2.0, 8.0)  # frames in which the traces of a cell's age fade to 1/e
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What the frames of a context have shown so far.
+
+    pasted, sharp: (N, 3, S, S) normalised. level: (N, M, M) int64, the scale by which
+    each cell was shown last, 1 the coarsest, 0 if never. age: (N, M, M) float32,
+    frames since then.
+    """
+
+    pasted: Tensor
+    sharp: Tensor
+    level: Tensor
+    age: Tensor
+
+    @staticmethod
+    def blank(count: int, grid: TokenGrid, device: torch.device | str = "cpu") -> Canvas:
+        """Return `count` canvases that have shown nothing: mid-grey."""
+        edge, cells = grid.scales[-1], grid.mask_size
+        grey = torch.tensor(_GREY, device=device)[:, None, None].expand(count, 3, edge, edge)
+        level = torch.zeros(count, cells, cells, dtype=torch.long, device=device)
+        return Canvas(grey, grey, level, torch.zeros(count, cells, cells, device=device))
+
+    def show(self, frames: Tensor, chosen: Tensor, grid: TokenGrid) -> Canvas:
+        """Return the canvases after the patches of a frame each, coarse before fine.
+
+        frames: (N, 3, S, S) normalised. chosen: (N, num_tokens) bool.
+        """
+        pasted, sharp = self.pasted, self.sharp
+        now = torch.zeros_like(self.level)
+        for number, (size, cells) in enumerate(zip(grid.sizes, _by_scale(chosen, grid), strict=True), 1):
+            if not cells.any():
+                continue
+            where = _enlarge(cells, grid.scales[-1])[:, None]
+            scale = size * grid.patch_size
+            patch = at_scale(frames, scale)
+            pasted = torch.where(where, patch, pasted)
+            sharp = torch.where(where, sharp + (patch - at_scale(sharp, scale)), sharp)
+            now = torch.where(_enlarge(cells, grid.mask_size), number, now)
+        seen = now > 0
+        age = torch.where(seen, 0.0, self.age + 1)
+        return Canvas(pasted, sharp, torch.where(seen, now, self.level), age)
+
+    def rows(self, chosen: slice | Tensor) -> Canvas:
+        """Return some of the canvases."""
+        return Canvas(self.pasted[chosen], self.sharp[chosen], self.level[chosen], self.age[chosen])
+
+
+_GREY = (-2.1179, -2.0357, -1.8044)  # 127.5 of 255, normalised
+
+
+def at_scale(frames: Tensor, scale: int) -> Tensor:
+    """What patches of one scale show of frames (N, 3, S, S): resized to it (bicubic), and back."""
+    if scale == frames.shape[-1]:
+        return frames
+    small = F.interpolate(frames, (scale, scale), mode="bicubic", align_corners=False)
+    return F.interpolate(small, frames.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _by_scale(chosen: Tensor, grid: TokenGrid) -> list[Tensor]:
+    counts = [size * size for size in grid.sizes]
+    return [
+        part.unflatten(1, (size, size))
+        for part, size in zip(chosen.split(counts, dim=1), grid.sizes, strict=True)
+    ]
+
+
+def _enlarge(cells: Tensor, edge: int) -> Tensor:
+    """(N, g, g) -> (N, edge, edge), nearest."""
+    return F.interpolate(cells[:, None].float(), (edge, edge), mode="nearest")[:, 0] > 0.5
+
+
+class _Residual(nn.Module):
+    """Two convolutions beside the identity, which they leave alone at first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+def _stage(width: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(_Residual(width) for _ in range(blocks)))
+
+
+class CanvasReconstructor(nn.Module):
+    """Mends canvases: a small U-Net over 4x4 pixels a place, then over twice and four times that."""
+
+    def __init__(self, config: CanvasConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.grid = config.grid
+        fine, middle, coarse = config.widths
+        planes = 2 * (len(config.scales) + 1) + len(_AGES)
+        pixels = 3 * config.stride**2
+        self.stem = nn.Conv2d(2 * pixels + planes, fine, 3, padding=1)
+        self.fine = _stage(fine, config.blocks[0])
+        self.to_middle = nn.Conv2d(4 * fine, middle, 3, padding=1)
+        self.middle = _stage(middle, config.blocks[1])
+        self.to_coarse = nn.Conv2d(4 * middle, coarse, 3, padding=1)
+        self.coarse = _stage(coarse, config.blocks[2])
+        self.from_coarse = nn.Conv2d(coarse, 4 * middle, 1)
+        self.middle_again = _stage(middle, 1)
+        self.from_middle = nn.Conv2d(middle, 4 * fine, 1)
+        self.fine_again = _stage(fine, 1)
+        self.head = nn.Conv2d(fine, pixels, 3, padding=1)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+
+    def forward(self, canvas: Canvas) -> Tensor:
+        """Return the frames that canvases stand for: (N, 3, S, S) normalised float32."""
+        x = F.pixel_unshuffle(torch.cat([canvas.pasted, canvas.sharp], 1) + 2.0, self.config.stride)
+        x = torch.cat([x, self._planes(canvas, x.shape[-1])], 1).contiguous(memory_format=torch.channels_last)
+        fine = self.fine(self.stem(x))
+        middle = self.middle(self.to_middle(F.pixel_unshuffle(fine, 2)))
+        coarse = self.coarse(self.to_coarse(F.pixel_unshuffle(middle, 2)))
+        middle = self.middle_again(middle + F.pixel_shuffle(self.from_coarse(coarse), 2))
+        fine = self.fine_again(fine + F.pixel_shuffle(self.from_middle(middle), 2))
+        change = F.pixel_shuffle(self.head(F.relu(fine)), self.config.stride).float()
+        known = (canvas.level == len(self.config.scales)) & (canvas.age == 0)
+        return torch.where(
+            _enlarge(known, canvas.sharp.shape[-1])[:, None], canvas.sharp, canvas.sharp + change
+        )
+
+    def _planes(self, canvas: Canvas, edge: int) -> Tensor:
+        """How fine and how old each place is: (N, planes, edge, edge)."""
+        levels = len(self.config.scales) + 1
+        now = torch.where(canvas.age == 0, canvas.level, 0)
+        known = [F.one_hot(level, levels).movedim(-1, 1).float() for level in (canvas.level, now)]
+        ages = [(canvas.age / -fading).exp()[:, None] for fading in _AGES]
+        return F.interpolate(torch.cat([*known, *ages], 1), (edge, edge), mode="nearest")
