@@ -17,6 +17,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
+    package_data={"autogaze_ros.weights": ["*.md", "*/*"]},
     data_files=[("share/autogaze_ros/msg", sorted(glob("msg/*.msg", root_dir=HERE)))],
     # Bounds of a library; requirements/ pins what is tested.
     install_requires=[
@@ -36,6 +37,7 @@ setup(
         "drive": ["numba>=0.61"],
         # LPIPS needs weights beside this: see autogaze_ros/evaluation/lpips.py.
         "evaluation": ["scikit-image>=0.22"],
+        "training": ["matplotlib>=3.8", "numba>=0.61"],
         # NVlabs' package, to compare with: it is on no index, and this commit is what it was compared at.
         "upstream": [
             "autogaze @ git+https://github.com/NVlabs/AutoGaze@2943b28b94c6aeaf0677a20c55444f3a0706e43a",

@@ -1,0 +1,44 @@
+"""`autogaze train reconstructor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autogaze_ros.cli.common import errors_in_one_line
+from autogaze_ros.cli.train.common import LICENSE, clip_options, out_option
+
+
+@click.command(
+    epilog="""\b
+Example:
+  autogaze train reconstructor drive.mp4 --drive-seeds 0-119 --out reconstructor --steps 3000
+"""
+)
+@clip_options
+@out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
+@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of 15 frames each.")
+@click.option("--start", type=click.Path(path_type=Path), help="Checkpoint to go on from.  [default: none]")
+def reconstructor(
+    sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int,
+    out: Path, steps: int, start: Path | None,
+) -> None:  # fmt: skip
+    """Train the network that shows what gazes hold.
+
+    SOURCES are videos, folders of images, Bench2Drive scenarios and bags.
+    """
+    with errors_in_one_line():
+        from autogaze_ros.networks.canvas import CanvasReconstructor
+        from autogaze_ros.networks.checkpoints import load_reconstructor, save_reconstructor
+        from autogaze_ros.training.clips import open_clips
+        from autogaze_ros.training.reconstructor import train_reconstructor
+        from autogaze_ros.training.run import Schedule
+
+        begun = load_reconstructor(start).network if start else None
+        if begun is not None and not isinstance(begun, CanvasReconstructor):
+            raise ValueError(f"{start}: only a reconstructor on canvases is trained here, not a VideoMAE")
+        clips = open_clips(sources, drive_seeds, drive_frames, cache)
+        network = train_reconstructor(clips, out, Schedule(steps), seed=seed, start=begun)
+        save_reconstructor(network, out / "checkpoint", license=LICENSE)
+    click.echo(f"{steps} steps: {out / 'checkpoint'}")

@@ -1,0 +1,101 @@
+"""Training the reconstructor on canvases of gazes of all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from autogaze_ros.evaluation.lpips import open_lpips
+from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
+from autogaze_ros.networks.configuration import CanvasConfig
+from autogaze_ros.tokens import TokenGrid
+from autogaze_ros.training.clips import Clips, normalised
+from autogaze_ros.training.run import Losses, Run, Schedule
+from autogaze_ros.training.teacher import gains
+
+_CLIPS, _FRAMES = 3, 5  # of one batch
+_PERCEIVED = 4  # frames of a batch that LPIPS looks at
+
+
+def train_reconstructor(
+    clips: Clips, folder: Path, schedule: Schedule, *, seed: int = 0, start: CanvasReconstructor | None = None
+) -> CanvasReconstructor:
+    """Train a reconstructor in a folder, where it resumes; returns it with averaged weights.
+
+    What is minimised is the mean absolute difference in normalised units plus LPIPS.
+    start: go on from its weights. Raises LpipsError where LPIPS has no weights.
+    """
+    torch.manual_seed(seed)
+    network = start or CanvasReconstructor(CanvasConfig())
+    network.requires_grad_(True)
+    distance = perceptual()
+    run = Run(network, folder, schedule, seed=seed, notes={"kind": "reconstructor"})
+
+    def losses(rng: np.random.Generator, progress: float) -> Losses:
+        frames = normalised(clips.batch(rng, _CLIPS, _FRAMES))
+        canvases, targets = _canvases(rng, frames, network.grid)
+        with torch.autocast("cpu", torch.bfloat16):
+            pictures = network(canvases)
+        difference = (pictures - targets).abs().mean()
+        looked = torch.from_numpy(rng.permutation(len(targets))[:_PERCEIVED])
+        perceived = distance(pictures[looked], targets[looked]).mean()
+        return {"loss": difference + perceived, "l1": difference, "lpips": perceived}
+
+    network.load_state_dict(run.train(losses))
+    return network
+
+
+def perceptual() -> Callable[[Tensor, Tensor], Tensor]:
+    """LPIPS (AlexNet) between normalised frames (N, 3, S, S): (N,); gradients flow."""
+    lpips, _ = open_lpips("alex")
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return lambda a, b: lpips(a * std + mean, b * std + mean)
+
+
+def _canvases(rng: np.random.Generator, frames: Tensor, grid: TokenGrid) -> tuple[Canvas, Tensor]:
+    """Show frames (N, T, …) by random gazes; the canvases after each, and the frames, N * T together."""
+    count, length = frames.shape[:2]
+    canvas = Canvas.blank(count, grid)
+    shown = []
+    habit = _Habit(rng, count)
+    for time in range(length):
+        chosen = habit.choose(rng, frames[:, time], canvas, grid, _budget(rng, first=time == 0))
+        canvas = canvas.show(frames[:, time], chosen, grid)
+        shown.append(canvas)
+    together = Canvas(*(torch.cat([getattr(c, name) for c in shown]) for name in vars(canvas)))
+    return together, frames.transpose(0, 1).flatten(0, 1)
+
+
+def _budget(rng: np.random.Generator, *, first: bool) -> int:
+    """Tokens of a frame, from a handful to most of them, mostly few."""
+    low, high = (4, 200) if first else (2, 60)
+    return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+class _Habit:
+    """How one batch of contexts is gazed at: cells are drawn by residual, by scale, or by both.
+
+    Blind and seeing selectors are to be served alike.
+    """
+
+    def __init__(self, rng: np.random.Generator, count: int) -> None:
+        self._seeing = torch.from_numpy(rng.choice([0.0, 0.0, 1.0, 2.0, 8.0], count)).float()
+        self._tilt = torch.from_numpy(rng.choice([0.0, 0.0, 0.5, 1.0], count)).float()
+
+    def choose(
+        self, rng: np.random.Generator, frames: Tensor, canvas: Canvas, grid: TokenGrid, budget: int
+    ) -> Tensor:
+        """Return (N, num_tokens) bool, `budget` cells of each frame."""
+        sizes = torch.tensor([float(size * size) for size in grid.sizes])
+        areas = sizes.repeat_interleave(sizes.long())
+        gain = gains(frames - canvas.sharp, grid).clamp(min=0)
+        gain = gain / gain.mean(1, keepdim=True).clamp(min=1e-6) + 0.05
+        logits = self._seeing[:, None] * gain.log() - self._tilt[:, None] * areas.log()
+        noise = torch.from_numpy(rng.gumbel(size=logits.shape)).float()
+        best = (logits + noise).topk(budget, dim=1).indices
+        return torch.zeros(logits.shape, dtype=torch.bool).scatter(1, best, True)

@@ -1,0 +1,101 @@
+"""`autogaze train` in small: from frames to weights, killed and resumed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_harness import run
+
+from autogaze_ros.networks.checkpoints import load_autogaze, load_reconstructor
+from autogaze_ros.training.labels import Labels
+
+DRIVE = ("--drive-seeds", "5", "--drive-frames", "16")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "checkpoint" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("train")
+
+
+@pytest.fixture(scope="module")
+def reconstructor(folder):
+    result = run(
+        "train",
+        "reconstructor",
+        *DRIVE,
+        "--cache",
+        folder / "frames",
+        "--out",
+        folder / "rec",
+        "--steps",
+        "2",
+    )
+    assert result.exit_code == 0, result.output
+    return folder / "rec"
+
+
+@pytest.fixture(scope="module")
+def labels(folder, reconstructor):
+    result = run("train", "labels", *DRIVE, "--cache", folder / "frames", "--shards", "1",
+                 "--reconstruction", reconstructor / "checkpoint", "--out", folder / "labels")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    return folder / "labels"
+
+
+def test_a_reconstructor_can_be_loaded(reconstructor):
+    assert load_reconstructor(reconstructor / "checkpoint").license == "Apache-2.0"
+    assert (reconstructor / "curves.csv").read_text().splitlines()[0] == "step,loss,l1,lpips"
+    assert (reconstructor / "curves.png").stat().st_size > 1000
+
+
+def test_labels_hold_what_was_asked(labels):
+    shard = Labels.load(labels / "000000.safetensors")
+    chunks = sum(-(-int(count) // 10) for count in shard.counts)
+    assert shard.taken.shape == (8, int(shard.counts.sum()))
+    assert shard.wanted.shape == (8, chunks, 10)
+    assert shard.gains.shape == (8, chunks, 10, 265)
+    assert (shard.losses >= 0).all()
+
+
+def test_killed_and_resumed_gives_the_same_weights(folder, labels):
+    whole = run("train", "gaze", labels, "--out", folder / "whole", "--steps", "53")
+    assert whole.exit_code == 0, whole.output
+    command = [
+        sys.executable,
+        "-m",
+        "autogaze_ros.cli",
+        "train",
+        "gaze",
+        labels,
+        "--out",
+        folder / "cut",
+        "--steps",
+        "53",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("step 50 of 53")  # a state has just been written
+        process.send_signal(signal.SIGKILL)
+    assert not (folder / "cut" / "checkpoint").exists()
+    again = run("train", "gaze", labels, "--out", folder / "cut", "--steps", "53")
+    assert again.exit_code == 0, again.output
+    assert weights(folder / "cut") == weights(folder / "whole")
+    assert load_autogaze(folder / "cut" / "checkpoint").network.config.decode_positions == "cumulative"
+
+
+def test_one_line_for_mistakes(folder, labels, reconstructor, tmp_path):
+    for arguments, told in (
+        (("gaze", tmp_path, "--out", tmp_path / "a"), "no gaze labels"),
+        (("gaze", labels, "--out", folder / "whole", "--steps", "9"), "holds a run with other steps"),
+        (("labels", "--out", tmp_path / "b", "--cache", tmp_path), "nothing to train on"),
+        (("reconstructor", "--drive-seeds", "a", "--out", tmp_path / "c"), "no list of seeds"),
+    ):
+        result = run("train", *arguments)
+        assert result.exit_code != 0
+        assert told in result.output and "Traceback" not in result.output

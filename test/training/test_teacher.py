@@ -1,0 +1,72 @@
+"""The greedy teacher, on reconstructors whose answers are known."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autogaze_ros.networks.canvas import CanvasReconstructor
+from autogaze_ros.networks.configuration import CanvasConfig
+from autogaze_ros.tokens import AUTOGAZE_GRID
+from autogaze_ros.training.teacher import GreedyTeacher, gains
+
+
+class Pasting(CanvasReconstructor):
+    """Shows the canvas as it is."""
+
+    def forward(self, canvas):
+        return canvas.sharp
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return GreedyTeacher(Pasting(CanvasConfig(widths=(4, 4, 4), blocks=(1, 1, 1))))
+
+
+def test_a_token_gains_what_it_takes_away():
+    residual = torch.zeros(1, 3, 224, 224)
+    residual[..., 64:80, 32:48] = 1.0  # one cell of the finest scale: row 4, column 2
+    found = gains(residual, AUTOGAZE_GRID)[0]
+    token = int(AUTOGAZE_GRID.token_id(3, 4, 2))
+    assert int(found[69:].argmax()) + 69 == token
+    assert float(found[token]) == pytest.approx(1 / 196, rel=1e-5)
+    others = [n for n in range(69, 265) if n != token]
+    assert float(found[others].abs().max()) == 0
+
+
+def test_it_looks_where_something_has_changed(teacher):
+    scene = torch.rand(1, 1, 3, 14, 14).repeat_interleave(16, -1).repeat_interleave(16, -2)
+    frames = scene.repeat(1, 2, 1, 1, 1)
+    frames[0, 1, :, 112:128, 160:176] += 3.0
+    gazes = teacher.gaze(frames, [196, 3])
+    _, row, column = AUTOGAZE_GRID.locate(gazes[1][0].numpy())
+    scale = AUTOGAZE_GRID.locate(gazes[1][0].numpy())[0]
+    assert (scale[0], row[0], column[0]) == (3, 7, 10)
+
+
+@settings(max_examples=10, deadline=None)
+@given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=3), seed=st.integers(0, 99))
+def test_counts_are_kept_and_nothing_is_chosen_twice(teacher, counts, seed):
+    frames = torch.randn(2, len(counts), 3, 224, 224, generator=torch.Generator().manual_seed(seed))
+    for count, ids in zip(counts, teacher.gaze(frames, counts), strict=True):
+        assert ids.shape == (2, count)
+        assert all(len(set(row.tolist())) == count for row in ids)
+
+
+def test_the_error_that_it_accounts_for_never_grows(teacher):
+    residual = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    chosen = torch.zeros(2, 265, dtype=torch.bool)
+    _, gained, left = teacher.continue_frame(residual, chosen, 30)
+    assert (left.diff(dim=1) <= 1e-6).all()
+    assert torch.allclose(left[:, :-1] - left[:, 1:], gained.amax(-1), atol=1e-5)
+
+
+def test_it_goes_on_from_anothers_gazes(teacher):
+    frames = torch.randn(2, 2, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+    others = [torch.arange(15).repeat(2, 1), torch.arange(100, 105).repeat(2, 1)]
+    chunks = list(teacher.walk(frames, [15, 5], others))
+    assert [chunk.time for chunk in chunks] == [0, 0, 1]
+    assert [chunk.taken[0].tolist() for chunk in chunks] == [
+        list(range(10)), list(range(10, 15)), list(range(100, 105))
+    ]  # fmt: skip
+    assert not set(chunks[1].wanted[0].tolist()) & set(range(10))
