@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from report import machine, publish
 
-from autogaze_ros.engines.video_mae import GazedPixels, Task, VideoMAEEngine
+from autogaze_ros.engines.reconstruction import GazedPixels, Task
+from autogaze_ros.engines.video_mae import VideoMAEEngine
 from autogaze_ros.networks import video_mae
 from autogaze_ros.networks.configuration import VideoMAEConfig
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -24,27 +25,38 @@ _VIEWABLE = ("libx264", "yuv420p", "20", 2)
 _LOSSLESS = ("libx264rgb", "rgb24", "0", 1)
 
 
-def overlay(image: NDArray[np.uint8], record: GazeRecord, view: str = "frame") -> NDArray[np.uint8]:
+def overlay(
+    image: NDArray[np.uint8], record: GazeRecord, view: str = "frame", checkpoint: str = ""
+) -> NDArray[np.uint8]:
     """Return the image (H, W, 3) RGB with its gaze: the rest darkened, cells outlined in red.
 
     view: what stays bright, the cells of this `frame` or all of the `context` so
-    far. Outlined are this frame's cells in either.
+    far. Outlined are this frame's cells in either. checkpoint: of the selector, to be
+    named in the caption; of a path its last part.
     """
-    height, width = image.shape[:2]
     mask = record.mask if view == "frame" else record.context_mask
-    bright = cv2.resize((mask > 0).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    picture = cv2.copyTo(image, bright, cv2.convertScaleAbs(image, alpha=_DARK))
+    return label(outlined(image, record.token_ids, mask > 0), _caption(record, view, checkpoint))
+
+
+def outlined(
+    image: NDArray[np.uint8], token_ids: NDArray[np.uint16], bright: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return the image (H, W, 3) RGB with cells outlined in red, and darkened where a map is not bright."""
+    height, width = image.shape[:2]
+    there = cv2.resize(bright.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    picture = cv2.copyTo(image, there, cv2.convertScaleAbs(image, alpha=_DARK))
     thickness = max(1, round(min(width, height) / 400))
-    for left, top, right, bottom in AUTOGAZE_GRID.boxes(record.token_ids, width, height).round().astype(int):
+    for left, top, right, bottom in AUTOGAZE_GRID.boxes(token_ids, width, height).round().astype(int):
         cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), _RED, thickness)
-    return label(picture, _caption(record, view))
+    return picture
 
 
-def _caption(record: GazeRecord, view: str) -> str:
+def _caption(record: GazeRecord, view: str, checkpoint: str) -> str:
+    selector = record.selector + (f" ({Path(checkpoint).name})" if checkpoint else "")
     covered = record.area if view == "frame" else record.context_area
     return (
         f"{len(record.token_ids)} tokens  coverage {record.coverage:.1%}"
-        f"  {view} area {covered:.0%}  context frame {record.index_in_context + 1}  {record.selector}"
+        f"  {view} area {covered:.0%}  context frame {record.index_in_context + 1}  {selector}"
     )
 
 
@@ -119,9 +131,9 @@ def video_writer(
         container.mux(stream.encode(None))
 
 
-def write_png(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture as PNG."""
-    ok, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
+    """Write an RGB picture as its name ends: .png or .jpg."""
+    ok, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert ok
     with written_aside(path) as aside:
         aside.write_bytes(data.tobytes())

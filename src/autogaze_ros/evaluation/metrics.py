@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,7 @@ class Metrics:
         with needs("scikit-image", "SSIM"):
             from skimage.metrics import structural_similarity
         self._structural_similarity = structural_similarity
+        self._lpips: Callable[[Tensor, Tensor], Tensor]
         try:
             self._lpips, self.lpips_source = open_lpips(backbone)
         except LpipsError as error:

@@ -1,0 +1,60 @@
+import pytest
+from cli_harness import run
+from clips import scene, write_folder
+from golden import TEST_DATA, Golden
+from video_maes import publish
+
+from autogaze_ros.evaluation.gaze_study import BUDGETS, GazeStudy
+from autogaze_ros.networks.checkpoints import save_autogaze
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder / "gaze", license="Apache-2.0")
+    publish(folder / "mae")
+    return ["--checkpoint", folder / "gaze", "--reconstruction", folder / "mae"]
+
+
+@pytest.fixture
+def short(tmp_path):
+    return write_folder(tmp_path / "short", scene(3))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--drive-seeds", ""], "nothing to evaluate on: name sources, or seeds"),
+        (["--drive-seeds", "900"], "drive 900 alone has no other clip"),
+        (["--drive-seeds", "9-x"], "no list of seeds"),
+        (["nowhere.mp4"], "nowhere.mp4 does not exist"),
+        (["SHORT"], "holds 3 frames, a context takes 16"),
+        (["--checkpoint", "nowhere"], "nowhere"),
+        (["--reconstruction", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line_and_nothing_written(weights, short, tmp_path, arguments, message):
+    given = [short if argument == "SHORT" else argument for argument in arguments]
+    out = tmp_path / "out"
+    result = run("train", "evaluate", "--drive-seeds", "900,901", "--out", out, *weights, *given)
+    assert result.exit_code in (1, 2) and message in result.output and "Traceback" not in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["short"]
+
+
+def test_what_is_there_is_not_overwritten(weights, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    result = run("train", "evaluate", "--out", tmp_path / "out", *weights)
+    assert result.exit_code == 1 and "exists already" in result.output
+
+
+def test_a_whole_study(weights, tmp_path, monkeypatch):
+    """All from the command line on two drives, but with one budget: five take minutes."""
+    defaults = GazeStudy.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "budgets", BUDGETS[:1])
+    monkeypatch.setitem(defaults, "requirements", 1)
+    out = tmp_path / "new" / "out"
+    result = run("train", "evaluate", "--drive-seeds", "900,901", "--out", out, *weights)
+    assert result.exit_code == 0, result.output
+    names = ["context_00_drive_900.jpg", "context_01_drive_901.jpg", "results.json", "tables.md"]
+    assert sorted(path.name for path in out.iterdir()) == names
