@@ -45,16 +45,17 @@ def test_make_notices_changed_messages_and_pins(made, touched, expected):
     assert make("--question", "-W", touched, STAMP).returncode == expected
 
 
+@pytest.mark.parametrize("changed", ["msg/GazeMask.msg", "requirements/runtime.txt"])
 @pytest.mark.parametrize(
     "missing, message",
     [("cmake", "CMake is missing (cmake)"), ("c++", "A C++ compiler is missing (c++)")],
 )
-def test_a_missing_tool_is_told_in_one_line(made, tmp_path, missing, message):
-    for tool in ("sh", "echo", "mkdir", "sed", "cmp", "cp", "python3", "cmake", "c++"):
+def test_a_missing_tool_is_told_in_one_line_before_any_work(made, tmp_path, missing, message, changed):
+    for tool in ("sh", "echo", "mkdir", "sed", "cmp", "cp", "cmake", "c++"):
         if tool != missing:
             (tmp_path / tool).symlink_to(shutil.which(tool))
-    result = make("-W", "msg/GazeMask.msg", STAMP, PATH=str(tmp_path))
-    assert result.returncode != 0
+    result = make("-W", changed, STAMP, PATH=str(tmp_path))
+    assert result.returncode != 0 and not result.stdout
     lines = [line for line in result.stderr.splitlines() if not line.startswith("make: ***")]
     assert len(lines) == 1 and message in lines[0] and "apt install" in lines[0]
 
@@ -130,6 +131,9 @@ def test_colcon_builds_the_tree(tmp_path, options):
     ]  # fmt: skip
     for path in ("launch/autogaze.launch.py", "config/fastdds_shm.xml", "msg/GazeMask.msg", "package.xml"):
         assert (install / "share" / "autogaze_ros" / path).exists()
+    for network in ("gaze", "reconstructor"):
+        for file in ("config.json", "model.safetensors"):
+            assert (python / "autogaze_ros" / "weights" / network / file).exists()
     code = (
         "import autogaze_ros.tokens, autogaze_ros.node.gaze_node as node, autogaze_ros.msg as msg\n"
         "print(autogaze_ros.tokens.__file__, node.__file__, msg.__file__, sep='\\n')"

@@ -53,6 +53,12 @@ def test_the_view_of_the_context_keeps_earlier_cells_bright():
     assert (overlay(WHITE, record, "context")[340, 340] == 200).all()
 
 
+def test_the_caption_names_the_weights():
+    record = gaze_at(WHITE, [0])
+    plain, embedded, folder = (overlay(WHITE, record, checkpoint=c) for c in ("", "embedded", "/my/embedded"))
+    assert (plain != embedded).any() and (embedded == folder).all()
+
+
 def test_the_source_is_not_painted_on():
     image = WHITE.copy()
     overlay(image, gaze_at(image, list(range(265))))

@@ -65,13 +65,14 @@ class GazeRecord:
 class GazedFrame:
     """A frame with its gaze.
 
-    pixels: what the selector saw. restarted: why the camera's stream began anew
-    with it, or empty.
+    pixels: what the selector saw. checkpoint: its weights, as GazeInfo names them.
+    restarted: why the camera's stream began anew with it. Either may be empty.
     """
 
     frame: Frame
     record: GazeRecord
     pixels: Any
+    checkpoint: str = ""
     restarted: str = ""
 
 
@@ -142,7 +143,7 @@ class Pipeline:
             latency.gaze = elapsed
             record = self._record(frame, camera, gaze, budget)
             record.latency = latency
-            results.append(GazedFrame(frame, record, request.pixels, reason))
+            results.append(GazedFrame(frame, record, request.pixels, self.selector.info.checkpoint, reason))
         return results
 
     def _camera(self, frame: Frame) -> tuple[_Camera, str]:

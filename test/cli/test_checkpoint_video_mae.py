@@ -14,9 +14,9 @@ from video_maes import SMALL, Code, edit, publish, publish_full_size, telling_ti
 from autogaze_ros.networks.checkpoints import (
     OFFICIAL_VIDEO_MAE,
     VIDEO_MAE_LICENSE,
-    load_video_mae,
+    load_reconstructor,
     save_autogaze,
-    save_video_mae,
+    save_reconstructor,
 )
 
 TABLES = {
@@ -107,7 +107,7 @@ def test_times_that_are_noise_look_untrained_and_nothing_depends_on_them(folder,
 
 
 def test_reconstruction_that_depends_on_times(tmp_path):
-    save_video_mae(telling_time(), tmp_path / "weights", license="Apache-2.0")
+    save_reconstructor(telling_time(), tmp_path / "weights", license="Apache-2.0")
     (tmp_path / "clip").mkdir()
     for number, grey in enumerate([0] * 10 + [255] * 10):
         Image.new("L", (64, 48), grey).save(tmp_path / "clip" / f"{number:03}.png")
@@ -222,7 +222,7 @@ def test_convert_writes_our_own_layout(folder, tmp_path, dtype):
     stored = load_file(out / "model.safetensors")
     assert stored.keys() == published.keys()
     assert all(tensor.equal(published[name].to(getattr(torch, dtype))) for name, tensor in stored.items())
-    assert load_video_mae(out).network.config == load_video_mae(folder).network.config
+    assert load_reconstructor(out).network.config == load_reconstructor(folder).network.config
     assert VIDEO_MAE_LICENSE in result.stderr
 
 

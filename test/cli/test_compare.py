@@ -127,7 +127,7 @@ def test_weights_licence_is_printed_once(rule):
     "arguments, message",
     [
         (["missing.mp4", *CONTROLS], "does not exist"),
-        (["FRAMES"], "needs a checkpoint"),
+        (["FRAMES", "--checkpoint", ""], "needs a checkpoint"),
         (["FRAMES", *CONTROLS, "--first", "1000"], "no frame was selected"),
         (["FRAMES", *CONTROLS, "--gazing-ratio", "1.5"], "gazing_ratio must lie in 0..1"),
         (["FRAMES", *CONTROLS, "--against", "saliency"], "upstream"),

@@ -91,6 +91,16 @@ def test_autogaze_itself(clip, weights, tmp_path):
         assert math.isfinite(record["predicted_loss"])
 
 
+def test_the_embedded_weights_are_the_default_and_not_nvidias(clip, tmp_path):
+    result = run(
+        "gaze", clip, "--out", tmp_path, "--reconstruct", "embedded", "--frames", 2, "--device", "cpu"
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("embedded: weights of this project, not NVIDIA's, under Apache-2.0") == 2
+    assert "NSCL" not in result.output
+    assert [record["reconstruction"]["l1_normalised"] > 0 for record in gazes(tmp_path)] == [True, True]
+
+
 def test_positions_are_the_networks(clip, weights, tmp_path):
     ways = ("upstream", "cumulative")
     for way in ways:
@@ -113,7 +123,7 @@ def test_nan_is_null(clip, tmp_path):
     "arguments, message",
     [
         (["missing.mp4", *PATCHES], "does not exist"),
-        (["CLIP"], "needs a checkpoint"),
+        (["CLIP", "--checkpoint", ""], "needs a checkpoint"),
         (["CLIP", *PATCHES, "--gazing-ratio", "1.5"], "gazing_ratio must lie in 0..1"),
         (["CLIP", *PATCHES, "--task-loss-requirement=nan"], "task_loss_requirement must be a number"),
         (["CLIP", "--selector", "saliency"], "patch_difference"),
@@ -230,7 +240,7 @@ def test_a_change_of_size_is_told_and_one_pixel_is_enough(images, tmp_path):
 
 
 def test_a_fault_leaves_nothing_half_written(clip, tmp_path, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise RuntimeError("broken")
 
     monkeypatch.setattr(gaze_module, "overlay", fail)

@@ -32,6 +32,7 @@ from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.node.worker import Arrival, Worker
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import create_selector
+from autogaze_ros.weights import GAZE as GAZE_WEIGHTS
 
 NODE, PLAYER = "node.gaze_node", "demo.clip_player"
 PATCHES = {"selector": "patch_difference", "task_loss_requirement": 0.2}
@@ -68,13 +69,13 @@ def hundred(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "reliable, profile", [(False, True), (True, False)], ids=["best_effort-profile", "reliable-plain"]
-)
+)  # the profile is the camera's: the launch file gives the node ours in any case
 def test_a_hundred_frames_none_lost(world, hundred, reliable, profile):
     gazes = world.collect(GazeMask, GAZE)
     policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
     images = world.collect(Image, IMAGE, QoSProfile(depth=20, reliability=policy))
     # Under `latest` a stall of this machine of a tenth of a second would be a drop, and rightly.
-    node = world.run(NODE, {**PATCHES, "policy": "every"}, profile=profile)
+    node = world.run(NODE, {**PATCHES, "policy": "every"})
     world.wait_for_links(publishers=0)
     size = {"width": 800, "height": 600, "rate": 10.0, "reliable": reliable, "wait_for": 2}
     world.run(PLAYER, {"clip": hundred, **size}, profile=profile)
@@ -157,6 +158,20 @@ def test_the_licence_of_weights_is_told(world, weights):
     assert (infos[0].license, infos[0].checkpoint, infos[0].positions) == ("Apache-2.0", weights, "upstream")
     assert len(infos[0].sha256) == 64
     world.wait_for(lambda: "Apache-2.0" in node.log(), "licence in the log")
+
+
+def test_by_default_the_embedded_weights_gaze_and_rebuild(world):
+    infos = world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
+    node = world.run(NODE, {"device": "cpu", "reconstruction": "embedded"})
+    world.wait_for(lambda: infos, "info")
+    info = infos[0]
+    assert (info.selector, info.checkpoint, info.license) == ("autogaze", "embedded", "Apache-2.0")
+    assert info.revision.startswith("autogaze_ros ")
+    trained = json.loads((GAZE_WEIGHTS / "config.json").read_text())["decode_positions"]
+    assert info.positions == trained  # not what was asked for, which is `checkpoint`
+    mine = "embedded: weights of this project, not NVIDIA's, under Apache-2.0"
+    world.wait_for(lambda: node.log().count(mine) == 2, "both in the log")
+    assert "NSCL" not in node.log()
 
 
 def spoilt(change):
@@ -362,7 +377,7 @@ def broken(weights, tmp_path, name):
         ({"selector": "saliency"}, "selector must be one of autogaze, patch_difference"),
         ({"selector": "random", "gazing_ratio": 1.5}, "gazing_ratio"),
         ({"selector": "random", "gazing_ratio": "much"}, "gazing_ratio"),
-        ({}, "needs a checkpoint"),
+        ({"checkpoint": "''"}, "needs a checkpoint"),
         ({"checkpoint": "no_config"}, "has no config.json"),
         ({"checkpoint": "wrong_shape"}, "must be (400, 192)"),
         ({"selector": "random", "cameras": "['front left']"}, "camera name 'front left'"),
@@ -374,7 +389,7 @@ def broken(weights, tmp_path, name):
     ids=str,
 )
 def test_a_users_mistakes_end_the_start_with_one_line(world, weights, tmp_path, parameters, message):
-    if "checkpoint" in parameters:
+    if parameters.get("checkpoint", "''") != "''":
         folder = broken(weights, tmp_path, parameters["checkpoint"])
         parameters = {"device": "cpu", **parameters, "checkpoint": folder}
     node = world.run(NODE, parameters)
@@ -391,6 +406,20 @@ def test_the_player_names_an_unfit_clip(world, tmp_path, clip):
     assert player.wait() == 1
     assert "Traceback" not in player.log()
     assert clip in player.log().splitlines()[-1] and "clip_player: " in player.log()
+
+
+def test_the_player_begins_again_at_the_end(world, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", scene(3))
+    images = world.collect(Image, IMAGE)
+    size = {"width": 32, "height": 20}
+    player = world.run(PLAYER, {"clip": clip, "loop": "true", "rate": 50.0, "wait_for": 1, **size})
+    world.wait_for(lambda: len(images) >= 7, "images of a third round")
+    assert {(image.width, image.height) for image in images} == {(32, 20)}
+    pictures = [bytes(image.data) for image in images[:7]]
+    assert pictures[:3] == pictures[3:6] and pictures[6] == pictures[0] != pictures[1]
+    assert stamps(images) == sorted(set(stamps(images)))
+    assert player.interrupt() == 0
+    assert re.search(r"played \d+ frames", player.log())
 
 
 def test_a_silent_topic_is_reported(world):

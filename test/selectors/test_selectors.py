@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,16 @@ def test_autogaze_tells_what_it_runs(checkpoint):
     info = create_selector("autogaze", checkpoint=checkpoint, device="cpu", positions="cumulative").info
     assert (info.checkpoint, info.license, info.device) == (checkpoint, "Apache-2.0", "cpu")
     assert (info.positions, info.dtype, len(info.sha256)) == ("cumulative", "float32", 64)
+
+
+def test_positions_are_the_checkpoints_unless_others_are_asked_for(tmp_path):
+    network = Golden(TEST_DATA / "golden_rule").network
+    network.config = replace(network.config, decode_positions="cumulative")
+    save_autogaze(network, tmp_path / "weights", license="Apache-2.0")
+    ways = ("checkpoint", "upstream", "cumulative")
+    found = [create_selector("autogaze", checkpoint=str(tmp_path / "weights"), device="cpu", positions=way)
+             for way in ways]  # fmt: skip
+    assert [selector.info.positions for selector in found] == ["cumulative", "upstream", "cumulative"]
 
 
 def test_unfit_choices_are_refused(checkpoint):

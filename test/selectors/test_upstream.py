@@ -122,21 +122,13 @@ def test_it_tells_what_it_runs(rule, weights, monkeypatch):
 
 
 def test_a_hub_id_means_the_same_weights_as_for_ours(rule, weights, monkeypatch):
-    """What `load_autogaze` has put into the hub's cache is loaded from there, at its commit."""
+    """What `load_autogaze` has put into the hub's cache is loaded from there."""
     replay = install(monkeypatch, rule, "stop_late")
     cached = replace(load_autogaze(weights), source=OFFICIAL, revision="5100fae")
     monkeypatch.setattr(upstream, "load_autogaze", lambda source: cached)
     info = create(OFFICIAL).info
-    assert replay.loaded == {"source": OFFICIAL, "revision": "5100fae", "local_files_only": True}
+    assert replay.loaded == {"source": str(weights), "local_files_only": True}
     assert (info.checkpoint, info.revision) == (OFFICIAL, "5100fae")
-
-
-def test_a_name_that_begins_with_an_unknown_user_is_left_alone(rule, weights, monkeypatch):
-    replay = install(monkeypatch, rule, "stop_late")
-    odd = replace(load_autogaze(weights), source="~nobody-of-this-name/AutoGaze")
-    monkeypatch.setattr(upstream, "load_autogaze", lambda source: odd)
-    create(odd.source)
-    assert replay.loaded["source"] == odd.source
 
 
 def test_the_checkpoints_own_processor_is_used_where_it_has_one(rule, weights, monkeypatch):
@@ -198,6 +190,14 @@ def test_a_checkpoint_that_the_package_cannot_run_says_why(rule, weights, monkey
     install(monkeypatch, rule, "stop_late")
     monkeypatch.setattr(AutoGazeDouble, "from_pretrained", fail)
     with pytest.raises(CheckpointError, match=r"does not load [^\n]*: FlashAttention2 [^\n]*used$"):
+        create(weights)
+
+
+def test_a_checkpoint_of_other_positions_is_refused(rule, weights, monkeypatch):
+    install(monkeypatch, rule, "stop_late")
+    config = json.loads((weights / "config.json").read_text())
+    (weights / "config.json").write_text(json.dumps({**config, "decode_positions": "cumulative"}))
+    with pytest.raises(CheckpointError, match=r"cumulative positions, [^\n]* use the selector autogaze$"):
         create(weights)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from autogaze_ros import __version__
-from autogaze_ros.cli import checkpoint, compare, drive, gaze
+from autogaze_ros.cli import checkpoint, compare, drive, gaze, train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,6 +18,7 @@ cli.add_command(gaze.gaze)
 cli.add_command(compare.compare)
 cli.add_command(checkpoint.checkpoint)
 cli.add_command(drive.drive)
+cli.add_command(train.train)
 
 
 def main() -> None:

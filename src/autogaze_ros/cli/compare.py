@@ -19,6 +19,7 @@ from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, Source, SourceError, open_source
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Selector, create_selector
+from autogaze_ros.weights import about
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def compare(
 
 
 def _licence(selector: Selector) -> str:
-    return f"{selector.info.checkpoint}: weights under {selector.info.license}"
+    return about(selector.info.checkpoint, selector.info.license)
 
 
 def _warm_up(pipelines: Sequence[Pipeline], source: Source) -> None:

@@ -30,6 +30,7 @@ from autogaze_ros.frames import Frame, Selection, SourceError, open_source
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import overlay, side_by_side, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
+from autogaze_ros.weights import about
 
 Write = Callable[[GazedFrame, Measured | None], None]
 Result = AbstractContextManager[Write]  # a file, and what writes a frame into it
@@ -38,6 +39,7 @@ Result = AbstractContextManager[Write]  # a file, and what writes a frame into i
 @click.command(
     epilog="""\b
 Examples:
+  autogaze gaze drive.mp4 --out gazes --reconstruct embedded
   autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
   autogaze gaze recording.mcap --out gazes --topic /carla/ego_vehicle/rgb_front/image --bag mcap
   autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --reconstruct ~/VideoMAE/videomae.pt
@@ -52,7 +54,10 @@ Examples:
     "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Storage of OUT/gazes_bag, which is written then."
 )
 @click.option(
-    "--reconstruct", default="", help="VideoMAE weights that show what the gazes hold, and measure it."
+    "--reconstruct",
+    default="",
+    metavar="WEIGHTS",
+    help="Show what the gazes hold, and measure it, with these weights: embedded, or VideoMAE's.",
 )
 @source_options
 def gaze(
@@ -83,7 +88,7 @@ def gaze(
         rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"])
         for weights in (chosen.info, rebuild):
             if weights and weights.license:
-                click.echo(f"{weights.checkpoint}: weights under {weights.license}", err=True)
+                click.echo(about(weights.checkpoint, weights.license), err=True)
         pipeline = Pipeline(chosen, gazing_ratio=gazing_ratio, task_loss_requirement=task_loss_requirement)
         out.mkdir(parents=True, exist_ok=True)
         results: dict[str, Result] = {}
@@ -126,7 +131,8 @@ def _video(path: Path, rate: float) -> Iterator[Write]:
     with video_writer(path, rate) as append:
 
         def write(gazed: GazedFrame, made: Measured | None) -> None:
-            pictures = [gazed.frame.image, overlay(gazed.frame.image, gazed.record)]
+            image = gazed.frame.image
+            pictures = [image, overlay(image, gazed.record, checkpoint=gazed.checkpoint)]
             append(side_by_side(*pictures, *([made.image] if made else [])))
 
         yield write

@@ -25,7 +25,9 @@ from autogaze_ros.demo.drive.drive import Drive
 from autogaze_ros.demo.viewer import Viewer
 from autogaze_ros.files import share_folder
 from autogaze_ros.frames import SourceError, open_source
+from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.rendering import video_writer
+from autogaze_ros.weights import EMBEDDED, about
 
 Process = subprocess.Popen[bytes]
 RATE = 10.0  # Hz
@@ -59,8 +61,9 @@ class Plan:
 @click.option("--carla", is_flag=True, help="Six cameras of the stand-in for the CARLA bridge.")
 @click.option(
     "--checkpoint",
-    default="",
-    help="AutoGaze weights (folder or hub id); without them patch difference gazes.",
+    default=PARAMETERS["checkpoint"].default,
+    show_default=True,
+    help=PARAMETERS["checkpoint"].description,
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo_out"), show_default=True)
 def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
@@ -71,14 +74,11 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    chosen: dict[str, Any] = {"selector": "autogaze", "checkpoint": checkpoint}
-    if not checkpoint:
-        click.echo("Selector: patch difference (no AutoGaze weights were named: CHECKPOINT=folder or hub id)")
-        chosen = {"selector": "patch_difference", "task_loss_requirement": 0.15, "policy": "every"}
+    chosen = {"checkpoint": checkpoint, "policy": "every"}
     plan = _surround(chosen) if carla else _dashcam(clip or _rendered(out), chosen)
     _prepare_middleware(out)
     rclpy.init()
-    viewer = Viewer(plan.topics)
+    viewer = Viewer(plan.topics, reconstructions="reconstruction" in plan.gaze)
     try:
         _run(viewer, plan)
     except ExternalShutdownException as error:
@@ -109,7 +109,8 @@ def _dashcam(clip: str, chosen: Mapping[str, Any]) -> Plan:
         raise click.ClickException(str(error)) from error
     scale = min(1.0, MOST_WIDE / width)
     size = {"width": round(scale * width), "height": max(1, round(scale * height))}
-    return Plan({"front": "image"}, "clip_player", {"clip": clip, "rate": RATE, **size}, chosen)
+    gaze = {"reconstruction": EMBEDDED, **chosen}
+    return Plan({"front": "image"}, "clip_player", {"clip": clip, "rate": RATE, **size}, gaze)
 
 
 def _surround(chosen: Mapping[str, Any]) -> Plan:
@@ -134,7 +135,7 @@ def _run(viewer: Viewer, plan: Plan) -> None:
         _wait_for(viewer.offered, viewer, node, _PATIENCE)
         _wait_for(lambda: viewer.infos, viewer, node, _PATIENCE)
         if viewer.infos[0].license:
-            click.echo(f"Weights {viewer.infos[0].checkpoint}: {viewer.infos[0].license}")
+            click.echo(about(viewer.infos[0].checkpoint, viewer.infos[0].license))
         # Node and viewer: no frame is lost for want of a listener.
         paced = {**plan.play, "wait_for": 2}
         player = running.enter_context(_process(f"autogaze_ros.demo.{plan.player}", paced))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -16,7 +17,7 @@ from sensor_msgs.msg import Image
 
 from autogaze_ros.images import image_to_rgb
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.rendering import side_by_side, stacked, video_writer, write_png
+from autogaze_ros.rendering import side_by_side, stacked, video_writer, write_picture
 
 _STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
 _PICTURES = (0, 1, 4, 15)  # places in the context that become pictures
@@ -28,6 +29,7 @@ class Seen:
 
     images: dict[int, Image] = field(default_factory=dict)
     overlays: dict[int, Image] = field(default_factory=dict)
+    reconstructions: dict[int, Image] = field(default_factory=dict)
     gazes: dict[int, GazeMask] = field(default_factory=dict)
 
     @property
@@ -37,10 +39,14 @@ class Seen:
 
 
 class Viewer(Node):
-    """Subscribes to each camera's image topic and to what the node `autogaze` makes of it."""
+    """Subscribes to each camera's image topic and to what the node `autogaze` makes of it.
 
-    def __init__(self, topics: Mapping[str, str]) -> None:
+    reconstructions: whether they are looked at, too; then there is one camera.
+    """
+
+    def __init__(self, topics: Mapping[str, str], *, reconstructions: bool = False) -> None:
         super().__init__("viewer")
+        self._reconstructions = reconstructions
         self.cameras = {camera: Seen() for camera in topics}
         self.infos: list[GazeInfo] = []
         self.last_news = time.monotonic()
@@ -51,6 +57,9 @@ class Viewer(Node):
             self.create_subscription(Image, topic, self._keeper(seen.images), 50)
             self.create_subscription(Image, f"autogaze/{camera}/overlay", self._keeper(seen.overlays), 50)
             self.create_subscription(GazeMask, f"autogaze/{camera}/gaze", self._keeper(seen.gazes), 50)
+            if reconstructions:
+                topic = f"autogaze/{camera}/reconstruction"
+                self.create_subscription(Image, topic, self._keeper(seen.reconstructions), 50)
 
     def _keeper(self, store: dict[int, Any]) -> Callable[[Any], None]:
         def keep(message: Any) -> None:
@@ -61,8 +70,10 @@ class Viewer(Node):
 
     @property
     def complete(self) -> bool:
-        """Whether every image that came has its gaze and overlay."""
-        return all(seen.complete for seen in self.cameras.values())
+        """Whether every image that came has its gaze and overlay, and the last one its reconstruction."""
+        cameras = self.cameras.values()
+        rebuilt = all(seen.reconstructions.keys() >= {*list(seen.images)[-1:]} for seen in cameras)
+        return all(seen.complete for seen in cameras) and (rebuilt or not self._reconstructions)
 
     @property
     def most_images(self) -> int:
@@ -87,12 +98,15 @@ class Viewer(Node):
                 write(picture)
                 gaze = next(iter(cameras)).gazes[stamp]
                 if gaze.frame_index < 16 and gaze.index_in_context in _PICTURES:
-                    write_png(out / f"context_{gaze.index_in_context:02d}.png", picture)
+                    write_picture(out / f"context_{gaze.index_in_context:02d}.png", picture)
         return video
 
     def _with_image(self, stamp: int) -> NDArray[np.uint8]:
         (seen,) = self.cameras.values()
-        return side_by_side(image_to_rgb(seen.images[stamp]), image_to_rgb(seen.overlays[stamp]))
+        pictures = [image_to_rgb(seen.images[stamp]), image_to_rgb(seen.overlays[stamp])]
+        if self._reconstructions:
+            pictures.append(_reconstruction(seen, stamp, pictures[0].shape))
+        return side_by_side(*pictures)
 
     def _overlays(self, stamp: int) -> NDArray[np.uint8]:
         """All cameras' overlays in rows of three."""
@@ -104,6 +118,7 @@ class Viewer(Node):
         """Return coverage and latencies as text."""
         gazes = [seen.gazes[stamp] for seen in self.cameras.values() for stamp in sorted(seen.gazes)]
         images = sum(len(seen.images) for seen in self.cameras.values())
+        reconstructions = sum(len(seen.reconstructions) for seen in self.cameras.values())
         dropped = sum(gaze.dropped_since_last for gaze in gazes)
         first = [gaze.index_in_context == 0 for gaze in gazes]
         tokens = np.array([len(gaze.token_ids) for gaze in gazes])
@@ -112,6 +127,7 @@ class Viewer(Node):
         lines = [
             f"{images} images{cameras}, {len(gazes)} gazes, {dropped} frames dropped,"
             f" selector {gazes[0].selector}",
+            *([f"{reconstructions} frames reconstructed in the pauses"] if self._reconstructions else []),
             "",
             f"{'coverage':12}{'mean':>9}{'p50':>9}{'p95':>9}",
             _row("tokens", tokens, "9.1f"),
@@ -123,6 +139,15 @@ class Viewer(Node):
         ]
         lines += [_row(s, np.array([getattr(gaze.latency, s) for gaze in gazes]), "9.2f") for s in _STAGES]
         return "\n".join(lines)
+
+
+def _reconstruction(seen: Seen, stamp: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a frame's reconstruction in the size of its image; the one before, dim, where it has none."""
+    until = [made for made in sorted(seen.reconstructions) if made <= stamp]
+    if not until:
+        return np.zeros(shape, np.uint8)
+    picture = cv2.resize(image_to_rgb(seen.reconstructions[until[-1]]), (shape[1], shape[0]))
+    return picture if until[-1] == stamp else picture // 2
 
 
 def _row(name: str, values: np.ndarray, form: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Background:
-    """Makes reconstructions a layer at a time, so that a frame that comes waits for one layer at most.
+    """Makes reconstructions step by step, so that a frame that comes waits for one step at most.
 
     A fault costs the reconstructions concerned, never a gaze: it is reported.
     """
@@ -49,7 +49,7 @@ class Background:
             self._report([camera.name], fault)
 
     def advance(self) -> None:
-        """Compute one layer, or publish one camera's reconstruction."""
+        """Compute one step, or publish one camera's reconstruction."""
         try:
             if self._finished:
                 made = self._finished.popleft()

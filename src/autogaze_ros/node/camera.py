@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -118,7 +119,7 @@ class Camera:
             levels = mask_levels(mask, self._node.value("mask_scale"))
             pictures.append((self._mask, fill_image(Image(), header, levels, "mono8")))
         if self._overlay.get_subscription_count() and not self._shows_both():
-            picture = overlay(gazed.frame.image, record, self._node.value("overlay_view"))
+            picture = self._overlaid(gazed)
             pictures.append((self._overlay, fill_image(Image(), header, picture, "rgb8")))
         now = time.perf_counter()
         record.latency.render = (now - began) * 1e3
@@ -148,7 +149,7 @@ class Camera:
         if self._reconstruction.get_subscription_count():
             self._reconstruction.publish(fill_image(Image(), header, made.image(), "rgb8"))
         if self._shows_both() and self._overlay.get_subscription_count():
-            gazed = overlay(frame.image, made.gazed.record, self._node.value("overlay_view"))
+            gazed = self._overlaid(made.gazed)
             both = side_by_side(gazed, made.image((gazed.shape[1], gazed.shape[0])))
             self._overlay.publish(fill_image(Image(), header, both, "rgb8"))
         self.statistics.reconstructed(made.milliseconds)
@@ -161,6 +162,9 @@ class Camera:
             self.warn(text)
         self._last_failure = text
         self.statistics.faulty(text)
+
+    def _overlaid(self, gazed: GazedFrame) -> NDArray[Any]:
+        return overlay(gazed.frame.image, gazed.record, self._node.value("overlay_view"), gazed.checkpoint)
 
     def _shows_both(self) -> bool:
         return bool(self._node.value("reconstruction") and self._node.value("overlay_reconstruction"))

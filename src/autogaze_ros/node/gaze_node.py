@@ -26,6 +26,7 @@ from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
 from autogaze_ros.node.worker import Arrival, Worker
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import Selector, create_selector
+from autogaze_ros.weights import about
 
 if TYPE_CHECKING:
     from autogaze_ros.reconstruction import Reconstructor
@@ -150,17 +151,16 @@ class GazeNode(LifecycleNode):
 
         found = Reconstructor(checkpoint, chunk_size=self.value("chunk_size"), device=self.value("device"))
         most = found.stream_bytes / 2**20
-        self.get_logger().info(
-            f"reconstruction {found.checkpoint} ({found.license}), at most {most:.0f} MiB a camera"
-        )
+        origin = about(found.checkpoint, found.license)
+        self.get_logger().info(f"reconstruction by {origin}; at most {most:.0f} MiB a camera")
         return found
 
     def _introduce(self, selector: Selector) -> None:
         info = selector.info
         header = Header(stamp=self.get_clock().now().to_msg())
         self._info.publish(gaze_info(info, header, selector.chunk_size, list(self._cameras)))
-        origin = f" {info.checkpoint} ({info.license})" if info.checkpoint else ""
-        self.get_logger().info(f"selector {info.selector}{origin} on {info.device}")
+        origin = f", {about(info.checkpoint, info.license)}" if info.checkpoint else ""
+        self.get_logger().info(f"selector {info.selector} on {info.device}{origin}")
 
     def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
         for parameter in parameters:

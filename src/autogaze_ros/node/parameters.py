@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from autogaze_ros.networks.decoding import POSITIONS
+from autogaze_ros.networks.decoding import ASKED_POSITIONS
 from autogaze_ros.selectors import SELECTORS
+from autogaze_ros.weights import EMBEDDED
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,16 @@ PARAMETERS = {
     "autostart": Parameter(True, "Configure and activate at start, without a lifecycle manager."),
     "selector": Parameter("autogaze", "What chooses the tokens.", choices=SELECTORS),
     "checkpoint": Parameter(
-        "", "AutoGaze weights: a folder, or a hub id such as nvidia/AutoGaze, which is then downloaded."
+        EMBEDDED,
+        "AutoGaze weights: embedded (this package's own, not NVIDIA's), a folder, or a hub id such as"
+        " nvidia/AutoGaze, which is then downloaded.",
     ),
     "device": Parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N."),
     "positions": Parameter(
-        "upstream",
-        "Where decode steps stand: upstream repeats positions as the original does, cumulative counts on.",
-        choices=POSITIONS,
+        "checkpoint",
+        "Where decode steps stand: upstream repeats positions as the original does, cumulative counts on,"
+        " checkpoint is what the weights were trained with.",
+        choices=ASKED_POSITIONS,
     ),
     "chunk_size": Parameter(
         16, "Frames of a context; then it starts anew. AutoGaze was trained on 16.", bounds=(1, 64)
@@ -64,7 +68,9 @@ PARAMETERS = {
         0.7, "A frame stops when its predicted loss falls to this; any number, -inf never stops.", live=True
     ),
     "reconstruction": Parameter(
-        "", "VideoMAE weights that show what a gaze holds: a file, a folder or a hub id; empty: none."
+        "",
+        "Weights that show what a gaze holds: embedded (this package's own), or VideoMAE's as a file, a"
+        " folder or a hub id; empty: none.",
     ),
     "reconstruct_every": Parameter(
         1, "Every how many frames one is reconstructed.", bounds=(1, 1000), live=True

@@ -6,7 +6,7 @@ need it.
 
 from __future__ import annotations
 
-from autogaze_ros.networks.decoding import Positions
+from autogaze_ros.networks.decoding import AskedPositions
 from autogaze_ros.selectors.base import Request, Selector, SelectorInfo, Stream
 
 SELECTORS = ("autogaze", "patch_difference", "uniform", "random", "upstream")
@@ -20,7 +20,7 @@ def create_selector(
     checkpoint: str = "",
     chunk_size: int = 16,
     device: str = "auto",
-    positions: Positions = "upstream",
+    positions: AskedPositions = "checkpoint",
 ) -> Selector:
     """Make a selector by name.
 

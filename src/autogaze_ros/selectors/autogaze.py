@@ -22,21 +22,27 @@ except ImportError as error:
     raise ValueError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
-from autogaze_ros.networks.decoding import Positions
+from autogaze_ros.networks.decoding import AskedPositions
+from autogaze_ros.weights import EMBEDDED
 
 
 class AutoGazeSelector(Selector):
     """Runs a checkpoint through `AutoGazeEngine`.
 
-    checkpoint: a folder or hub id. Raises CheckpointError or ValueError.
+    checkpoint: `embedded`, a folder or hub id. Raises CheckpointError or ValueError.
     """
 
     def __init__(
-        self, checkpoint: str, *, chunk_size: int, device: str = "auto", positions: Positions = "upstream"
+        self,
+        checkpoint: str,
+        *,
+        chunk_size: int,
+        device: str = "auto",
+        positions: AskedPositions = "checkpoint",
     ):
         if not checkpoint:
             raise CheckpointError(
-                f"selector autogaze needs a checkpoint: a folder, or a hub id such as {OFFICIAL}"
+                f"selector autogaze needs a checkpoint: {EMBEDDED}, a folder, or a hub id such as {OFFICIAL}"
             )
         place = choose_device(device)
         loaded = load_autogaze(checkpoint)
@@ -55,7 +61,7 @@ class AutoGazeSelector(Selector):
             sha256=loaded.sha256,
             license=loaded.license,
             device=str(place),
-            positions=positions,
+            positions=self._engine.positions,
         )
 
     def open_stream(self) -> GazeStream:

@@ -52,8 +52,7 @@ class UniformSelector(_BlindSelector):
     def __init__(self, chunk_size: int) -> None:
         super().__init__(chunk_size)
         self.info = SelectorInfo(selector="uniform")
-        offsets = zip(AUTOGAZE_GRID.offsets, AUTOGAZE_GRID.sizes, strict=False)
-        self._order = np.concatenate([offset + _spread(size) for offset, size in offsets])
+        self._order = np.concatenate([spread_ids(scale) for scale in range(len(AUTOGAZE_GRID.scales))])
 
     def _tokens(self, budget: int, index: int) -> NDArray[np.int64]:
         return self._order[:budget]
@@ -68,6 +67,11 @@ class RandomSelector(_BlindSelector):
 
     def _tokens(self, budget: int, index: int) -> NDArray[np.int64]:
         return np.random.default_rng(index).permutation(AUTOGAZE_GRID.num_tokens)[:budget]
+
+
+def spread_ids(scale: int) -> NDArray[np.int64]:
+    """Return the ids of a scale, 0 the coarsest, any first n of them well spread over the frame."""
+    return AUTOGAZE_GRID.offsets[scale] + _spread(AUTOGAZE_GRID.sizes[scale])
 
 
 def _spread(size: int) -> NDArray[np.int64]:

@@ -10,7 +10,6 @@ so each stream has a call of its own.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -78,6 +77,11 @@ class UpstreamSelector(Selector):
         config = loaded.network.config
         if config.grid != AUTOGAZE_GRID:
             raise CheckpointError(f"{checkpoint} has scales {config.scales}, not AutoGaze's own")
+        if config.decode_positions != "upstream":
+            raise CheckpointError(
+                f"{checkpoint} was trained with {config.decode_positions} positions, which NVlabs' autogaze"
+                " package does not have: use the selector autogaze"
+            )
         self.chunk_size = chunk_size
         self._model, self._processor = _load(package, loaded)
         self._model.to(place)
@@ -152,23 +156,21 @@ def _import_package() -> ModuleType:
 
 def _load(package: ModuleType, loaded: Checkpoint) -> tuple[Any, Any]:
     """Load the package's model and processor from the files that `load_autogaze` has found."""
-    source = os.path.expanduser(loaded.source)  # pathlib's raises where there is no such user
-    where = {"revision": loaded.revision or "main", "local_files_only": True}  # a hub id's are in its cache
     try:
-        model = package.AutoGaze.from_pretrained(source, **where).eval()
-        return model, _load_processor(package, source, where, loaded.network.config.input_img_size)
+        model = package.AutoGaze.from_pretrained(str(loaded.folder), local_files_only=True).eval()
+        return model, _load_processor(package, loaded.folder, loaded.network.config.input_img_size)
     except Exception as error:  # FlashAttention that is missing, a damaged file, …
         raise CheckpointError(
             f"NVlabs' autogaze package does not load {loaded.source}: {_reason(error)}"
         ) from error
 
 
-def _load_processor(package: ModuleType, source: str, where: dict[str, Any], edge: int) -> Any:
+def _load_processor(package: ModuleType, folder: Path, edge: int) -> Any:
     """Load the checkpoint's processor; where it lacks that file, make what the official one describes."""
     try:
-        return package.AutoGazeImageProcessor.from_pretrained(source, **where)
+        return package.AutoGazeImageProcessor.from_pretrained(str(folder), local_files_only=True)
     except OSError:
-        if Path(source, _PROCESSOR).exists():
+        if (folder / _PROCESSOR).exists():
             raise
     return package.AutoGazeImageProcessor(
         size={"shortest_edge": edge}, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD

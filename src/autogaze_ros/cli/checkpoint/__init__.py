@@ -10,11 +10,12 @@ from autogaze_ros.cli.checkpoint.common import checkpoints
 from autogaze_ros.cli.checkpoint.inspection import inspect
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.networks.configuration import AutoGazeConfig
+from autogaze_ros.weights import about
 
 
 @click.group()
 def checkpoint() -> None:
-    """Inspect, download and convert AutoGaze and VideoMAE weights."""
+    """Inspect, download and convert weights."""
 
 
 checkpoint.add_command(inspect)
@@ -52,7 +53,7 @@ def download(hub_id: str, out: Path | None, revision: str | None, accepted: bool
     """
     with errors_in_one_line():
         networks = checkpoints()
-        click.echo(f"{hub_id}: weights under {networks.hub_license(hub_id)}", err=True)
+        click.echo(about(hub_id, networks.hub_license(hub_id)), err=True)
         if not accepted:
             raise click.ClickException("nothing is downloaded until you agree with --accept-licence")
         folder = out or Path(hub_id).name
@@ -82,13 +83,13 @@ Examples:
 def convert(source: str, out: Path, dtype: str) -> None:
     """Copy a checkpoint in another precision.
 
-    SOURCE is a folder, a hub id or a VideoMAE's file, OUT a new or empty
-    folder, which gets config.json and model.safetensors; licence and
+    SOURCE is a folder, a hub id, a VideoMAE's file or embedded, OUT a new or
+    empty folder, which gets config.json and model.safetensors; licence and
     configuration stay. Only the file becomes smaller: once loaded, weights are
     float32.
     """
     with errors_in_one_line():
         before, after = checkpoints().convert(source, out, dtype)
-    click.echo(f"{source}: weights under {before.license}", err=True)
+    click.echo(about(source, before.license), err=True)
     click.echo(f"{source}: {before.size:,} bytes")
     click.echo(f"{out}: {after.size:,} bytes, {dtype}, sha256 {after.sha256}")

@@ -11,7 +11,7 @@ import click
 from autogaze_ros.cli.checkpoint.common import checkpoints
 from autogaze_ros.cli.checkpoint.embeddings import embedding_rows, trial
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.networks.configuration import AutoGazeConfig, VideoMAEConfig
+from autogaze_ros.networks.configuration import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 
 if TYPE_CHECKING:
     from autogaze_ros.networks.checkpoints import Inspection
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\b
 Examples:
+  autogaze checkpoint inspect embedded
   autogaze checkpoint inspect ~/AutoGaze
   autogaze checkpoint inspect nvidia/AutoGaze
   autogaze checkpoint inspect ~/VideoMAE/videomae.pt --clip drive.mp4
 """
 )
-@click.argument("source", metavar="PATH|HUB_ID")
+@click.argument("source", metavar="embedded|PATH|HUB_ID")
 @click.option(
     "--clip",
     metavar="SOURCE",
@@ -37,9 +38,10 @@ def inspect(source: str, clip: str | None) -> None:
 
     A checkpoint is a folder with config.json and model.safetensors, VideoMAE's
     published videomae.pt or its folder, or the id of such a folder on the
-    Hugging Face hub; only an id touches the network. Exit status 1 if it cannot
-    be loaded because a tensor is missing, unexpected, of wrong shape or not
-    finite (holds NaN or infinity).
+    Hugging Face hub; only an id touches the network. The name embedded means the
+    AutoGaze inside this package. Exit status 1 if it cannot be loaded because a
+    tensor is missing, unexpected, of wrong shape or not finite (holds NaN or
+    infinity).
 
     Of a VideoMAE it is told besides whether scale and time embeddings look
     trained, and how much worse a few frames are reconstructed without them.
@@ -91,7 +93,9 @@ def _identity(found: Inspection) -> list[tuple[str, str]]:
 
 def _network(found: Inspection) -> list[tuple[str, str]]:
     config = found.network.config
-    return _autogaze(config) if isinstance(config, AutoGazeConfig) else _video_mae(config, found.shipped)
+    if isinstance(config, AutoGazeConfig):
+        return _autogaze(config)
+    return _canvas(config) if isinstance(config, CanvasConfig) else _video_mae(config, found.shipped)
 
 
 def _autogaze(config: AutoGazeConfig) -> list[tuple[str, str]]:
@@ -114,6 +118,7 @@ def _autogaze(config: AutoGazeConfig) -> list[tuple[str, str]]:
             "recommends",
             f"gazing_ratio {config.gazing_ratio:g}, task_loss_requirement {config.task_loss_requirement:g}",
         ),
+        ("positions", config.decode_positions),
     ]
 
 
@@ -136,7 +141,17 @@ def _video_mae(config: VideoMAEConfig, shipped: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _scales(config: AutoGazeConfig | VideoMAEConfig) -> tuple[str, str]:
+def _canvas(config: CanvasConfig) -> list[tuple[str, str]]:
+    resolutions = [config.image_size // (config.stride << level) for level in range(len(config.widths))]
+    parts = zip(resolutions, config.widths, config.blocks, strict=True)
+    return [
+        ("network", "canvas reconstructor"),
+        _scales(config),
+        ("resolutions", ", ".join(f"{size}x{size} of width {width}, {n} blocks" for size, width, n in parts)),
+    ]
+
+
+def _scales(config: AutoGazeConfig | VideoMAEConfig | CanvasConfig) -> tuple[str, str]:
     scales = ", ".join(str(scale) for scale in config.scales)
     return "scales", f"{scales} pixels, {config.grid.num_tokens} tokens a frame"
 

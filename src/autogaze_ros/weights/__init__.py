@@ -1,0 +1,14 @@
+"""Weights inside the package: an AutoGaze and a reconstructor trained by this project, not by NVIDIA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EMBEDDED = "embedded"  # the name of both as a checkpoint
+GAZE, RECONSTRUCTOR = (Path(__file__).parent / folder for folder in ("gaze", "reconstructor"))
+
+
+def about(checkpoint: str, license: str) -> str:
+    """Say in a line whose weights a checkpoint holds, and under which licence."""
+    whose = "weights of this project, not NVIDIA's," if checkpoint == EMBEDDED else "weights"
+    return f"{checkpoint}: {whose} under {license}"
