@@ -116,7 +116,11 @@ def _open_reconstruction(source: str, chunk_size: int) -> tuple[Engine, Teacher 
     engine = open_engine(loaded.network, chunk_size, choose_device("auto"))
     network = loaded.network
     teacher = GreedyTeacher(network) if isinstance(network, CanvasReconstructor) else None
-    return engine, teacher, {field.name: getattr(loaded, field.name) for field in fields(Origin)}
+    return (
+        engine,
+        teacher,
+        {field.name: getattr(loaded, field.name) for field in fields(Origin) if field.name != "folder"},
+    )
 
 
 def _where() -> dict[str, Any]:
