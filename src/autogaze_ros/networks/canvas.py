@@ -65,10 +65,6 @@ class Canvas:
         age = torch.where(seen, 0.0, self.age + 1)
         return Canvas(pasted, sharp, torch.where(seen, now, self.level), age)
 
-    def rows(self, chosen: slice | Tensor) -> Canvas:
-        """Return some of the canvases."""
-        return Canvas(self.pasted[chosen], self.sharp[chosen], self.level[chosen], self.age[chosen])
-
 
 _GREY = (-2.1179, -2.0357, -1.8044)  # 127.5 of 255, normalised
 
