@@ -6,12 +6,13 @@ import torch
 from golden import TEST_DATA, Golden
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.networks.autogaze import AutoGaze
+from autogaze_ros.networks.autogaze import AutoGaze, rotary_frequencies, rotate
+from autogaze_ros.networks.canvas import GREY
 from autogaze_ros.networks.configuration import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
 from autogaze_ros.tokens import AUTOGAZE_GRID
 from autogaze_ros.training.clips import normalised
-from autogaze_ros.training.gazing import Layout, Student, _mirror
+from autogaze_ros.training.gazing import OFFICIAL_CONFIG, Layout, Student, _mirror, new_network
 from autogaze_ros.training.labels import Labels
 
 RULE = Golden(TEST_DATA / "golden_rule")
@@ -30,7 +31,7 @@ def test_taught_as_it_is_run(positions):
     ratios = [(count + 0.5) / 265 for count in COUNTS]
     gazes = [g.token_ids.tolist() for g in engine.gaze([Clip(engine.open_stream(), pixels[0], ratios)])[0]]
     with torch.no_grad():
-        logits, losses, _ = Student(network)(pixels, labels_of(frames, gazes))
+        logits, losses, *_ = Student(network)(pixels, labels_of(frames, gazes))
     assert followed(logits[0].numpy(), losses[0].numpy()) == gazes
 
 
@@ -65,6 +66,41 @@ def test_positions_of_the_original_repeat():
     assert upstream.positions[196:206].tolist() == list(range(186, 196))
     assert upstream.positions[206:216].tolist() == list(range(206, 216))
     assert upstream.sources.tolist() == counted.sources.tolist() == [195, 205, 411]
+
+
+def test_attention_is_told_of_as_it_is():
+    """What the student says of attention is what the layer computes."""
+    network = AutoGaze(AutoGazeConfig.from_dict(RULE.spec["config"]))
+    network.load_state_dict(RULE.network.state_dict())
+    frames = RULE.frames("frames")[None, : len(COUNTS)]
+    gazes = [list(range(begin, begin + count)) for begin, count in zip((0, 40, 80), COUNTS, strict=True)]
+    layer = network.gazing_model.gaze_decoder.model.layers[1].self_attn
+    queries, keys = [], []
+    layer.q_proj.register_forward_hook(lambda _, args, out: queries.append(out))
+    layer.k_proj.register_forward_hook(lambda _, args, out: keys.append(out))
+    with torch.no_grad():
+        *_, looks = Student(network)(normalised(frames), labels_of(frames, gazes))
+    layout = Layout.of(COUNTS, 196, 10, network.config.decode_positions)
+    angles = layout.positions[:, None] * rotary_frequencies(network.config.decoder)
+    head = slice(2 * 32, 3 * 32)  # the third, of the third scale
+    chunk, frame = 3, 1  # the second frame's only chunk
+    query = rotate(queries[-1][0, :, head], angles)[layout.sources[chunk]]
+    key = rotate(keys[-1][0, :, head], angles)[layout.vision[frame]]
+    expected = (key @ query / 32**0.5).log_softmax(0)
+    assert torch.allclose(looks[1, 0, chunk, 2], expected, atol=1e-4)
+
+
+def test_a_new_network_tells_places_apart():
+    network = new_network(OFFICIAL_CONFIG)
+    places = network.gazing_model.connector.pos_embed
+    assert torch.allclose(places.T @ places / len(places), 0.25 * torch.eye(192), atol=1e-5)
+    grey = torch.tensor(GREY)[:, None, None].expand(1, 1, 3, 224, 224)
+    with torch.no_grad():
+        seen = network.gazing_model.vision_model.temporal_conv(grey.transpose(1, 2))
+    assert seen.abs().max() < 1e-4
+    token = int(AUTOGAZE_GRID.token_id(3, 4, 9))  # of the finest scale: one patch
+    likeness = places @ network.gazing_model.gaze_decoder.model.embed_tokens.weight[token]
+    assert int(likeness.argmax()) == 4 * 14 + 9
 
 
 def test_a_mirrored_cell_lies_mirrored():

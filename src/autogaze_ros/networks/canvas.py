@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from autogaze_ros.networks.configuration import CanvasConfig
 from autogaze_ros.tokens import TokenGrid
 
+GREY = (-2.1179, -2.0357, -1.8044)  # 127.5 of 255, normalised
 _AGES = (2.0, 8.0)  # frames in which the traces of a cell's age fade to 1/e
 
 
@@ -41,7 +42,7 @@ class Canvas:
     def blank(count: int, grid: TokenGrid, device: torch.device | str = "cpu") -> Canvas:
         """Return `count` canvases that have shown nothing: mid-grey."""
         edge, cells = grid.scales[-1], grid.mask_size
-        grey = torch.tensor(_GREY, device=device)[:, None, None].expand(count, 3, edge, edge)
+        grey = torch.tensor(GREY, device=device)[:, None, None].expand(count, 3, edge, edge)
         level = torch.zeros(count, cells, cells, dtype=torch.long, device=device)
         return Canvas(grey, grey, level, torch.zeros(count, cells, cells, device=device))
 
@@ -64,9 +65,6 @@ class Canvas:
         seen = now > 0
         age = torch.where(seen, 0.0, self.age + 1)
         return Canvas(pasted, sharp, torch.where(seen, now, self.level), age)
-
-
-_GREY = (-2.1179, -2.0357, -1.8044)  # 127.5 of 255, normalised
 
 
 def at_scale(frames: Tensor, scale: int) -> Tensor:

@@ -56,6 +56,10 @@ class Labels:
         except (SafetensorError, KeyError, OSError) as error:
             raise ValueError(f"{path} is no shard of gaze labels: {error}") from error
 
+    def to(self, device: torch.device | str) -> Labels:
+        """Return the labels on a device."""
+        return Labels(**{name: value.to(device) for name, value in vars(self).items()})
+
     def first(self, frames: int, chunk: int) -> Labels:
         """Return the labels of the first so many frames; chunk: K."""
         counts = self.counts[:frames]
@@ -104,7 +108,7 @@ def label(
     gazer: AutoGazeEngine | None = None,
 ) -> Labels:
     """Label contexts (N, T, 224, 224, 3); arguments are those of `make_labels`."""
-    pixels = normalised(frames)
+    pixels = normalised(frames).to(teacher.device)
     gazes = None if gazer is None else _gazed(gazer, pixels, counts)
     chunks, losses = [], []
     with torch.inference_mode():
@@ -114,10 +118,10 @@ def label(
     return Labels(
         torch.from_numpy(frames),
         torch.tensor(counts),
-        torch.cat([chunk.taken for chunk in chunks], 1),
-        torch.stack([chunk.wanted for chunk in chunks], 1),
-        torch.stack([chunk.gains.half() for chunk in chunks], 1),
-        torch.stack(losses, 1),
+        torch.cat([chunk.taken for chunk in chunks], 1).cpu(),
+        torch.stack([chunk.wanted for chunk in chunks], 1).cpu(),
+        torch.stack([chunk.gains.half() for chunk in chunks], 1).cpu(),
+        torch.stack(losses, 1).cpu(),
     )
 
 
@@ -136,7 +140,7 @@ def _losses(chunk: Chunk, frame: Tensor, distance: Callable[[Tensor, Tensor], Te
     loss is taken to fall as the teacher's own account of the error does.
     """
     before, after = ((frame - picture).abs().mean((1, 2, 3)) for picture in (chunk.before, chunk.after))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(frame.device.type, torch.bfloat16):
         perceived = distance(chunk.after, frame).float()
     end = after + perceived
     begin = end * before / after.clamp(min=1e-3)
@@ -150,6 +154,8 @@ def _gazed(gazer: AutoGazeEngine, pixels: Tensor, counts: Sequence[int]) -> list
     ratios = [(count + 0.5) / gazer.config.num_vision_tokens_each_frame for count in counts]
     gazes = gazer.gaze([Clip(gazer.open_stream(), clip, ratios) for clip in pixels])
     return [
-        torch.from_numpy(np.stack([gaze[time].token_ids for gaze in gazes]).astype(np.int64))
+        torch.from_numpy(np.stack([gaze[time].token_ids for gaze in gazes]).astype(np.int64)).to(
+            pixels.device
+        )
         for time in range(len(counts))
     ]

@@ -23,7 +23,13 @@ _PERCEIVED = 4  # frames of a batch that LPIPS looks at
 
 
 def train_reconstructor(
-    clips: Clips, folder: Path, schedule: Schedule, *, seed: int = 0, start: CanvasReconstructor | None = None
+    clips: Clips,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    seed: int = 0,
+    start: CanvasReconstructor | None = None,
+    device: torch.device | str = "cpu",
 ) -> CanvasReconstructor:
     """Train a reconstructor in a folder, where it resumes; returns it with averaged weights.
 
@@ -32,17 +38,17 @@ def train_reconstructor(
     """
     torch.manual_seed(seed)
     network = start or CanvasReconstructor(CanvasConfig())
-    network.requires_grad_(True)
+    network.to(device).requires_grad_(True)
     distance = perceptual()
     run = Run(network, folder, schedule, seed=seed, notes={"kind": "reconstructor"})
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        frames = normalised(clips.batch(rng, _CLIPS, _FRAMES))
+        frames = normalised(clips.batch(rng, _CLIPS, _FRAMES)).to(device)
         canvases, targets = _canvases(rng, frames, network.grid)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(frames.device.type, torch.bfloat16):
             pictures = network(canvases)
         difference = (pictures - targets).abs().mean()
-        looked = torch.from_numpy(rng.permutation(len(targets))[:_PERCEIVED])
+        looked = rng.permutation(len(targets))[:_PERCEIVED].tolist()
         perceived = distance(pictures[looked], targets[looked]).mean()
         return {"loss": difference + perceived, "l1": difference, "lpips": perceived}
 
@@ -54,15 +60,19 @@ def perceptual() -> Callable[[Tensor, Tensor], Tensor]:
     """LPIPS (AlexNet) between normalised frames (N, 3, S, S): (N,); gradients flow."""
     lpips, _ = open_lpips("alex")
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return lambda a, b: lpips(a * std + mean, b * std + mean)
+
+    def shown(frames: Tensor) -> Tensor:
+        return frames * std.to(frames.device) + mean.to(frames.device)
+
+    return lambda a, b: lpips(shown(a), shown(b))
 
 
 def _canvases(rng: np.random.Generator, frames: Tensor, grid: TokenGrid) -> tuple[Canvas, Tensor]:
     """Show frames (N, T, …) by random gazes; the canvases after each, and the frames, N * T together."""
     count, length = frames.shape[:2]
-    canvas = Canvas.blank(count, grid)
+    canvas = Canvas.blank(count, grid, frames.device)
     shown = []
-    habit = _Habit(rng, count)
+    habit = _Habit(rng, count, frames.device)
     for time in range(length):
         chosen = habit.choose(rng, frames[:, time], canvas, grid, _budget(rng, first=time == 0))
         canvas = canvas.show(frames[:, time], chosen, grid)
@@ -83,19 +93,19 @@ class _Habit:
     Blind and seeing selectors are to be served alike.
     """
 
-    def __init__(self, rng: np.random.Generator, count: int) -> None:
-        self._seeing = torch.from_numpy(rng.choice([0.0, 0.0, 1.0, 2.0, 8.0], count)).float()
-        self._tilt = torch.from_numpy(rng.choice([0.0, 0.0, 0.5, 1.0], count)).float()
+    def __init__(self, rng: np.random.Generator, count: int, device: torch.device) -> None:
+        self._seeing = torch.from_numpy(rng.choice([0.0, 0.0, 1.0, 2.0, 8.0], count)).float().to(device)
+        self._tilt = torch.from_numpy(rng.choice([0.0, 0.0, 0.5, 1.0], count)).float().to(device)
 
     def choose(
         self, rng: np.random.Generator, frames: Tensor, canvas: Canvas, grid: TokenGrid, budget: int
     ) -> Tensor:
         """Return (N, num_tokens) bool, `budget` cells of each frame."""
-        sizes = torch.tensor([float(size * size) for size in grid.sizes])
+        sizes = torch.tensor([float(size * size) for size in grid.sizes], device=frames.device)
         areas = sizes.repeat_interleave(sizes.long())
         gain = gains(frames - canvas.sharp, grid).clamp(min=0)
         gain = gain / gain.mean(1, keepdim=True).clamp(min=1e-6) + 0.05
         logits = self._seeing[:, None] * gain.log() - self._tilt[:, None] * areas.log()
-        noise = torch.from_numpy(rng.gumbel(size=logits.shape)).float()
+        noise = torch.from_numpy(rng.gumbel(size=logits.shape)).float().to(logits.device)
         best = (logits + noise).topk(budget, dim=1).indices
-        return torch.zeros(logits.shape, dtype=torch.bool).scatter(1, best, True)
+        return torch.zeros_like(logits, dtype=torch.bool).scatter(1, best, True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class Schedule:
     """How a run goes.
 
     steps: in all. rate: the greatest learning rate, reached after `warmup` steps and
-    then falling by a cosine to 3 %. save_every: steps between two states on disk.
+    then falling by a cosine to 3 %. save_every: steps between two states on disk; the
+    first step writes one too, so that a folder that cannot be written is told of at once.
     """
 
     steps: int
@@ -48,20 +49,25 @@ class Run:
     """Trains one network in a folder.
 
     seed, notes: what else the run depends on; a state of other notes is refused with
-    ValueError rather than resumed.
+    ValueError rather than resumed. matrices: parameters that Muon trains (Jordan et al.
+    2024), AdamW all others.
     """
 
     def __init__(
-        self, network: nn.Module, folder: Path, schedule: Schedule, *, seed: int, notes: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        folder: Path,
+        schedule: Schedule,
+        *,
+        seed: int,
+        notes: Mapping[str, Any],
+        matrices: Sequence[nn.Parameter] = (),
     ) -> None:
         self.network, self.folder, self.schedule, self.seed = network, folder, schedule, seed
         self.step = 0
         self._notes = {"seed": seed, **vars(schedule), **notes}
         self._notes.pop("save_every")
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        plain = [p for p in network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
-        self._optimiser = torch.optim.AdamW(groups, schedule.rate, betas=(0.9, 0.95))
+        self._optimisers = _optimisers(network, schedule.rate, matrices)
         self._average = {name: value.clone() for name, value in network.state_dict().items()}
         self._rows: list[Row] = []
         self._resume()
@@ -74,7 +80,7 @@ class Run:
         if not self._state_file.exists():
             return
         try:
-            state = torch.load(self._state_file, weights_only=True)
+            state = torch.load(self._state_file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises errors of many kinds
             raise ValueError(f"{self._state_file} is no training state: remove it to begin anew") from error
         if state["notes"] != self._notes:
@@ -83,8 +89,11 @@ class Run:
                 f"{self.folder} holds a run with other {', '.join(changed)}: remove it or name another folder"
             )
         self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._average, self._rows, self.step = state["average"], state["rows"], state["step"]
+        for optimiser, known in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(known)
+        for name, value in state["average"].items():
+            self._average[name].copy_(value)
+        self._rows, self.step = state["rows"], state["step"]
 
     def save(self) -> None:
         """Write the state, and the curves so far."""
@@ -92,7 +101,7 @@ class Run:
             "notes": self._notes,
             "network": self.network.state_dict(),
             "average": self._average,
-            "optimiser": self._optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
             "rows": self._rows,
             "step": self.step,
         }
@@ -116,18 +125,19 @@ class Run:
             self._rows.append(
                 {"step": self.step, **{key: round(float(v.detach()), 5) for key, v in found.items()}}
             )
-            if self.step % self.schedule.save_every == 0 or self.step == self.schedule.steps:
+            if self.step % self.schedule.save_every == 0 or self.step in (first + 1, self.schedule.steps):
                 self.save()
                 self._tell(began, first)
         return self._average
 
     def _descend(self, loss: Tensor) -> None:
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.schedule.rate_at(self.step)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.schedule.rate_at(self.step)
+            optimiser.step()
+            optimiser.zero_grad()
         self.step += 1
         kept = min(_AVERAGED, self.step / (self.step + 10))
         with torch.no_grad():
@@ -143,3 +153,18 @@ class Run:
         )
         done = f"step {self.step} of {self.schedule.steps}"
         print(f"{done}  {means}  {each:.2f} s each, {left / 60:.0f} min left", file=sys.stderr, flush=True)
+
+
+def _optimisers(
+    network: nn.Module, rate: float, matrices: Sequence[nn.Parameter]
+) -> list[torch.optim.Optimizer]:
+    special = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in special]
+    groups = [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": 0.02},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate, betas=(0.9, 0.95))]
+    if matrices:  # with updates as large as AdamW's, so that both share a rate
+        found.append(torch.optim.Muon(matrices, rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"))
+    return found

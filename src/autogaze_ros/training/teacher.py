@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -75,10 +76,11 @@ class GreedyTeacher:
 
     def __init__(self, reconstructor: CanvasReconstructor, chunk: int = 10) -> None:
         self.reconstructor, self.chunk, self.grid = reconstructor, chunk, reconstructor.grid
-        scales = torch.arange(len(self.grid.sizes))
-        self._scale = scales.repeat_interleave(torch.tensor([size * size for size in self.grid.sizes]))
-        self._cells = torch.stack(
-            [torch.from_numpy(self.grid.mask([token]) > 0) for token in range(self.grid.num_tokens)]
+        self.device = next(reconstructor.parameters()).device
+        tokens = np.arange(self.grid.num_tokens)
+        self._scale = torch.from_numpy(self.grid.locate(tokens)[0]).to(self.device)
+        self._cells = torch.from_numpy(np.stack([self.grid.mask([token]) > 0 for token in tokens])).to(
+            self.device
         )
 
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
@@ -98,11 +100,12 @@ class GreedyTeacher:
         gazes: T times (N, count), another's tokens, which are taken instead of the
         teacher's; the teacher says at each chunk how it would go on from there.
         """
-        canvas = Canvas.blank(len(frames), self.grid)
+        frames = frames.to(self.device)
+        canvas = Canvas.blank(len(frames), self.grid, self.device)
         picture = canvas.sharp
         for time, count in enumerate(counts):
             frame, before = frames[:, time], canvas
-            chosen = torch.zeros(len(frames), self.grid.num_tokens, dtype=torch.bool)
+            chosen = torch.zeros(len(frames), self.grid.num_tokens, dtype=torch.bool, device=self.device)
             for begin in range(0, count, self.chunk):
                 size = min(self.chunk, count - begin)
                 found = self.continue_frame(frame - picture, chosen, self.chunk)
@@ -114,7 +117,7 @@ class GreedyTeacher:
 
     def reconstruct(self, canvas: Canvas) -> Tensor:
         """The reconstructor's frames (N, 3, S, S) for canvases."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             picture: Tensor = self.reconstructor(canvas)
         return picture
 
@@ -128,7 +131,7 @@ class GreedyTeacher:
         """
         error, under = error_maps(residual, self.grid)
         finest = self._finest(chosen)
-        levels = torch.arange(len(self.grid.sizes))[None, :, None, None]
+        levels = torch.arange(len(self.grid.sizes), device=self.device)[None, :, None, None]
         ids, gained, left = [], [], [error.sum((1, 2))]
         for _ in range(steps):
             useful = finest[:, None] < levels
@@ -136,7 +139,7 @@ class GreedyTeacher:
             gain = gain.masked_fill(chosen, -1.0)
             token = gain.argmax(1)
             scale = self._scale[token]
-            rows = torch.arange(len(token))
+            rows = torch.arange(len(token), device=self.device)
             cell = self._cells[token] & (finest < scale[:, None, None])
             error = torch.where(cell, under[rows, scale], error)
             finest = torch.where(cell, scale[:, None, None], finest)

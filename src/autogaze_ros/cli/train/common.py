@@ -34,6 +34,14 @@ def seed_option() -> Any:
     )
 
 
+def device_option() -> Any:
+    """Where a network is trained or run."""
+    return click.option(
+        "--device", default="auto", show_default=True,
+        help="cpu, cuda or cuda:N; auto takes a GPU where there is one.",
+    )  # fmt: skip
+
+
 def out_option(help: str) -> Any:
     """Where a command works, and goes on if it was interrupted."""
     return click.option("--out", type=click.Path(path_type=Path), required=True, help=help)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train.common import LICENSE, clip_options, out_option
+from autogaze_ros.cli.train.common import LICENSE, clip_options, device_option, out_option
 
 
 @click.command(
@@ -20,15 +20,17 @@ Example:
 @out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
 @click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of 15 frames each.")
 @click.option("--start", type=click.Path(path_type=Path), help="Checkpoint to go on from.  [default: none]")
+@device_option()
 def reconstructor(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int,
-    out: Path, steps: int, start: Path | None,
+    out: Path, steps: int, start: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Train the network that shows what gazes hold.
 
     SOURCES are videos, folders of images, Bench2Drive scenarios and bags.
     """
     with errors_in_one_line():
+        from autogaze_ros.engines.device import choose_device
         from autogaze_ros.networks.canvas import CanvasReconstructor
         from autogaze_ros.networks.checkpoints import load_reconstructor, save_reconstructor
         from autogaze_ros.training.clips import open_clips
@@ -39,6 +41,8 @@ def reconstructor(
         if begun is not None and not isinstance(begun, CanvasReconstructor):
             raise ValueError(f"{start}: only a reconstructor on canvases is trained here, not a VideoMAE")
         clips = open_clips(sources, drive_seeds, drive_frames, cache)
-        network = train_reconstructor(clips, out, Schedule(steps), seed=seed, start=begun)
+        network = train_reconstructor(
+            clips, out, Schedule(steps), seed=seed, start=begun, device=choose_device(device)
+        )
         save_reconstructor(network, out / "checkpoint", license=LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")
