@@ -102,12 +102,12 @@ def test_package_xml_names_what_stock_ros_must_install():
         "ament_cmake", "ament_cmake_python", "rosidl_default_generators", "rosidl_default_runtime",
         "rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge",
         "launch", "launch_ros", "rosgraph_msgs",
-        "python3-click", "python3-numpy", "python3-opencv", "python3-pil", "python3-pytest",
+        "python3-click", "python3-numpy", "python3-opencv", "python3-pil", "python3-pytest", "python3-yaml",
     }  # fmt: skip
     assert keys >= {
         "rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge",
         "launch", "launch_ros", "rosgraph_msgs", "python3-numpy",
-        "python3-opencv", "python3-click", "python3-pil",
+        "python3-opencv", "python3-click", "python3-pil", "python3-yaml",
     }  # fmt: skip
 
 
@@ -153,6 +153,9 @@ def table(heading):
     return [[cell.strip().strip("`") for cell in row] for row in rows]
 
 
+MARKS = {"frame": "live", "context": "next context", "never": "fixed", "unconfigured": None}
+
+
 def test_the_readmes_parameters_are_those_of_the_node():
     expected = {"cameras": CAMERAS, **PARAMETERS}
     expected |= {f"<camera>.{name}": parameter for name, parameter in CAMERA_PARAMETERS.items()}
@@ -160,6 +163,8 @@ def test_the_readmes_parameters_are_those_of_the_node():
     assert list(rows) == list(expected)
     for name, parameter in expected.items():
         assert yaml.safe_load(rows[name][0] or "''") == parameter.default, name
+        mark = re.match(r"\*([\w ]+)\*; ", rows[name][1])
+        assert MARKS[parameter.changes] == (mark and mark[1]), name
 
 
 @pytest.mark.parametrize("name", ["GazeMask", "GazeInfo", "StageLatency"])

@@ -100,6 +100,79 @@ def test_unfit_budgets_are_refused_and_change_nothing(ratio, requirement):
     assert line.budget == (0.3, 0.2)
 
 
-def test_one_frame_of_a_camera_a_batch(images):
-    with pytest.raises(ValueError, match="one frame of a camera"):
-        pipeline().process([Frame(images[0], 0), Frame(images[1], 1)])
+def fields(record):
+    return (record.camera, record.stream_id, record.frame_index, record.index_in_context,
+            record.token_ids.tolist(), record.context_mask.tolist())  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [[8], [3, 5], [1, 4, 3]], ids=str)
+def test_frames_in_one_call_are_decided_as_one_by_one(images, sizes):
+    """Whatever context ends, epoch or size falls into the call."""
+    frames = [Frame(image, n, epoch=n // 6) for n, image in enumerate(images)]
+    frames[3] = Frame(images[3][::2, ::2].copy(), 3)
+    single = [fields(gazed.record) for line in [pipeline()] for f in frames for gazed in line.process([f])]
+    line, together = pipeline(), []
+    for size in sizes:
+        together += line.process(frames[len(together) : len(together) + size])
+    assert [fields(gazed.record) for gazed in together] == single
+    assert [f[1] for f in single] == [0, 0, 0, 1, 2, 2, 3, 3]
+
+
+def test_chunks_of_several_cameras_do_not_meddle(images):
+    frames = [
+        Frame(image, n, name) for n, image in enumerate(images) for name in ("left", "right")[: 1 + n % 2]
+    ]
+    gazed = pipeline().process(frames)
+    for name in ("left", "right"):
+        alone = pipeline().process([frame for frame in frames if frame.camera == name])
+        mine = [fields(g.record) for g in gazed if g.frame.camera == name]
+        assert mine == [fields(g.record) for g in alone]
+
+
+def test_first_contexts_are_shortened_and_only_they(images):
+    line = Pipeline(
+        create_selector("uniform", chunk_size=4),
+        gazing_ratio=0.1,
+        task_loss_requirement=0.0,
+        first_contexts={"right": 2},
+    )
+    places = {"left": [], "right": []}
+    for n, image in enumerate(images):
+        assert line.remaining("right") == [2, 1, 4, 3, 2, 1, 4, 3][n]
+        assert line.begins("right") == (n in (0, 2, 6))
+        for gazed in line.process([Frame(image, n, "left"), Frame(image, n, "right")]):
+            places[gazed.record.camera].append(gazed.record.index_in_context)
+            assert gazed.record.stream_id == 0
+    assert places == {"left": [0, 1, 2, 3, 0, 1, 2, 3], "right": [0, 1, 0, 1, 2, 3, 0, 1]}
+
+
+def test_another_selector_decides_from_the_next_context_on(images):
+    line = pipeline(chunk_size=4)
+    run(line, images[:2])
+    run(line, images[:3], "rear")
+    line.change(create_selector("random", chunk_size=2))
+    front = [(g.record.selector, g.record.index_in_context) for g in run(line, images[2:7])]
+    rear = [(g.record.selector, g.record.index_in_context) for g in run(line, images[3:6], "rear")]
+    assert front == [
+        ("patch_difference", 2),
+        ("patch_difference", 3),
+        ("random", 0),
+        ("random", 1),
+        ("random", 0),
+    ]
+    assert rear == [("patch_difference", 3), ("random", 0), ("random", 1)]
+
+
+def test_a_camera_that_begins_anew_takes_the_new_selector_and_its_chunk_size(images):
+    line = pipeline(chunk_size=2)
+    run(line, images[:1])
+    line.change(create_selector("uniform", chunk_size=4))
+    line.restart("front")
+    assert line.remaining("front") == 4
+    assert [g.record.index_in_context for g in line.process([Frame(i, 0) for i in images[:5]])] == [
+        0,
+        1,
+        2,
+        3,
+        0,
+    ]

@@ -43,7 +43,7 @@ class Frame:
     (SourceError). stamp: nanoseconds, of the source's own clock. frame_id: of the
     message's header, else the camera's name. received: nanoseconds of a bag's
     recorder, else None. jpeg: the file that the image was decoded from, if it was
-    a JPEG.
+    a JPEG. epoch: what a frame of another epoch showed does not count any more.
     """
 
     image: NDArray[np.uint8]
@@ -52,11 +52,31 @@ class Frame:
     frame_id: str = "front"
     received: int | None = None
     jpeg: bytes = b""
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
         if not 1 <= max(height, width) <= MOST_ASPECT * min(height, width):
             raise SourceError(f"an image of {width}x{height} pixels is no camera's: at most {MOST_ASPECT}:1")
+
+
+class Thinning:
+    """Decides which frames are kept, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._place = 0
+        self._kept: int | None = None
+
+    def keeps(self, stamp: int, stride: int = 1, rate: float = 0.0) -> bool:
+        """Whether the next one is: every stride-th, of these at most rate a second by stamp (0: all)."""
+        place, self._place = self._place, self._place + 1
+        if place % stride:
+            return False
+        # A hair early is in time, since stamps are rounded; back in time is a new beginning.
+        if rate and self._kept is not None and 0 <= stamp - self._kept < 0.999e9 / rate:
+            return False
+        self._kept = stamp
+        return True
 
 
 @dataclass(frozen=True)
@@ -74,17 +94,12 @@ class Selection:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yield the wanted frames."""
-        kept: int | None = None
+        thinning = Thinning()
         for place, frame in enumerate(frames):
             if self.last is not None and place > self.last:
                 return
-            if place < self.first or (place - self.first) % self.stride:
-                continue
-            # A hair early is in time, since stamps are rounded; back in time is a new beginning.
-            if self.rate and kept is not None and 0 <= frame.stamp - kept < 0.999e9 / self.rate:
-                continue
-            kept = frame.stamp
-            yield frame
+            if place >= self.first and thinning.keeps(frame.stamp, self.stride, self.rate):
+                yield frame
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,32 +77,79 @@ class GazedFrame:
     restarted: str = ""
 
 
-class _Camera:
-    """One camera's stream and what its messages count."""
+_Kind = tuple[int, int, int]  # width, height, epoch
 
-    def __init__(self, stream: Any, size: tuple[int, int]) -> None:
-        self.stream = stream
-        self.size = size
+
+def _kind(frame: Frame) -> _Kind:
+    height, width = frame.image.shape[:2]
+    return width, height, frame.epoch
+
+
+class _Camera:
+    """One camera's stream and what its messages count.
+
+    kind: size and epoch of its images; another kind begins the stream anew.
+    first: frames of a stream's first context. limit: frames of the present one.
+    """
+
+    def __init__(self, selector: Selector, kind: _Kind, first: int) -> None:
+        self.kind = kind
         self.stream_id = 0
         self.frame_index = 0
         self.context = ContextMask()
+        self._first = first
+        self.limit = first
+        self._adopt(selector)
 
-    def reset(self, size: tuple[int, int]) -> None:
+    @property
+    def begins(self) -> bool:
+        """Whether the next frame is the first of a context."""
+        return self.stream.index in (0, self.limit)
+
+    def prepare(self, selector: Selector) -> None:
+        """Where a context begins, make it one of the selector's."""
+        if not self.begins:
+            return
+        if self.stream.index:
+            self.limit = selector.chunk_size  # the first context is over
+        if selector is self.selector:
+            self.stream.restart()
+        else:
+            self._adopt(selector)
+        self.limit = min(self.limit, selector.chunk_size)
+
+    def reset(self, kind: _Kind) -> None:
+        """Begin the stream anew."""
         self.stream.restart()
-        self.size = size
+        self.limit = self._first
+        self.kind = kind
         self.stream_id += 1
         self.frame_index = 0
 
+    def _adopt(self, selector: Selector) -> None:
+        self.selector = selector
+        self.stream = selector.open_stream()
+
 
 class Pipeline:
-    """Runs one selector over the streams of any number of cameras.
+    """Runs a selector over the streams of any number of cameras.
 
     gazing_ratio (0..1) and task_loss_requirement apply from the next frame on;
-    a ratio outside its range raises ValueError.
+    a ratio outside its range raises ValueError. first_contexts: by camera, after
+    how many frames its first context ends, so that not all begin theirs at once;
+    whole ones where it is silent.
     """
 
-    def __init__(self, selector: Selector, *, gazing_ratio: float, task_loss_requirement: float) -> None:
+    def __init__(
+        self,
+        selector: Selector,
+        *,
+        gazing_ratio: float,
+        task_loss_requirement: float,
+        first_contexts: Mapping[str, int] | None = None,
+    ) -> None:
         self.selector = selector
+        self._first_contexts = dict(first_contexts or {})
         self._cameras: dict[str, _Camera] = {}
         self.set_budget(gazing_ratio, task_loss_requirement)
 
@@ -111,63 +159,124 @@ class Pipeline:
             raise ValueError(f"gazing_ratio must lie in 0..1, got {gazing_ratio}")
         if math.isnan(task_loss_requirement):
             raise ValueError("task_loss_requirement must be a number, got nan")
-        # One assignment: another thread may be reading.
         self.budget = (gazing_ratio, task_loss_requirement)
+
+    def change(self, selector: Selector) -> None:
+        """Let another selector decide, of each camera from its next context on."""
+        self.selector = selector
 
     def restart(self, camera: str) -> None:
         """Begin a camera's stream anew with its next frame."""
         if camera in self._cameras:
-            self._cameras[camera].reset(self._cameras[camera].size)
+            self._cameras[camera].reset(self._cameras[camera].kind)
+
+    def begins(self, camera: str) -> bool:
+        """Whether a camera's next frame is the first of a context."""
+        return camera not in self._cameras or self._cameras[camera].begins
+
+    def remaining(self, camera: str) -> int:
+        """Return how many frames of a camera are to come in the context that its next frame belongs to."""
+        state = self._cameras.get(camera)
+        if state is None or state.stream.index == 0:
+            return self._first_context(camera)
+        return state.limit - state.stream.index or self.selector.chunk_size
 
     def process(self, frames: Sequence[Frame]) -> list[GazedFrame]:
-        """Decide one frame each of different cameras, in one batch."""
-        if len({frame.camera for frame in frames}) != len(frames):
-            raise ValueError("a batch holds one frame of a camera at most")
-        budget = self.budget
-        cameras, reasons, requests, latencies = [], [], [], []
+        """Decide frames of any cameras, those of one in their order.
+
+        Those that may be decided together are; with one of each camera that is all.
+        """
+        return [gazed for part in self._parts(frames) for gazed in self._decide(part)]
+
+    def _parts(self, frames: Sequence[Frame]) -> list[list[Frame]]:
+        """Split frames so that no camera's stream begins anew, or its context, within a part."""
+        parts: list[list[Frame]] = []
+        places: dict[str, tuple[int, _Kind, int]] = {}  # by camera: part, kind, frames for which it has room
         for frame in frames:
-            camera, reason = self._camera(frame)
-            began = time.perf_counter()
-            pixels = self.selector.preprocess(frame.image)
-            latencies.append(StageLatency(preprocess=_milliseconds(began), batch_size=len(frames)))
-            requests.append(Request(camera.stream, pixels, *budget))
-            cameras.append(camera)
-            reasons.append(reason)
-        began = time.perf_counter()
-        gazes = self.selector.select(requests)
-        elapsed = _milliseconds(began)
+            kind = _kind(frame)
+            known = self._cameras[frame.camera].kind if frame.camera in self._cameras else kind
+            place, previous, room = places.get(frame.camera, (0, known, self.remaining(frame.camera)))
+            if kind != previous:
+                place += frame.camera in places
+                room = self._first_context(frame.camera)
+            elif not room:
+                place, room = place + 1, self.selector.chunk_size
+            places[frame.camera] = (place, kind, room - 1)
+            if place == len(parts):
+                parts.append([])
+            parts[place].append(frame)
+        return parts
+
+    def _first_context(self, camera: str) -> int:
+        return min(self._first_contexts.get(camera, self.selector.chunk_size), self.selector.chunk_size)
+
+    def _decide(self, frames: Sequence[Frame]) -> list[GazedFrame]:
+        """Decide one clip of each camera."""
+        clips: dict[str, list[Frame]] = {}
+        for frame in frames:
+            clips.setdefault(frame.camera, []).append(frame)
+        reasons = {name: self._prepare(clip[0]) for name, clip in clips.items()}
+        requests, latencies = {}, {}
+        for name, clip in clips.items():
+            camera, pairs = self._cameras[name], []
+            for frame in clip:
+                began = time.perf_counter()
+                pixels = camera.selector.preprocess(frame.image)
+                latency = StageLatency(preprocess=_milliseconds(began), batch_size=len(clips))
+                pairs.append((Request(camera.stream, pixels, *self.budget), latency))
+            requests[name], latencies[name] = zip(*pairs, strict=True)
         results = []
-        for frame, camera, request, gaze, latency, reason in zip(
-            frames, cameras, requests, gazes, latencies, reasons, strict=True
-        ):
-            latency.gaze = elapsed
-            record = self._record(frame, camera, gaze, budget)
-            record.latency = latency
-            results.append(GazedFrame(frame, record, request.pixels, self.selector.info.checkpoint, reason))
+        for name, (gazes, elapsed) in self._select(requests).items():
+            camera = self._cameras[name]
+            first = camera.stream.index - len(gazes)
+            told = [reasons[name], *[""] * (len(gazes) - 1)]
+            for place, gaze in enumerate(gazes):
+                record = self._record(clips[name][place], camera, gaze, first + place)
+                record.latency = latencies[name][place]
+                record.latency.gaze = elapsed
+                pixels = requests[name][place].pixels
+                checkpoint = camera.selector.info.checkpoint
+                results.append(GazedFrame(clips[name][place], record, pixels, checkpoint, told[place]))
         return results
 
-    def _camera(self, frame: Frame) -> tuple[_Camera, str]:
-        height, width = frame.image.shape[:2]
-        camera = self._cameras.get(frame.camera)
-        if camera is None:
-            camera = self._cameras[frame.camera] = _Camera(self.selector.open_stream(), (width, height))
-        elif camera.size != (width, height):
-            reason = f"image size changed from {camera.size[0]}x{camera.size[1]} to {width}x{height}"
-            camera.reset((width, height))
-            return camera, reason
-        return camera, ""
+    def _select(self, requests: Mapping[str, Sequence[Request]]) -> dict[str, tuple[list[Gaze], float]]:
+        """Return each camera's gazes and its call's milliseconds; while selectors change there are two."""
+        answers: dict[str, tuple[list[Gaze], float]] = {}
+        by_selector: dict[Selector, list[str]] = {}
+        for name in requests:
+            by_selector.setdefault(self._cameras[name].selector, []).append(name)
+        for selector, names in by_selector.items():
+            began = time.perf_counter()
+            gazes = selector.select_clips([requests[name] for name in names])
+            elapsed = _milliseconds(began)
+            answers |= {name: (found, elapsed) for name, found in zip(names, gazes, strict=True)}
+        return answers
 
-    def _record(self, frame: Frame, camera: _Camera, gaze: Gaze, budget: tuple[float, float]) -> GazeRecord:
+    def _prepare(self, frame: Frame) -> str:
+        """Make a stream ready for a frame; return why it begins anew, where that is not known yet."""
+        kind, camera = _kind(frame), self._cameras.get(frame.camera)
+        reason = ""
+        if camera is None:
+            first = self._first_contexts.get(frame.camera, sys.maxsize)
+            camera = self._cameras[frame.camera] = _Camera(self.selector, kind, first)
+        elif camera.kind != kind:
+            before, now = camera.kind, kind
+            if before[:2] != now[:2]:
+                reason = f"image size changed from {before[0]}x{before[1]} to {now[0]}x{now[1]}"
+            camera.reset(kind)
+        camera.prepare(self.selector)
+        return reason
+
+    def _record(self, frame: Frame, camera: _Camera, gaze: Gaze, index: int) -> GazeRecord:
         token_ids = gaze.token_ids
-        index = camera.stream.index - 1
         if index == 0:
             camera.context = ContextMask()
         mask = AUTOGAZE_GRID.mask(token_ids)
         camera.context.add(mask)
         record = GazeRecord(
             camera=frame.camera,
-            image_width=camera.size[0],
-            image_height=camera.size[1],
+            image_width=camera.kind[0],
+            image_height=camera.kind[1],
             stream_id=camera.stream_id,
             frame_index=camera.frame_index,
             index_in_context=index,
@@ -180,9 +289,9 @@ class Pipeline:
             area=area(mask),
             context_area=area(camera.context.mask),
             predicted_loss=gaze.predicted_loss,
-            gazing_ratio=budget[0],
-            task_loss_requirement=budget[1],
-            selector=self.selector.info.selector,
+            gazing_ratio=self.budget[0],
+            task_loss_requirement=self.budget[1],
+            selector=camera.selector.info.selector,
         )
         camera.frame_index += 1
         return record

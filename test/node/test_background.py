@@ -2,12 +2,12 @@ import threading
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
+from workers import SETTINGS, arrival, working
 
 from autogaze_ros.frames import Frame
 from autogaze_ros.node.background import Background
+from autogaze_ros.node.engines import Engines
 from autogaze_ros.node.frame_buffer import FrameBuffer
-from autogaze_ros.node.worker import Arrival, Worker
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import create_selector
 
@@ -87,23 +87,16 @@ def run(meanwhile, last, publishing=None):
     camera = Camera(events, last)
     if publishing:
         camera.publishing = lambda: publishing(buffer)
-    pipeline = Pipeline(create_selector("uniform"), gazing_ratio=0.1, task_loss_requirement=0.0)
-    reconstructor = SlowReconstructor(events, lambda: meanwhile(buffer))
-    worker = Worker(pipeline, {"front": camera}, buffer, Background(reconstructor, {"front": camera}))
-    buffer.put("front", arrival(0))
-    worker.start()
-    assert camera.done.wait(30), events
-    worker.stop()
+    engines = Engines({**SETTINGS, "selector": "uniform", "policy": "every"}, ["front"])
+    engines.reconstructor = SlowReconstructor(events, lambda: meanwhile(buffer))
+    with working(engines, {"front": camera}, buffer):
+        buffer.put("front", arrival("front", 0))
+        assert camera.done.wait(30), events
     return events
 
 
-def arrival(nanoseconds):
-    stamp = SimpleNamespace(sec=0, nanosec=nanoseconds)
-    return Arrival(SimpleNamespace(header=SimpleNamespace(stamp=stamp, frame_id="camera")), 0.0)
-
-
 def test_a_frame_waits_for_one_layer_at_most():
-    events = run(lambda buffer: buffer.put("front", arrival(7)), "reconstruction of 0")
+    events = run(lambda buffer: buffer.put("front", arrival("front", 7)), "reconstruction of 0")
     assert events == [
         "gaze of 0", "layer 0 of 0", "layer 1 of 0",
         "gaze of 7", "layer 2 of 0", "layer 3 of 0", "reconstruction of 0",
@@ -112,7 +105,7 @@ def test_a_frame_waits_for_one_layer_at_most():
 
 def test_a_fault_is_told_and_gazes_go_on():
     def fail(buffer):
-        buffer.put("front", arrival(7))
+        buffer.put("front", arrival("front", 7))
         raise RuntimeError("CUDA out of memory")
 
     events = run(fail, "gaze of 7")
@@ -121,7 +114,7 @@ def test_a_fault_is_told_and_gazes_go_on():
 
 def test_a_fault_of_publishing_is_told_and_gazes_go_on():
     def fail(buffer):
-        buffer.put("front", arrival(7))
+        buffer.put("front", arrival("front", 7))
         raise MemoryError("no room for a picture")
 
     events = run(lambda buffer: None, "gaze of 7", publishing=fail)
@@ -129,7 +122,7 @@ def test_a_fault_of_publishing_is_told_and_gazes_go_on():
 
 
 def test_a_fault_of_taking_a_frame_is_told_and_its_gaze_is_out():
-    events = run(lambda buffer: buffer.put("front", arrival(13)), "reconstruction of 0")
+    events = run(lambda buffer: buffer.put("front", arrival("front", 13)), "reconstruction of 0")
     assert events[3:5] == ["gaze of 13", "failed: odd pixels"]
 
 
@@ -162,11 +155,3 @@ def test_stopping_gives_up_what_is_unfinished_and_what_waits():
     assert background.busy
     background.stop()
     assert ended == ["closed", "forgotten"] and not background.busy
-
-
-@pytest.mark.parametrize("wait", [True, False])
-def test_taking_from_a_buffer_that_is_closed(wait):
-    buffer = FrameBuffer(["front"], 1)
-    assert buffer.take(wait=False) == {}
-    buffer.close()
-    assert buffer.take(wait=wait) is None

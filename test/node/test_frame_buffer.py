@@ -1,76 +1,119 @@
+import math
 import threading
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.node.frame_buffer import FrameBuffer, Terms
 
-cameras = st.sampled_from(["left", "right", "rear"])
+CAMERAS = ["left", "right", "rear"]
+ONE = Terms(dict.fromkeys(CAMERAS, 1))
+cameras = st.sampled_from(CAMERAS)
 
 
-@given(st.integers(1, 4), st.lists(st.one_of(cameras, st.just("take"))))
-def test_every_item_comes_out_once_or_is_counted(capacity, actions):
-    buffer = FrameBuffer(["left", "right", "rear"], capacity)
-    put = {"left": [], "right": [], "rear": []}
-    out = {"left": [], "right": [], "rear": []}
-    waiting = dict.fromkeys(put, 0)
+def items(batch):
+    return {camera: taken.items for camera, taken in batch.items()}
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.lists(st.one_of(cameras, st.just("take"))))
+def test_every_item_comes_out_once_or_is_counted(capacity, portion, actions):
+    overtaken = Counter()
+    buffer = FrameBuffer(CAMERAS, capacity, overtaken=lambda camera: overtaken.update([camera]))
+    terms = Terms(dict.fromkeys(CAMERAS, portion), timeout=-1.0)  # less than a portion will do at once
+    put, out = {camera: [] for camera in CAMERAS}, {camera: [] for camera in CAMERAS}
     for number, action in enumerate([*actions, *["take"] * capacity]):
         if action != "take":
             buffer.put(action, number)
             put[action].append(number)
-            waiting[action] = min(capacity, waiting[action] + 1)
-        elif any(waiting.values()):
-            for camera, (item, lost) in buffer.take().items():
-                out[camera].append((item, lost))
-                waiting[camera] -= 1
-    for camera, taken in out.items():
+            continue
+        for camera, taken in buffer.take(terms, wait=False).items():
+            assert 1 <= len(taken.items) <= portion
+            out[camera].append(taken)
+    for camera, portions in out.items():
         position = 0
-        for item, lost in taken:  # in order, and every gap is told
-            position += lost
-            assert put[camera][position] == item
-            position += 1
+        for taken in portions:  # in order, and every gap is told
+            position += taken.lost
+            assert put[camera][position : position + len(taken.items)] == taken.items
+            position += len(taken.items)
         assert position == len(put[camera])
+        assert overtaken[camera] == sum(taken.lost for taken in portions)
 
 
 def test_the_newest_win():
-    buffer = FrameBuffer(["front"], 1)
+    buffer = FrameBuffer(CAMERAS)
     for number in range(5):
-        buffer.put("front", number)
-    assert buffer.take() == {"front": (4, 4)}
+        buffer.put("rear", number)
+    (taken,) = buffer.take(ONE).values()
+    assert (taken.items, taken.lost) == ([4], 4)
 
 
-def test_one_of_each_camera_at_a_time():
-    buffer = FrameBuffer(["left", "right"], 3)
+def test_one_portion_of_each_camera_at_a_time():
+    buffer = FrameBuffer(CAMERAS, 3)
     for number in range(2):
         buffer.put("left", number)
     buffer.put("right", 7)
-    assert buffer.take() == {"left": (0, 0), "right": (7, 0)}
-    assert buffer.take() == {"left": (1, 0)}
+    assert items(buffer.take(ONE)) == {"left": [0], "right": [7]}
+    assert items(buffer.take(ONE)) == {"left": [1]}
 
 
-def test_what_came_to_nothing_is_counted_with_the_next():
-    buffer = FrameBuffer(["front"], 1)
-    buffer.put("front", 0)
-    buffer.take()
-    buffer.add_lost("front", 1)
-    buffer.put("front", 1)
-    assert buffer.take() == {"front": (1, 1)}
+def test_others_are_waited_for_and_a_dead_one_but_once():
+    buffer = FrameBuffer(["left", "right"], 3)
+    patient, hasty = Terms({"left": 1, "right": 1}, deadline=1e6), Terms({"left": 1, "right": 1})
+    buffer.put("left", 0)
+    buffer.put("right", 0)
+    assert items(buffer.take(patient)) == {"left": [0], "right": [0]}
+    buffer.put("left", 1)
+    assert items(buffer.take(patient, wait=False)) == {}  # right was in time and may be again
+    buffer.put("right", 1)
+    assert items(buffer.take(patient)) == {"left": [1], "right": [1]}
+    buffer.put("left", 2)
+    assert items(buffer.take(hasty)) == {"left": [2]}  # the deadline passed without right
+    buffer.put("left", 3)
+    assert items(buffer.take(patient)) == {"left": [3]}  # and nobody waits for it again
+    buffer.put("right", 2)
+    assert items(buffer.take(patient, wait=False)) == {}  # now left is missing: it was there the last time
 
 
-def test_taking_waits_for_an_item_and_ends_with_the_buffer():
-    buffer = FrameBuffer(["front"], 1)
-    taken = []
+def test_a_portion_leaves_when_it_is_whole_or_nothing_follows():
+    buffer = FrameBuffer(["front"], 4)
+    never = Terms({"front": 3}, timeout=math.inf)
+    for number in range(2):
+        buffer.put("front", number)
+        assert items(buffer.take(never, wait=False)) == {}
+    buffer.put("front", 2)
+    assert items(buffer.take(never)) == {"front": [0, 1, 2]}
+    buffer.put("front", 3)
+    assert items(buffer.take(Terms({"front": 3}, timeout=0.01))) == {"front": [3]}
+
+
+def test_a_buffer_that_is_closed_hands_out_what_waits_if_it_is_asked_to():
+    for drain in (False, True):
+        buffer = FrameBuffer(["front"], 4)
+        for number in range(2):
+            buffer.put("front", number)
+        buffer.close(drain=drain)
+        if drain:
+            assert items(buffer.take(Terms({"front": 3}))) == {"front": [0, 1]}
+        assert buffer.take(Terms({"front": 3})) is None
+        assert buffer.take(Terms({"front": 3}), wait=False) is None
+
+
+def test_taking_waits_for_an_item_wakes_and_ends_with_the_buffer():
+    buffer, taken, lock = FrameBuffer(["front"]), [], threading.Semaphore(0)
 
     def work():
-        while (batch := buffer.take()) is not None:
-            taken.append(batch)
-            done.set()
+        while (batch := buffer.take(Terms({"front": 1}))) is not None:
+            taken.append(items(batch))
+            lock.release()
 
-    done, thread = threading.Event(), threading.Thread(target=work)
+    thread = threading.Thread(target=work)
     thread.start()
+    buffer.wake()
+    assert lock.acquire(timeout=10)
     buffer.put("front", 1)
-    assert done.wait(10)
+    assert lock.acquire(timeout=10)
     buffer.close()
     thread.join(10)
     assert not thread.is_alive()
-    assert taken == [{"front": (1, 0)}]
+    assert taken == [{}, {"front": [1]}]

@@ -5,7 +5,6 @@ import math
 import re
 import signal
 import sys
-import threading
 from array import array
 from pathlib import Path
 
@@ -24,14 +23,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from autogaze_ros.cli import cli
-from autogaze_ros.images import image_to_rgb
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.node.background import Background
-from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.parameters import PARAMETERS
-from autogaze_ros.node.worker import Arrival, Worker
-from autogaze_ros.pipeline import Pipeline
-from autogaze_ros.selectors import create_selector
 from autogaze_ros.weights import GAZE as GAZE_WEIGHTS
 
 NODE, PLAYER = "node.gaze_node", "demo.clip_player"
@@ -175,7 +168,7 @@ def test_by_default_the_embedded_weights_gaze_and_rebuild(world):
 
 
 def spoilt(change):
-    message = picture(second=9)
+    message = picture(second=2)
     change(message)
     return message
 
@@ -204,7 +197,7 @@ def test_faulty_messages_are_reported_and_the_node_goes_on(world):
         world.wait_for(lambda message=message: message in node.log(), message)
     worst = lambda: [s.message for r in reports for s in r.status if s.level == b"\x02"]  # noqa: E731
     world.wait_for(lambda: any("step 10" in message for message in worst()), "ERROR in diagnostics")
-    publisher.publish(picture(second=-2))  # some drivers do; odd, but no fault
+    publisher.publish(picture(second=2))
     world.wait_for(lambda: len(gazes) == 2, "gaze after the faults")
     assert (gazes[1].stream_id, gazes[1].frame_index, gazes[1].dropped_since_last) == (0, 1, len(FAULTS))
     publisher.publish(picture(100, 50, second=3))
@@ -237,7 +230,7 @@ def test_two_cameras_one_of_them_compressed(world):
     world.wait_for(lambda: rear, "gaze of the compressed camera")
     assert (rear[0].camera, rear[0].image_width, rear[0].header.frame_id) == ("rear", 160, "rear_camera")
     for second in range(3):
-        raw.publish(picture(second=second))
+        raw.publish(picture(second=1 + second))
         world.wait_for(lambda second=second: len(left) == second + 1, "gaze of the raw camera")
     assert [gaze.frame_index for gaze in left] == [0, 1, 2]
     for data in (b"no picture", b"", huge_png()):
@@ -277,16 +270,18 @@ def test_lifecycle_by_hand(world):
         world.wait_for(lambda: len(gazes) > count, "gaze")
         return gazes[-1]
 
-    assert [expect_gaze(n).index_in_context for n in range(3)] == [0, 1, 0]
-    refused = set_parameter(world, "chunk_size", 4)
+    assert [expect_gaze(n).index_in_context for n in (1, 2, 3)] == [0, 1, 0]
+    refused = set_parameter(world, "queue_size", 4)
     assert not refused.successful and "clean it up first" in refused.reason
+    refused = set_parameter(world, "snapshot_folder", "elsewhere")
+    assert not refused.successful and "read-only" in refused.reason
     assert change(world, Transition.TRANSITION_DEACTIVATE)
     world.wait_for(lambda: publisher.get_subscription_count() == 0, "end of the subscription")
     assert change(world, Transition.TRANSITION_ACTIVATE)
-    assert expect_gaze(10).frame_index == 3
+    assert expect_gaze(4).frame_index == 3
     assert change(world, Transition.TRANSITION_DEACTIVATE)
     assert change(world, Transition.TRANSITION_CLEANUP)
-    assert set_parameter(world, "chunk_size", 4).successful
+    assert set_parameter(world, "queue_size", 4).successful
     assert change(world, Transition.TRANSITION_CONFIGURE)
     assert change(world, Transition.TRANSITION_ACTIVATE)
     assert expect_gaze(20).frame_index == 0
@@ -333,25 +328,34 @@ def test_parameters_are_those_of_the_table(world):
     assert [parameter_value_to_python(v) for v in values] == [PARAMETERS[name].default for name in names]
 
 
-def test_the_readmes_topics_are_those_of_the_node(world):
+def test_the_readmes_topics_and_services_are_those_of_the_node(world):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     rows = re.findall(r"^\| `(~?/[^`]+)` \| (\w+)/(\w+)", readme, re.M)
-    expected = {
-        name.replace("~", "/autogaze").replace("<camera>", "front"): [f"{package}/msg/{kind}"]
-        for name, package, kind in rows
-    }
+    expected = {"msg": {}, "srv": {}}
+    for name, package, kind in rows:
+        folder = "srv" if package == "std_srvs" else "msg"
+        name = name.replace("~", "/autogaze").replace("<camera>", "front")
+        expected[folder][name] = [f"{package}/{folder}/{kind}"]
     world.run(NODE, PATCHES)
 
-    def published():
+    def found(ask):
         if "autogaze" not in world.node.get_node_names():
             return {}
-        found = dict(world.node.get_publisher_names_and_types_by_node("autogaze", "/"))
-        for of_every_node in ("/rosout", "/parameter_events", "/autogaze/transition_event"):
-            found.pop(of_every_node, None)
-        return found
+        return dict(ask("autogaze", "/"))
 
-    world.wait_for(lambda: len(published()) >= len(expected), "topics of the README")
-    assert published() == expected
+    def topics():
+        published = found(world.node.get_publisher_names_and_types_by_node)
+        for of_every_node in ("/rosout", "/parameter_events", "/autogaze/transition_event"):
+            published.pop(of_every_node, None)
+        return published
+
+    def services():
+        offered = found(world.node.get_service_names_and_types_by_node)
+        return {name: kinds for name, kinds in offered.items() if kinds == ["std_srvs/srv/Trigger"]}
+
+    world.wait_for(lambda: len(topics()) >= len(expected["msg"]), "topics of the README")
+    world.wait_for(lambda: len(services()) >= len(expected["srv"]), "services of the README")
+    assert topics() == expected["msg"] and services() == expected["srv"]
 
 
 def broken(weights, tmp_path, name):
@@ -392,9 +396,10 @@ def test_a_users_mistakes_end_the_start_with_one_line(world, weights, tmp_path, 
     if parameters.get("checkpoint", "''") != "''":
         folder = broken(weights, tmp_path, parameters["checkpoint"])
         parameters = {"device": "cpu", **parameters, "checkpoint": folder}
-    node = world.run(NODE, parameters)
+    # On a busy machine loading may outlast the default silence, of which the node warns.
+    node = world.run(NODE, {"silence": 600.0, **parameters})
     assert node.wait() == 1
-    lines = [line for line in node.log().splitlines() if line.strip()]
+    lines = [line for line in node.log().splitlines() if line.strip() and "[INFO]" not in line]
     assert len(lines) == 1, node.log()
     assert message in lines[0]
 
@@ -425,10 +430,9 @@ def test_the_player_begins_again_at_the_end(world, tmp_path):
 def test_a_silent_topic_is_reported(world):
     reports = world.collect(DiagnosticArray, "/diagnostics")
     world.run(NODE, {**PATCHES, "front.image_topic": "/nobody/here"})
-    world.wait_for(lambda: any(r.status for r in reports), "diagnostics")
-    status = next(s for r in reports for s in r.status)
-    assert (status.level, status.name) == (b"\x01", "autogaze: front")
-    assert status.message == "no frame yet on /nobody/here"
+    camera = lambda: [s for r in reports for s in r.status if s.level == b"\x01"]  # noqa: E731
+    world.wait_for(camera, "warning in diagnostics")
+    assert (camera()[0].name, camera()[0].message) == ("autogaze: front", "no frame yet on /nobody/here")
 
 
 def test_a_typing_error_in_the_arguments_is_told(world):
@@ -455,45 +459,3 @@ def test_simulation_time_may_stand_still(world):
     world.wait_for_links()
     publisher.publish(picture())
     world.wait_for(lambda: gazes and reports, "gaze and diagnostics")
-
-
-class Failing(Pipeline):
-    """Fails on frames of the second 13, as with a device that runs out of memory."""
-
-    def process(self, frames):
-        if frames[0].stamp == 13 * 10**9:
-            raise RuntimeError("CUDA out of memory")
-        return super().process(frames)
-
-
-def test_a_fault_costs_one_batch_and_restarts_the_stream():
-    published, refused = [], []
-
-    class Camera:
-        to_rgb = staticmethod(image_to_rgb)
-        refuse = staticmethod(refused.append)
-
-        @staticmethod
-        def publish(arrival, gazed):
-            published.append(gazed.record)
-            if len(published) == 4:
-                done.set()
-
-    done = threading.Event()
-    pipeline = Failing(create_selector("patch_difference"), gazing_ratio=0.2, task_loss_requirement=0.1)
-    buffer = FrameBuffer(["front", "rear"], 10)
-    cameras = {"front": Camera, "rear": Camera}
-    worker = Worker(pipeline, cameras, buffer, Background(None, cameras))
-    for second, encoding in ((11, "bgr8"), (13, "unknown"), (14, "bgr8")):
-        buffer.put("front", Arrival(picture(second=second), 0.0))
-        buffer.put("rear", Arrival(picture(second=second, encoding=encoding), 0.0))
-    worker.start()
-    assert done.wait(30)
-    worker.stop()
-    counts = [(r.camera, r.stream_id, r.frame_index, r.dropped_since_last) for r in published]
-    assert counts[:2] == [("front", 0, 0, 0), ("rear", 0, 0, 0)]
-    # The frame that was refused before the fault is counted once, and its stream goes on.
-    assert counts[2:] == [("front", 1, 0, 1), ("rear", 0, 1, 1)]
-    unknown, fault = refused
-    assert "'unknown' is not known" in unknown
-    assert fault.startswith("RuntimeError: CUDA out of memory (") and "begins anew" in fault

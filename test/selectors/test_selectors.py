@@ -71,6 +71,22 @@ def test_streams_do_not_depend_on_their_mates(name, images, checkpoint):
         assert ids(together[n]) == ids(run(selector, images[5 * n : 5 * n + 3], 0.1 + 0.1 * n))
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_clips_are_decided_as_frame_by_frame(name, images, checkpoint):
+    selector = create_selector(name, checkpoint=checkpoint, device="cpu")
+    clips = [
+        [
+            Request(stream, selector.preprocess(image), 0.2, -math.inf)
+            for image in images[first : first + count]
+        ]
+        for stream, first, count in ((selector.open_stream(), 0, 3), (selector.open_stream(), 5, 4))
+    ]
+    together = selector.select_clips(clips)
+    assert [ids(gazes) for gazes in together] == [
+        ids(run(selector, images[a:b])) for a, b in ((0, 3), (5, 9))
+    ]
+
+
 @pytest.mark.parametrize("name", CONTROLS)
 @given(ratio=st.floats(0, 1))
 @settings(max_examples=20, deadline=None)

@@ -128,7 +128,7 @@ def compare(
     Implementations of one network differ in rounding: where two tokens are as
     good but for the last bits, they may part for the rest of the context.
     """
-    budget = {"gazing_ratio": gazing_ratio, "task_loss_requirement": task_loss_requirement}
+    budget: dict[str, Any] = {"gazing_ratio": gazing_ratio, "task_loss_requirement": task_loss_requirement}
     with errors_in_one_line():
         found = open_source(source, camera=camera, topic=topic).select(selection)
         selectors = [create_selector(name, **options) for name in (selector, against)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import sys
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from autogaze_ros.bags import BagError, header
+from autogaze_ros.bags import BagError
 from autogaze_ros.cli.common import (
     errors_in_one_line,
     gazing_options,
@@ -27,6 +25,7 @@ from autogaze_ros.cli.reconstruct import Measured, MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
+from autogaze_ros.gaze_json import gaze_json, plain
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import overlay, side_by_side, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
@@ -178,15 +177,5 @@ def _write(
 
 
 def _json(gazed: GazedFrame, made: Measured | None) -> dict[str, Any]:
-    about = header(gazed.frame.stamp, gazed.frame.frame_id)
-    line = {"header": about, **_plain(dataclasses.asdict(gazed.record))}
-    return {**line, "reconstruction": _plain(made.measures)} if made else line
-
-
-def _plain(value: Any) -> Any:
-    """Values as JSON knows them: arrays as in the message, flat; NaN and infinities as null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return value.ravel().tolist()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    line = gaze_json(gazed)
+    return {**line, "reconstruction": plain(made.measures)} if made else line

@@ -7,12 +7,14 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from autogaze_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS, Parameter
+from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS, Parameter
 
 
 def declare(node: Node, name: str, parameter: Parameter) -> None:
     """Declare one parameter with its default, description and range."""
-    descriptor = ParameterDescriptor(description=parameter.description)
+    descriptor = ParameterDescriptor(
+        description=parameter.description, read_only=parameter.changes == "never"
+    )
     if parameter.choices:
         descriptor.additional_constraints = f"one of {', '.join(parameter.choices)}"
     if parameter.bounds and isinstance(parameter.default, float):
@@ -33,9 +35,16 @@ def declare_camera(node: Node, camera: str) -> None:
             declare(node, f"{camera}.{name}", parameter)
 
 
-def check_parameter(name: str, value: Any) -> None:
-    """Raise ValueError with one line if a parameter of the table may not have this value."""
+def check_change(name: str, value: Any, *, configured: bool) -> None:
+    """Raise ValueError with one line if a parameter of the table may not take this value now."""
+    parameter = _find(name)
+    if parameter is None:
+        return
+    parameter.check(name, value)
+    if configured and parameter.changes == "unconfigured":
+        raise ValueError(f"{name} cannot change while the node is configured; clean it up first")
+
+
+def _find(name: str) -> Parameter | None:
     camera, _, short = name.rpartition(".")
-    table = CAMERA_PARAMETERS if camera else PARAMETERS
-    if short in table:
-        table[short].check(name, value)
+    return (CAMERA_PARAMETERS if camera else {"cameras": CAMERAS, **PARAMETERS}).get(short)

@@ -1,120 +1,134 @@
-"""What /diagnostics says: one status for each camera."""
+"""What /diagnostics says: a status for each camera, and one for the node."""
 
 from __future__ import annotations
 
-import threading
+import os
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from autogaze_ros.pipeline import GazeRecord
+from autogaze_ros.node.engines import Settings, device_memory
+from autogaze_ros.node.statistics import STAGES, CameraStatistics, Load, Reading, percentiles
 
-SILENCE = 3.0  # seconds without a frame until a camera is reported
-_WINDOW = 100  # frames of the sliding window
+_LATE = 3.0  # times the expected pause between gazes, from which on they are missed
+Judgement = tuple[bytes, str]
 
 
-class CameraStatistics:
-    """Counts one camera's frames; written by two threads, read by one."""
+class CameraReport:
+    """Makes the status of one camera from its statistics; messages are used again."""
 
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
-        self._lock = threading.Lock()
-        self._received = self._gazed = self._dropped = self._reported_drops = 0
-        self._last_frame: float | None = None
-        self._last_fault = ""
-        self._newest_reconstruction = 0.0  # milliseconds
-        self._skipped_reconstructions = 0
-        self._reconstructions: deque[float] = deque(maxlen=_WINDOW)
-        self._reconstructed = 0
-        self._window: deque[tuple[float, float, float, float]] = deque(maxlen=_WINDOW)
+    def __init__(self, name: str, topic: str, statistics: CameraStatistics, load: Load) -> None:
+        self._statistics, self._load, self._topic = statistics, load, topic
+        self._status = Status(name, topic)
+        self._told_drops = 0
 
-    def received(self) -> None:
-        """Count an image message."""
-        with self._lock:
-            self._received += 1
-            self._last_frame = time.monotonic()
-
-    def faulty(self, fault: str) -> None:
-        """Remember a message that could not be used until the next report."""
-        with self._lock:
-            self._last_fault = fault
-
-    def gazed(self, record: GazeRecord) -> None:
-        """Count a published gaze."""
-        with self._lock:
-            self._gazed += 1
-            self._dropped += record.dropped_since_last
-            latency = record.latency
-            self._window.append((time.monotonic(), record.coverage, latency.gaze, latency.total))
-
-    def reconstructed(self, milliseconds: float) -> None:
-        """Count a reconstruction."""
-        with self._lock:
-            self._reconstructed += 1
-            self._reconstructions.append(milliseconds)
-            self._newest_reconstruction = milliseconds
-
-    def newest_reconstruction(self) -> float:
-        """Return how long it took, milliseconds; 0 if there is none."""
-        with self._lock:
-            return self._newest_reconstruction
-
-    def no_reconstruction(self) -> None:
-        """Note that nobody looks any more."""
-        with self._lock:
-            self._newest_reconstruction = 0.0
-
-    def skipped_so_far(self, count: int) -> None:
-        """Note how many wanted reconstructions came to nothing."""
-        with self._lock:
-            self._skipped_reconstructions = count
-
-    def status(self, name: str, publishers: int, subscribers: int) -> DiagnosticStatus:
+    def make(self, settings: Settings, state: str, links: Mapping[str, int]) -> DiagnosticStatus:
         """Return the report on what happened since the last one, with the links that the node sees."""
-        with self._lock:
-            level, message = self._judge()
-            values = {
-                "topic": self.topic,
-                "image publishers": publishers,
-                "gaze subscribers": subscribers,
-                "frames received": self._received,
-                "gazes published": self._gazed,
-                "frames dropped": self._dropped,
-            }
-            if len(self._window) > 1:
-                times, coverage, gaze, total = np.array(self._window).T
-                values |= {
-                    "rate (Hz)": f"{(len(times) - 1) / max(times[-1] - times[0], 1e-9):.2f}",
-                    "coverage mean": f"{coverage.mean():.4f}",
-                }
-                values |= _percentiles("gaze", gaze) | _percentiles("total", total)
-            if self._reconstructed or self._skipped_reconstructions:
-                values |= {
-                    "reconstructions": self._reconstructed,
-                    "reconstructions skipped": self._skipped_reconstructions,
-                }
-            if self._reconstructions:
-                values |= _percentiles("reconstruct", self._reconstructions)
-            self._reported_drops, self._last_fault = self._dropped, ""
-        pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        return DiagnosticStatus(level=level, name=name, message=message, hardware_id=self.topic, values=pairs)
+        reading = self._statistics.read()
+        judged = self._judge(reading, settings) if state == "active" else (DiagnosticStatus.OK, state)
+        if reading.counts.fault:
+            judged = (DiagnosticStatus.ERROR, reading.counts.fault)
+        self._told_drops = reading.counts.dropped.total()
+        return self._status.fill(judged, {"topic": self._topic, **links, **self._values(reading)})
 
-    def _judge(self) -> tuple[bytes, str]:
-        if self._last_fault:
-            return DiagnosticStatus.ERROR, self._last_fault
-        if self._last_frame is None:
-            return DiagnosticStatus.WARN, f"no frame yet on {self.topic}"
-        silence = time.monotonic() - self._last_frame
-        if silence > SILENCE:
-            return DiagnosticStatus.WARN, f"no frame on {self.topic} for {silence:.0f} s"
-        if self._dropped > self._reported_drops:
-            return DiagnosticStatus.WARN, f"{self._dropped - self._reported_drops} frames dropped"
+    def _values(self, reading: Reading) -> dict[str, Any]:
+        counts = reading.counts
+        values: dict[str, Any] = {
+            "frames received": counts.received,
+            "frames left out": counts.left_out,
+            "gazes published": counts.gazed,
+            "frames dropped": counts.dropped.total(),
+            **{f"frames dropped: {cause}": count for cause, count in sorted(counts.dropped.items())},
+            "stream_id": counts.stream_id,
+            "frame rate (Hz)": f"{reading.frame_rate:.2f}",
+            "rate (Hz)": f"{reading.gaze_rate:.2f}",
+        }
+        if len(reading.gazes):
+            values["coverage mean"] = f"{reading.gazes[:, 1].mean():.4f}"
+            for name, row in percentiles(reading.gazes[:, 2:]):
+                values |= {f"{stage} {name} (ms)": f"{row[n]:.2f}" for n, stage in enumerate(STAGES)}
+        if counts.reconstructed or counts.reconstructions_skipped:
+            values["reconstructions"] = counts.reconstructed
+            values["reconstructions skipped"] = counts.reconstructions_skipped
+        if len(reading.reconstructions):
+            for name, value in percentiles(reading.reconstructions):
+                values[f"reconstruct {name} (ms)"] = f"{value:.2f}"
+        return values
+
+    def _judge(self, reading: Reading, settings: Settings) -> Judgement:
+        counts, now = reading.counts, time.monotonic()
+        if counts.last_frame is None:
+            return DiagnosticStatus.WARN, f"no frame yet on {self._topic}"
+        silence = now - counts.last_frame
+        if silence > settings["silence"]:
+            return DiagnosticStatus.WARN, f"no frame on {self._topic} for {silence:.0f} s"
+        if counts.dropped.total() > self._told_drops:
+            return DiagnosticStatus.WARN, self._drops(reading)
+        waited = now - (counts.last_gaze or reading.arrivals[0])
+        if waited > settings["silence"] + _LATE * _expected_pause(reading, settings):
+            return DiagnosticStatus.WARN, f"no gaze for {waited:.0f} s though frames come"
         return DiagnosticStatus.OK, "gazing"
 
+    def _drops(self, reading: Reading) -> str:
+        told = f"{reading.counts.dropped.total() - self._told_drops} frames dropped"
+        busy = self._load.share()
+        if not (busy and reading.gaze_rate):
+            return told
+        sustained = reading.gaze_rate / busy
+        return f"{told}: {reading.frame_rate:.1f} Hz come, {sustained:.1f} Hz can be sustained"
 
-def _percentiles(stage: str, samples: Sequence[float]) -> dict[str, str]:
-    p50, p95 = np.percentile(samples, (50, 95))
-    return {f"{stage} p50 (ms)": f"{p50:.2f}", f"{stage} p95 (ms)": f"{p95:.2f}"}
+
+class Status:
+    """A DiagnosticStatus whose parts are used again, since making hundreds takes milliseconds."""
+
+    def __init__(self, name: str, hardware_id: str = "") -> None:
+        self._status = DiagnosticStatus(name=name, hardware_id=hardware_id)
+        self._pairs: dict[str, KeyValue] = {}
+
+    def fill(self, judged: Judgement, values: Mapping[str, Any]) -> DiagnosticStatus:
+        """Return the message, which the next call changes."""
+        self._status.level, self._status.message = judged
+        for key, value in values.items():
+            pair = self._pairs.get(key)
+            if pair is None:
+                pair = self._pairs[key] = KeyValue(key=key)
+            pair.value = str(value)
+        self._status.values = [self._pairs[key] for key in values]
+        return self._status
+
+
+def node_values(settings: Settings, state: str, load: Load) -> dict[str, Any]:
+    """Return what the node's own status lists."""
+    names = ("selector", "mode", "chunk_size", "policy", "max_rate", "frame_stride")
+    return {
+        "state": state,
+        **{name: settings[name] for name in names},
+        "busy": f"{load.share():.0%}",
+        "device memory (MiB)": f"{device_memory() / 2**20:.1f}",
+        "resident memory (MiB)": f"{resident_memory() / 2**20:.1f}",
+    }
+
+
+def resident_memory() -> int:
+    """Return the process's resident bytes; 0 where /proc does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _expected_pause(reading: Reading, settings: Settings) -> float:
+    """Return the seconds between two publications of gazes that frames at this rate lead to."""
+    rate = reading.frame_rate / settings["frame_stride"]
+    if settings["max_rate"]:
+        rate = min(rate, settings["max_rate"])
+    if not rate:
+        return float("inf")
+    if settings["mode"] == "stream":
+        return 1 / rate
+    return min(
+        settings["chunk_size"] / rate, max(1 / rate, settings["chunk_timeout"]) * settings["chunk_size"]
+    )

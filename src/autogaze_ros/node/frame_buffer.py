@@ -1,61 +1,128 @@
-"""The bounded buffer between subscriptions and the inference thread."""
+"""The bounded buffer between subscriptions and the inference thread, and when cameras make a batch."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True)
+class Terms:
+    """When what waits may be taken.
+
+    portions: by camera, how many items are taken together. deadline: seconds that a
+    camera which has its portion waits for others. timeout: seconds without a
+    further item after which a smaller portion will do.
+    """
+
+    portions: Mapping[str, int]
+    deadline: float = 0.0
+    timeout: float = math.inf
+
+
+@dataclass(frozen=True)
+class Taken(Generic[Item]):
+    """Items of one camera, oldest first, and how many were lost before them since the last."""
+
+    items: list[Item]
+    lost: int
+
+
 class FrameBuffer(Generic[Item]):
     """Keeps the newest `capacity` items of each camera; the oldest gives way.
 
-    `put` never blocks. `take` hands out one item of every camera that has any,
-    oldest first, with the number of that camera's items lost since its last one.
+    `put` never blocks. `take` hands out a portion of every camera that has one.
+    Others are waited for until the deadline, and of these only who was in time
+    since: a dead camera is waited for once. overtaken: called with the camera
+    whose oldest item gave way.
     """
 
-    def __init__(self, cameras: Iterable[str], capacity: int) -> None:
-        self._capacity = capacity
-        self._waiting: dict[str, deque[Item]] = {camera: deque() for camera in cameras}
+    def __init__(
+        self,
+        cameras: Iterable[str],
+        capacity: int = 1,
+        overtaken: Callable[[str], None] = lambda camera: None,
+    ) -> None:
+        self.capacity = capacity
+        self._overtaken = overtaken
+        self._waiting: dict[str, deque[tuple[Item, float]]] = {camera: deque() for camera in cameras}
         self._lost = dict.fromkeys(self._waiting, 0)
+        self._punctual: set[str] = set()
         self._change = threading.Condition()
-        self._closed = False
+        self._woken = self._closed = self._draining = False
 
     def put(self, camera: str, item: Item) -> None:
         """Add a camera's newest item."""
         with self._change:
             waiting = self._waiting[camera]
-            if len(waiting) == self._capacity:
+            waiting.append((item, time.monotonic()))
+            while len(waiting) > self.capacity:
                 waiting.popleft()
                 self._lost[camera] += 1
-            waiting.append(item)
+                self._overtaken(camera)
+            self._punctual.add(camera)
             self._change.notify()
 
-    def add_lost(self, camera: str, count: int) -> None:
-        """Count items that were taken but came to nothing."""
-        with self._change:
-            self._lost[camera] += count
+    def take(self, terms: Terms, *, wait: bool = True) -> dict[str, Taken[Item]] | None:
+        """Return what may be taken by camera, or None once the buffer is closed.
 
-    def take(self, *, wait: bool = True) -> dict[str, tuple[Item, int]] | None:
-        """Return {camera: (item, lost before it)}, or None once the buffer is closed.
-
-        wait: until there are items; else nothing may be in it.
+        It is nothing after `wake`, and without wait where nothing is ready.
         """
         with self._change:
-            if wait:
-                self._change.wait_for(lambda: self._closed or any(self._waiting.values()))
-            if self._closed:
-                return None
-            ready = [camera for camera, waiting in self._waiting.items() if waiting]
-            taken = {camera: (self._waiting[camera].popleft(), self._lost[camera]) for camera in ready}
-            self._lost.update(dict.fromkeys(ready, 0))
-            return taken
+            while not self._closed:
+                ready, pause = self._ready(terms)
+                if ready or not wait or self._woken:
+                    self._woken = False
+                    return {camera: self._pop(camera, terms.portions[camera]) for camera in ready}
+                self._change.wait(None if pause == math.inf else pause)
+            left = [camera for camera, waiting in self._waiting.items() if waiting and self._draining]
+            return {camera: self._pop(camera, len(self._waiting[camera])) for camera in left} or None
 
-    def close(self) -> None:
-        """Make `take` return None, now and for ever."""
+    def wake(self) -> None:
+        """Make a `take` that waits return, for other terms."""
         with self._change:
-            self._closed = True
+            self._woken = True
+            self._change.notify()
+
+    def close(self, *, drain: bool = False) -> None:
+        """Make `take` return None, now and for ever; drain: once it has handed out what waits."""
+        with self._change:
+            self._closed, self._draining = True, drain
             self._change.notify_all()
+
+    def _pop(self, camera: str, count: int) -> Taken[Item]:
+        waiting = self._waiting[camera]
+        taken = Taken([waiting.popleft()[0] for _ in range(min(count, len(waiting)))], self._lost[camera])
+        self._lost[camera] = 0
+        return taken
+
+    def _ready(self, terms: Terms) -> tuple[list[str], float]:
+        """Return the cameras that may leave now, or for how many seconds nothing will change by itself."""
+        now = time.monotonic()
+        moments = {
+            camera: _complete(waiting, terms.portions[camera], terms.timeout)
+            for camera, waiting in self._waiting.items()
+            if waiting
+        }
+        ready = [camera for camera, moment in moments.items() if moment <= now]
+        missing = self._punctual.difference(ready)
+        pending = min((moment for moment in moments.values() if moment > now), default=math.inf)
+        if not ready:
+            return [], pending - now
+        left = min(moments[camera] for camera in ready) + terms.deadline
+        if missing and left > now:
+            return [], min(left, pending) - now
+        self._punctual -= missing
+        return ready, 0.0
+
+
+def _complete(waiting: deque[tuple[Item, float]], portion: int, timeout: float) -> float:
+    """Return when what waits became, or becomes, a portion."""
+    return waiting[portion - 1][1] if len(waiting) >= portion else waiting[-1][1] + timeout

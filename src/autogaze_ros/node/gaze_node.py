@@ -2,59 +2,72 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from autogaze_ros.msg import GazeInfo
-from autogaze_ros.node.background import Background
-from autogaze_ros.node.camera import STEADY, Camera
-from autogaze_ros.node.declare import check_parameter, declare, declare_camera
-from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.node.camera import Camera
+from autogaze_ros.node.declare import check_change, declare, declare_camera
+from autogaze_ros.node.diagnostics import Status, node_values
+from autogaze_ros.node.engines import Engines, Settings
+from autogaze_ros.node.inference import InferenceThread
+from autogaze_ros.node.intake import STEADY
 from autogaze_ros.node.messages import gaze_info
-from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
-from autogaze_ros.node.worker import Arrival, Worker
-from autogaze_ros.pipeline import Pipeline
-from autogaze_ros.selectors import Selector, create_selector
+from autogaze_ros.node.parameters import CAMERAS, PARAMETERS
+from autogaze_ros.node.qos import described, listed, policy_name, publisher_overrides
+from autogaze_ros.node.services import Services
+from autogaze_ros.node.session import Session
+from autogaze_ros.node.statistics import Load
 from autogaze_ros.weights import about
 
-if TYPE_CHECKING:
-    from autogaze_ros.reconstruction import Reconstructor
-
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_SUCCESS = TransitionCallbackReturn.SUCCESS
+_PATIENCE = 0.5  # seconds that the inference thread has for its end
 
 
 class GazeNode(LifecycleNode):
-    """Callbacks only store images; one worker thread turns them into messages.
+    """Callbacks only store images; the inference thread loads, and turns them into messages.
 
-    Unconfigured it has parameters only; configured it has loaded the selector
-    and offers its topics; active it subscribes and gazes.
+    Unconfigured it has parameters only; configured it offers its topics and loads;
+    active it subscribes, and gazes once everything is loaded. settings: the
+    parameters of the table at one moment; another object when one changes.
     """
 
     def __init__(self) -> None:
         super().__init__("autogaze")
-        self._cameras: dict[str, Camera] = {}
-        self._pipeline: Pipeline | None = None
-        self._reconstructor: Reconstructor | None = None
-        self._worker: Worker | None = None
-        self._configured = False
+        self.inference = InferenceThread()
+        self.exit_status = 0
+        self._session: Session | None = None
+        self._starting = False  # whether the first loading is to come
+        self._active = False
+        self._fault = ""
+        self._load = Load()
         self.add_on_set_parameters_callback(self._check_parameters)
         declare(self, "cameras", CAMERAS)
         for name, parameter in PARAMETERS.items():
             declare(self, name, parameter)
+        self.settings: Settings = self._read_settings()
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._info = self.create_publisher(GazeInfo, "~/gaze_info", _LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._status = Status("autogaze")
+        self._door = Services(self, Path(self.settings["snapshot_folder"]).absolute())
         self.create_timer(1.0, self._report, clock=STEADY)
 
     def value(self, name: str) -> Any:
@@ -65,153 +78,204 @@ class GazeNode(LifecycleNode):
         """Configure and activate if autostart asks for it; False if that failed."""
         if not self.value("autostart"):
             return True
-        success = TransitionCallbackReturn.SUCCESS
-        return self.trigger_configure() == success and self.trigger_activate() == success
+        self._starting = True
+        return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
+
+    def offer(self, kind: type, topic: str) -> Any:
+        """Create a lifecycle publisher that reports subscribers which cannot hear it."""
+
+        def report(event: Any) -> None:
+            asking = self.get_subscriptions_info_by_topic(publisher.topic_name)
+            self.get_logger().warning(
+                f"{publisher.topic_name}: incompatible {policy_name(event)}: this node offers"
+                f" {described(publisher.qos_profile)}; subscribers: {listed(asking)}"
+            )
+
+        publisher: Any = self.create_lifecycle_publisher(
+            kind,
+            topic,
+            10,
+            event_callbacks=PublisherEventCallbacks(incompatible_qos=report),
+            qos_overriding_options=publisher_overrides(),
+        )
+        return publisher
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the selector and offer the topics."""
-        names = self.value("cameras")
+        """Offer the topics, and begin to load."""
+        cameras: dict[str, Camera] = {}
         try:
+            names = self.value("cameras")
             if len(set(names)) != len(names) or not names:
                 raise ValueError(f"cameras must be different names, at least one; got {names}")
-            selector = create_selector(
-                self.value("selector"),
-                checkpoint=self.value("checkpoint"),
-                chunk_size=self.value("chunk_size"),
-                device=self.value("device"),
-                positions=self.value("positions"),
-            )
-            self._reconstructor = self._load_reconstructor()
             for name in names:
                 declare_camera(self, name)
-                self._cameras[name] = Camera(self, name)
+                cameras[name] = Camera(self, name, self._load)
         except Exception as error:  # rclpy would swallow it without a word
             self.get_logger().error(" ".join(str(error).split()) or type(error).__name__)
-            self._forget()
+            for camera in cameras.values():
+                camera.destroy()
             return TransitionCallbackReturn.FAILURE
-        self._pipeline = Pipeline(
-            selector,
-            gazing_ratio=self.value("gazing_ratio"),
-            task_loss_requirement=self.value("task_loss_requirement"),
-        )
-        self._configured = True
-        self._introduce(selector)
-        return TransitionCallbackReturn.SUCCESS
+        self._fault = ""
+        self._session = Session(self, cameras, self._load)
+        self._door.offer(cameras)
+        return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and gaze."""
+        """Subscribe, and gaze once everything is loaded."""
         super().on_activate(state)
-        capacity = self.value("queue_size") if self.value("policy") == "every" else 1
-        buffer: FrameBuffer[Arrival] = FrameBuffer(self._cameras, capacity)
-        assert self._pipeline is not None
-        background = Background(self._reconstructor, self._cameras)
-        self._worker = Worker(self._pipeline, self._cameras, buffer, background)
-        self._worker.start()
-        for camera in self._cameras.values():
-            camera.subscribe(buffer)
-        return TransitionCallbackReturn.SUCCESS
+        assert self._session is not None
+        self._session.begin()
+        self._active = True
+        return _SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop gazing; what still waits is not processed."""
+        """Stop gazing; what still waits is not processed, but for chunks that were begun."""
         self._stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of selector and topics."""
+        """Let go of topics and engines."""
         self._forget()
-        return TransitionCallbackReturn.SUCCESS
+        return _SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """As deactivate and cleanup."""
         self._stop()
-        return self.on_cleanup(state)
+        self._forget()
+        return _SUCCESS
 
-    def close(self) -> None:
-        """Stop the worker, in whatever state the node is."""
+    def close(self) -> bool:
+        """End everything, in whatever state the node is; whether the inference thread ended too."""
         self._stop()
+        ended = self.inference.close(_PATIENCE)
         self.destroy_node()
+        return ended
 
-    def _forget(self) -> None:
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras, self._pipeline, self._reconstructor, self._configured = {}, None, None, False
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Have the executor's thread call something; any thread may ask."""
+        if self.executor is not None:
+            self.executor.create_task(callback, *arguments)
 
-    def _stop(self) -> None:
-        for camera in self._cameras.values():
-            camera.unsubscribe()
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
-
-    def _load_reconstructor(self) -> Reconstructor | None:
-        checkpoint = self.value("reconstruction")
-        if not checkpoint:
-            return None
-        from autogaze_ros.reconstruction import Reconstructor
-
-        found = Reconstructor(checkpoint, chunk_size=self.value("chunk_size"), device=self.value("device"))
-        most = found.stream_bytes / 2**20
-        origin = about(found.checkpoint, found.license)
-        self.get_logger().info(f"reconstruction by {origin}; at most {most:.0f} MiB a camera")
-        return found
-
-    def _introduce(self, selector: Selector) -> None:
-        info = selector.info
-        header = Header(stamp=self.get_clock().now().to_msg())
-        self._info.publish(gaze_info(info, header, selector.chunk_size, list(self._cameras)))
+    def introduce(self, session: Session, engines: Engines) -> None:
+        """Tell what was loaded."""
+        if session is not self._session:
+            return
+        session.loading = self._starting = False
+        self._fault = ""
+        info = engines.pipeline.selector.info
+        self._publish_info()
         origin = f", {about(info.checkpoint, info.license)}" if info.checkpoint else ""
         self.get_logger().info(f"selector {info.selector} on {info.device}{origin}")
+        if made := engines.reconstructor:
+            most = made.stream_bytes / 2**20
+            origin = about(made.checkpoint, made.license)
+            self.get_logger().info(f"reconstruction by {origin}; at most {most:.0f} MiB a camera")
+
+    def take_back(self, kept: Mapping[str, Any], reason: str) -> None:
+        """Set parameters to what is loaded, since what they asked for cannot be."""
+        self._fault = f"{reason}; selector {kept['selector']} goes on with chunk_size {kept['chunk_size']}"
+        self.get_logger().error(self._fault)
+        self.set_parameters_atomically([Parameter(name, value=value) for name, value in kept.items()])
+
+    def give_up(self, session: Session, reason: str) -> None:
+        """Go back to unconfigured after a fault that will not pass; the end, where it comes at the start."""
+        if session is not self._session:
+            return
+        self._fault = reason
+        self.get_logger().error(reason)
+        if self._active:
+            self.trigger_deactivate()
+        self.trigger_cleanup()
+        if self._starting:
+            self.exit_status = 1
+            rclpy.try_shutdown(context=self.context)
+
+    def _stop(self) -> None:
+        self._active = False
+        if self._session is not None:
+            self._session.end()
+
+    def _forget(self) -> None:
+        self._door.withdraw()
+        if self._session is not None:
+            self._session.unload()
+            self._session = None
+
+    def _read_settings(self) -> Settings:
+        return {name: self.value(name) for name in PARAMETERS}
+
+    def _publish_info(self) -> None:
+        if self._session is None or self._session.engines is None:
+            return
+        header = Header(stamp=self.get_clock().now().to_msg())
+        selector, mode = self._session.engines.pipeline.selector, self.settings["mode"]
+        message = gaze_info(selector.info, header, selector.chunk_size, mode, list(self._session.cameras))
+        self._info.publish(message)
 
     def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
-        for parameter in parameters:
-            known = PARAMETERS.get(parameter.name)
-            try:
-                check_parameter(parameter.name, parameter.value)
-            except ValueError as error:
-                return SetParametersResult(successful=False, reason=str(error))
-            structural = known is not None and not known.live
-            structural |= parameter.name.rpartition(".")[2] in (*CAMERA_PARAMETERS, "cameras")
-            if structural and self._configured and self.has_parameter(parameter.name):
-                reason = f"{parameter.name} cannot change while the node is configured; clean it up first"
-                return SetParametersResult(successful=False, reason=reason)
+        try:
+            for parameter in parameters:
+                configured = self._session is not None and self.has_parameter(parameter.name)
+                check_change(parameter.name, parameter.value, configured=configured)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, parameters: list[Any]) -> None:
-        if self._pipeline is not None:
-            self._pipeline.set_budget(self.value("gazing_ratio"), self.value("task_loss_requirement"))
+        before, self.settings = self.settings, self._read_settings()
+        if self._session is not None:
+            self._session.wake()
+        if self.settings["mode"] != before["mode"]:
+            self._publish_info()
 
     def _report(self) -> None:
+        if self._session is None:
+            state = "unconfigured"
+        elif self._session.loading:
+            state = "loading"
+        else:
+            state = "active" if self._active else "inactive"
+        level, message = (
+            (DiagnosticStatus.ERROR, self._fault) if self._fault else (DiagnosticStatus.OK, state)
+        )
         report = DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()))
-        report.status = [camera.status() for camera in self._cameras.values()]
+        report.status = [self._status.fill((level, message), node_values(self.settings, state, self._load))]
+        if self._session is not None:
+            report.status += [camera.status(state) for camera in self._session.cameras.values()]
         self._diagnostics.publish(report)
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
-    node = None
+    node, ended = None, True
     try:
         rclpy.init(args=args)
         node = GazeNode()
-        if not node.start():
-            return 1 if node.context.ok() else 0  # 0: interrupted while loading
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        if not node.start():
+            return 1 if node.context.ok() else 0  # 0: interrupted meanwhile
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception as error:
         if node is not None and not node.context.ok():  # a signal came in the middle of something
-            return 0
+            return node.exit_status
         if not isinstance(error, (ParameterException, _rclpy.RCLError)):
             raise
         print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
         if node is not None:
-            node.close()
+            ended = node.close()
         rclpy.try_shutdown()
-    return 0
+        if node is not None and not ended:  # loading cannot be interrupted, and would be waited for
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(node.exit_status)
+    return node.exit_status if node is not None else 0
 
 
 if __name__ == "__main__":

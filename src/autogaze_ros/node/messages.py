@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -34,7 +35,9 @@ def gaze_mask(record: GazeRecord, header: Any) -> GazeMask:
     return message
 
 
-def gaze_info(info: SelectorInfo, header: Any, chunk_size: int, cameras: Sequence[str]) -> GazeInfo:
+def gaze_info(
+    info: SelectorInfo, header: Any, chunk_size: int, mode: str, cameras: Sequence[str]
+) -> GazeInfo:
     """Return the latched description of what makes the gazes."""
     return GazeInfo(
         header=header,
@@ -45,7 +48,7 @@ def gaze_info(info: SelectorInfo, header: Any, chunk_size: int, cameras: Sequenc
         patch_size=AUTOGAZE_GRID.patch_size,
         pixel_mapping=PIXEL_MAPPING,
         chunk_size=chunk_size,
-        mode="stream",
+        mode=mode,
         cameras=list(cameras),
     )
 
@@ -60,3 +63,28 @@ def fill_image(message: Any, header: Any, image: NDArray[np.uint8], encoding: st
     data.frombytes(np.ascontiguousarray(image).data.cast("B"))
     message.data = data
     return message
+
+
+def fill_compressed(message: Any, header: Any, jpeg: NDArray[np.uint8]) -> Any:
+    """Put the bytes of a JPEG of RGB pixels into a sensor_msgs/CompressedImage and return it."""
+    message.header = header
+    message.format = "rgb8; jpeg compressed bgr8"  # as image_transport writes it
+    message.data = array("B", jpeg.tobytes())
+    return message
+
+
+def scaled_info(info: Any, header: Any, width: int, height: int) -> Any:
+    """Return a copy of a sensor_msgs/CameraInfo for its image resized to width x height.
+
+    Focal lengths, centres and the region of interest scale with the image, as in
+    image_proc's resize; distortion and rotation have no unit of pixels.
+    """
+    scaled = copy.deepcopy(info)
+    x, y = (width / info.width, height / info.height) if info.width and info.height else (1.0, 1.0)
+    scaled.header, scaled.width, scaled.height = header, width, height
+    scaled.k = info.k * np.repeat([x, y, 1.0], 3)
+    scaled.p = info.p * np.repeat([x, y, 1.0], 4)
+    region = scaled.roi
+    region.x_offset, region.width = (round(edge * x) for edge in (region.x_offset, region.width))
+    region.y_offset, region.height = (round(edge * y) for edge in (region.y_offset, region.height))
+    return scaled

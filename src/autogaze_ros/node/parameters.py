@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from autogaze_ros.networks.decoding import ASKED_POSITIONS
 from autogaze_ros.selectors import SELECTORS
@@ -20,15 +20,16 @@ class Parameter:
     """One parameter.
 
     bounds: least and greatest value; choices: all values that are allowed.
-    live: it may change while the node runs, and holds from the next frame on;
-    the others may change while the node is unconfigured.
+    changes: from when on another value holds: live ones from the next frame, or
+    each camera's next context, the others only while the node is unconfigured,
+    or never behind its start.
     """
 
     default: Any
     description: str
     bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    live: bool = False
+    changes: Literal["frame", "context", "unconfigured", "never"] = "unconfigured"
 
     def check(self, name: str, value: Any) -> None:
         """Raise ValueError with one line that says what is wrong and what is allowed."""
@@ -41,8 +42,10 @@ class Parameter:
 
 
 PARAMETERS = {
-    "autostart": Parameter(True, "Configure and activate at start, without a lifecycle manager."),
-    "selector": Parameter("autogaze", "What chooses the tokens.", choices=SELECTORS),
+    "autostart": Parameter(
+        True, "Configure and activate at start, without a lifecycle manager.", changes="never"
+    ),
+    "selector": Parameter("autogaze", "What chooses the tokens.", choices=SELECTORS, changes="context"),
     "checkpoint": Parameter(
         EMBEDDED,
         "AutoGaze weights: embedded (this package's own, not NVIDIA's), a folder, or a hub id such as"
@@ -56,16 +59,33 @@ PARAMETERS = {
         choices=ASKED_POSITIONS,
     ),
     "chunk_size": Parameter(
-        16, "Frames of a context; then it starts anew. AutoGaze was trained on 16.", bounds=(1, 64)
+        16,
+        "Frames of a context; then it starts anew. AutoGaze was trained on 16.",
+        bounds=(1, 64),
+        changes="context",
+    ),
+    "mode": Parameter(
+        "stream",
+        "stream decides each frame as it comes, chunk a context's frames in one call: the same gazes.",
+        choices=("stream", "chunk"),
+        changes="context",
+    ),
+    "chunk_timeout": Parameter(
+        1.0,
+        "Seconds without a further frame after which mode chunk decides those that it has.",
+        bounds=(0.01, 60.0),
+        changes="frame",
     ),
     "gazing_ratio": Parameter(
         0.75,
         "Most tokens of a frame, as a share of all 265; at least one is taken.",
         bounds=(0.0, 1.0),
-        live=True,
+        changes="frame",
     ),
     "task_loss_requirement": Parameter(
-        0.7, "A frame stops when its predicted loss falls to this; any number, -inf never stops.", live=True
+        0.7,
+        "A frame stops when its predicted loss falls to this; any number, -inf never stops.",
+        changes="frame",
     ),
     "reconstruction": Parameter(
         "",
@@ -73,10 +93,12 @@ PARAMETERS = {
         " folder or a hub id; empty: none.",
     ),
     "reconstruct_every": Parameter(
-        1, "Every how many frames one is reconstructed.", bounds=(1, 1000), live=True
+        1, "Every how many frames one is reconstructed.", bounds=(1, 1000), changes="frame"
     ),
     "overlay_reconstruction": Parameter(
-        False, "Whether overlay shows the reconstruction beside; then it comes when that is made.", live=True
+        False,
+        "Whether overlay shows the reconstruction beside; then it comes when that is made.",
+        changes="frame",
     ),
     "policy": Parameter(
         "latest",
@@ -84,6 +106,37 @@ PARAMETERS = {
         choices=("latest", "every"),
     ),
     "queue_size": Parameter(64, "Frames of a camera that may wait under policy every.", bounds=(1, 1000)),
+    "batch_deadline": Parameter(
+        0.01,
+        "Seconds that a frame waits for those of other cameras, to be decided together.",
+        bounds=(0.0, 1.0),
+        changes="frame",
+    ),
+    "stagger": Parameter(
+        False,
+        "Shorten first contexts, so that the heavy first frames of several cameras never coincide again.",
+    ),
+    "frame_stride": Parameter(
+        1, "Take every how many frames of a camera.", bounds=(1, 1000), changes="frame"
+    ),
+    "max_rate": Parameter(
+        0.0,
+        "Take at most so many frames of a camera a second, by their stamps; 0: all.",
+        bounds=(0.0, 1000.0),
+        changes="frame",
+    ),
+    "max_gap": Parameter(
+        2.0,
+        "Seconds between two stamps of a camera beyond which its stream begins anew.",
+        bounds=(0.01, 3600.0),
+        changes="frame",
+    ),
+    "silence": Parameter(
+        3.0,
+        "Seconds without a frame after which a warning names the topic and its publishers.",
+        bounds=(0.1, 3600.0),
+        changes="frame",
+    ),
     "reliability": Parameter(
         "auto",
         "Of the image subscriptions; auto is reliable if every publisher offers it, else best effort.",
@@ -93,14 +146,19 @@ PARAMETERS = {
         "frame",
         "What gaze_mask shows: this frame's cells or all of the context's.",
         choices=("frame", "context"),
-        live=True,
+        changes="frame",
     ),
-    "mask_scale": Parameter(1, "Edge of a mask cell in gaze_mask, in pixels.", bounds=(1, 64), live=True),
+    "mask_scale": Parameter(
+        1, "Edge of a mask cell in gaze_mask, in pixels.", bounds=(1, 64), changes="frame"
+    ),
     "overlay_view": Parameter(
         "frame",
         "What overlay leaves bright: this frame's cells or all of the context's.",
         choices=("frame", "context"),
-        live=True,
+        changes="frame",
+    ),
+    "snapshot_folder": Parameter(
+        "snapshots", "Folder of what ~/snapshot writes; made when it is needed.", changes="never"
     ),
 }
 
@@ -114,5 +172,8 @@ CAMERA_PARAMETERS = {
         "raw",
         "raw (sensor_msgs/Image), or compressed (CompressedImage at the topic's `/compressed`).",
         choices=("raw", "compressed"),
+    ),
+    "camera_info_topic": Parameter(
+        "", "Topic of the camera's calibration; empty: `camera_info` beside the images."
     ),
 }

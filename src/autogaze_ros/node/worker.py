@@ -1,112 +1,192 @@
-"""The inference thread."""
+"""What the inference thread does while the node is active."""
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.frames import Frame, SourceError
 from autogaze_ros.images import ImageError
 from autogaze_ros.node.background import Background
-from autogaze_ros.node.frame_buffer import FrameBuffer
-from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.node.engines import Engines, Settings, release_memory
+from autogaze_ros.node.frame_buffer import FrameBuffer, Terms
+from autogaze_ros.node.statistics import Load
+from autogaze_ros.pipeline import GazedFrame
 
 if TYPE_CHECKING:
     from autogaze_ros.node.camera import Camera
 
+_MOST_FAILURES = 10  # frames in a row; then something is wrong that will not pass
 
-@dataclass(frozen=True)
+
+@dataclass(eq=False)
 class Arrival:
-    """An image message and when it came (seconds of time.perf_counter)."""
+    """An image message and when it came.
 
+    arrived: seconds of time.perf_counter. epoch: as `Frame`'s. lost: frames of its
+    camera that came to nothing since the last one that did not.
+    """
+
+    camera: str
     message: Any
     arrived: float
+    epoch: int = 0
+    lost: int = 0
 
 
 class Worker:
-    """Takes what waits in the buffer, one frame of every camera that has any, and publishes its gazes.
+    """Takes from the buffer what its terms allow, and publishes its gazes.
 
     While nothing waits it advances the background's reconstructions.
 
-    A fault costs the batch in which it happens: it is reported, the streams
-    concerned begin anew, and the thread goes on.
+    A fault costs the frames that it comes of: streams of the batch begin anew, the
+    frames are tried one by one, and what fails again is reported. Only when
+    frame after frame fails `run` raises RuntimeError. changed: called when other
+    engines were loaded, with the fault where that failed.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        engines: Engines,
         cameras: Mapping[str, Camera],
         buffer: FrameBuffer[Arrival],
-        background: Background,
+        settings: Callable[[], Settings],
+        load: Load,
+        changed: Callable[[Exception | None], None],
     ) -> None:
-        self._pipeline = pipeline
-        self._cameras = cameras
-        self._buffer = buffer
-        self._background = background
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._engines, self._cameras, self._buffer, self._settings = engines, cameras, buffer, settings
+        self._load, self._changed = load, changed
+        self._pipeline = engines.pipeline
+        self._background = Background(engines.reconstructor, cameras)
+        self._modes: dict[str, str] = {}
+        self._untold: Counter[str] = Counter()
+        self._failures = 0
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def run(self) -> None:
+        """Work until the buffer is closed."""
+        try:
+            while True:
+                terms = self._follow(self._settings())
+                batch = self._buffer.take(terms, wait=not self._background.busy)
+                if batch is None:
+                    return
+                if batch:
+                    began = time.perf_counter()
+                    for name, taken in batch.items():
+                        self._untold[name] += taken.lost
+                    self._work([arrival for taken in batch.values() for arrival in taken.items])
+                    self._load.add(time.perf_counter() - began)
+                elif self._background.busy:
+                    self._background.advance()
+        finally:
+            self._background.stop()
 
-    def stop(self) -> None:
-        """End the thread behind the batch that it is working on."""
-        self._buffer.close()
-        if self._thread.is_alive():  # an interruption may come before it is
-            self._thread.join()
-        self._background.stop()
+    def _follow(self, settings: Settings) -> Terms:
+        """Take in what changed for contexts to come."""
+        if self._engines.outdated(settings):
+            self._replace(settings)
+        for name in self._cameras:
+            if self._pipeline.begins(name):
+                self._modes[name] = settings["mode"]
+        chunks = [name for name, mode in self._modes.items() if mode == "chunk"]
+        capacity = settings["queue_size"] if settings["policy"] == "every" else 1
+        self._buffer.capacity = max(capacity, settings["chunk_size"] if chunks else 1)
+        portions = {name: self._pipeline.remaining(name) if name in chunks else 1 for name in self._cameras}
+        return Terms(portions, settings["batch_deadline"], settings["chunk_timeout"])
 
-    def _run(self) -> None:
-        while (batch := self._buffer.take(wait=not self._background.busy)) is not None:
-            if not batch:
-                self._background.advance()
-                continue
-            try:
-                self._process(batch)
-            except Exception as fault:
-                self._give_up(batch, fault)
+    def _replace(self, settings: Settings) -> None:
+        reconstructor = self._engines.reconstructor
+        try:
+            if not self._engines.follow(settings):
+                return
+        except Exception as fault:
+            self._changed(fault)
+            return
+        if self._engines.reconstructor is not reconstructor:
+            self._background.stop()
+            self._background = Background(self._engines.reconstructor, self._cameras)
+        self._changed(None)
 
-    def _give_up(self, batch: dict[str, tuple[Arrival, int]], fault: Exception) -> None:
-        """Settle what `_process` left in the batch."""
-        where = traceback.extract_tb(fault.__traceback__)[-1]
-        reason = " ".join(str(fault).split())
-        for name, (_, lost) in batch.items():
+    def _work(self, arrivals: list[Arrival]) -> None:
+        settings = self._settings()
+        self._pipeline.set_budget(settings["gazing_ratio"], settings["task_loss_requirement"])
+        try:
+            self._process(arrivals)
+        except Exception as fault:
+            self._recover(arrivals, fault)
+
+    def _recover(self, arrivals: list[Arrival], fault: Exception) -> None:
+        """Try what `_process` left one by one; a frame that is alone is given up."""
+        release_memory()
+        for name in {arrival.camera for arrival in arrivals}:
             self._pipeline.restart(name)
-            self._buffer.add_lost(name, lost + 1)
-            self._cameras[name].refuse(
-                f"{type(fault).__name__}: {reason} ({where.filename}:{where.lineno}); the stream begins anew"
-            )
-
-    def _process(self, batch: dict[str, tuple[Arrival, int]]) -> None:
-        """Take frames from the batch as they are refused or published."""
-        began = time.perf_counter()
-        frames, conversions = [], {}
-        for name, (arrival, lost) in list(batch.items()):
-            start = time.perf_counter()
+        if len(arrivals) == 1:
+            self._give_up(arrivals[0], fault)
+            return
+        for arrival in list(arrivals):
+            alone = [arrival]
             try:
-                stamp = arrival.message.header.stamp
-                image = self._cameras[name].to_rgb(arrival.message)
-                nanoseconds = stamp.sec * 1_000_000_000 + stamp.nanosec
-                frames.append(Frame(image, nanoseconds, name, arrival.message.header.frame_id))
-            except (ImageError, SourceError) as error:
-                self._cameras[name].refuse(str(error))
-                self._buffer.add_lost(name, lost + 1)
-                del batch[name]
-                continue
-            conversions[name] = (time.perf_counter() - start) * 1e3
-        results = self._pipeline.process(frames) if frames else []
+                self._process(alone)
+            except Exception as own_fault:
+                self._recover(alone, own_fault)
+
+    def _give_up(self, arrival: Arrival, fault: Exception) -> None:
+        where = traceback.extract_tb(fault.__traceback__)[-1]
+        reason = f"{described(fault)} ({where.filename}:{where.lineno})"
+        self._untold[arrival.camera] += arrival.lost + 1
+        self._cameras[arrival.camera].lose("fault", f"{reason}; the stream begins anew")
+        self._failures += 1
+        if self._failures == _MOST_FAILURES:
+            raise RuntimeError(f"{_MOST_FAILURES} frames in a row failed, the last with {reason}") from fault
+
+    def _process(self, arrivals: list[Arrival]) -> None:
+        """Take frames from the list as they are refused or published."""
+        began = time.perf_counter()
+        decoded = {id(frame): (arrival, spent, frame) for arrival, spent, frame in self._decode(arrivals)}
+        results = self._pipeline.process([frame for _, _, frame in decoded.values()])
         for gazed in results:
-            record, camera = gazed.record, self._cameras[gazed.record.camera]
-            arrival, record.dropped_since_last = batch[record.camera]
-            record.latency.wait = (began - arrival.arrived) * 1e3
-            record.latency.preprocess += conversions[record.camera]
-            if gazed.restarted:
-                camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
-            camera.publish(arrival, gazed)
-            del batch[record.camera]
+            arrival, spent, _ = decoded[id(gazed.frame)]
+            self._publish(arrival, gazed, spent, began)
+            arrivals.remove(arrival)
         for gazed in results:
             self._background.take(gazed)
+
+    def _decode(self, arrivals: list[Arrival]) -> Iterable[tuple[Arrival, float, Frame]]:
+        """Yield frames, and the milliseconds that each took."""
+        for arrival in list(arrivals):
+            start = time.perf_counter()
+            camera, header = self._cameras[arrival.camera], arrival.message.header
+            try:
+                image = camera.to_rgb(arrival.message)
+                frame = Frame(image, stamp_of(header), camera.name, header.frame_id, epoch=arrival.epoch)
+            except (ImageError, SourceError) as error:
+                camera.lose("unusable", str(error))
+                self._untold[camera.name] += arrival.lost + 1
+                arrivals.remove(arrival)
+                continue
+            arrival.lost += self._untold.pop(camera.name, 0)
+            yield arrival, (time.perf_counter() - start) * 1e3, frame
+
+    def _publish(self, arrival: Arrival, gazed: GazedFrame, spent: float, began: float) -> None:
+        record, camera = gazed.record, self._cameras[arrival.camera]
+        record.dropped_since_last = arrival.lost
+        record.latency.wait = (began - arrival.arrived) * 1e3
+        record.latency.preprocess += spent
+        if gazed.restarted:
+            camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
+        camera.publish(arrival, gazed)
+        self._failures = 0
+
+
+def stamp_of(header: Any) -> int:
+    """Return a header's stamp in nanoseconds; rclpy's Time refuses the negative ones of some drivers."""
+    return int(header.stamp.sec * 1_000_000_000 + header.stamp.nanosec)
+
+
+def described(fault: BaseException) -> str:
+    """Return a fault in one line."""
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())}"

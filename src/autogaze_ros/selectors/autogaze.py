@@ -74,5 +74,17 @@ class AutoGazeSelector(Selector):
 
     def select(self, requests: Sequence[Request]) -> list[Gaze]:
         """Decide one frame of each stream in one batch."""
-        clips = [Clip(r.stream, r.pixels[None], r.gazing_ratio, r.task_loss_requirement) for r in requests]
-        return [gazes[0] for gazes in self._engine.gaze(clips)]
+        return [gazes[0] for gazes in self.select_clips([[request] for request in requests])]
+
+    def select_clips(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
+        """Decide the next frames of each stream in one batch."""
+        return self._engine.gaze([_clip(requests) for requests in clips])
+
+
+def _clip(requests: Sequence[Request]) -> Clip:
+    return Clip(
+        requests[0].stream,
+        torch.stack([request.pixels for request in requests]),
+        [request.gazing_ratio for request in requests],
+        [request.task_loss_requirement for request in requests],
+    )

@@ -86,3 +86,15 @@ class Selector(ABC):
     @abstractmethod
     def select(self, requests: Sequence[Request]) -> list[Gaze]:
         """Decide one frame of each stream; results do not depend on which streams share a call."""
+
+    def select_clips(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
+        """Decide the next frames of each stream, one clip a stream, none beyond its context.
+
+        As `select` frame by frame; a selector may be faster when it has them all.
+        """
+        gazes: list[list[Gaze]] = [[] for _ in clips]
+        for t in range(max(map(len, clips), default=0)):
+            now = [n for n, clip in enumerate(clips) if t < len(clip)]
+            for n, gaze in zip(now, self.select([clips[n][t] for n in now]), strict=True):
+                gazes[n].append(gaze)
+        return gazes

@@ -1,0 +1,142 @@
+"""One camera's images on their way into the buffer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from autogaze_ros.frames import Thinning
+from autogaze_ros.images import compressed_to_rgb, image_to_rgb
+from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.node.qos import described, listed, policy_name, reliability_for, subscription_overrides
+from autogaze_ros.node.statistics import CameraStatistics
+from autogaze_ros.node.timeline import Timeline
+from autogaze_ros.node.worker import Arrival, stamp_of
+
+if TYPE_CHECKING:
+    from autogaze_ros.node.gaze_node import GazeNode
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # for timers: simulation time may stand still
+_DEPTH = 5
+_WATCH_PERIOD = 0.5  # seconds between looks at the publishers
+
+
+class Intake:
+    """Subscribes to a camera's images; follows their stamps, thins them out, and stores what is left.
+
+    The executor's thread alone uses it.
+    """
+
+    def __init__(self, node: GazeNode, name: str, statistics: CameraStatistics) -> None:
+        self._node, self._name, self._statistics = node, name, statistics
+        self._compressed = node.value(f"{name}.transport") == "compressed"
+        topic = node.value(f"{name}.image_topic")
+        if not topic:
+            topic = "image" if len(node.value("cameras")) == 1 else f"{name}/image"
+        if self._compressed and not topic.endswith("/compressed"):
+            topic += "/compressed"
+        self._topic = topic
+        try:
+            self.topic = node.resolve_topic_name(topic)
+        except Exception as error:  # rclpy has several for unfit names
+            raise ValueError(f"{name}.image_topic {topic!r} is no topic name: {error}") from error
+        self._subscription: Any = None
+        self._watch: Any = None
+        self._timeline, self._thinning, self._epoch = Timeline(), Thinning(), 0
+        self._heard = 0.0  # monotonic seconds of the last image
+        self._reported_silence = False
+
+    @property
+    def publishers(self) -> int:
+        """How many publishers the subscription sees."""
+        return self._subscription.get_publisher_count() if self._subscription else 0
+
+    def open(self, buffer: FrameBuffer[Arrival]) -> None:
+        """Store images in the buffer from now on."""
+        self._buffer = buffer
+        self._heard, self._reported_silence = time.monotonic(), False
+        # auto begins reliable: that matches reliable publishers at once and without
+        # loss; best effort ones are noticed within a moment.
+        best_effort = self._node.value("reliability") == "best_effort"
+        self._subscribe(ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE)
+        self._watch = self._node.create_timer(_WATCH_PERIOD, self._look, clock=STEADY)
+
+    def close(self) -> None:
+        """Take no more images."""
+        if self._watch is not None:
+            self._node.destroy_timer(self._watch)
+            self._watch = None
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def reset(self) -> None:
+        """Let nothing that came so far count for the images to come."""
+        self._epoch += 1
+
+    def decode(self, message: Any) -> Any:
+        """Return a message's image as RGB; raises ImageError."""
+        return compressed_to_rgb(message) if self._compressed else image_to_rgb(message)
+
+    def warn(self, text: str) -> None:
+        """Log a warning about this camera."""
+        self._node.get_logger().warning(f"{self._name} ({self.topic}): {text}")
+
+    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = self._node.create_subscription(
+            CompressedImage if self._compressed else Image,
+            self._topic,
+            self._store,
+            QoSProfile(depth=_DEPTH, reliability=reliability),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._mismatch, message_lost=self._lost
+            ),
+            qos_overriding_options=subscription_overrides(),
+        )
+        asked = described(self._subscription.qos_profile)
+        self._node.get_logger().info(f"{self._name}: {self._subscription.topic_name}, {asked}")
+
+    def _store(self, message: Any) -> None:
+        arrived, settings, stamp = time.perf_counter(), self._node.settings, stamp_of(message.header)
+        self._heard, self._reported_silence = time.monotonic(), False
+        self._statistics.received()
+        if broken := self._timeline.follow(stamp, settings["max_gap"]):
+            self._epoch += 1
+            self.warn(f"{broken}; the stream begins anew")
+        when = stamp or round(arrived * 1e9)
+        if self._thinning.keeps(when, settings["frame_stride"], settings["max_rate"]):
+            self._buffer.put(self._name, Arrival(self._name, message, arrived, self._epoch))
+        else:
+            self._statistics.left_out()
+
+    def _look(self) -> None:
+        """Be as reliable as every publisher allows; tell when nothing comes."""
+        offers = self._node.get_publishers_info_by_topic(self.topic)
+        if offers and self._node.value("reliability") == "auto":
+            wanted = reliability_for(offers)
+            if wanted != self._subscription.qos_profile.reliability:
+                self._subscribe(wanted)
+        silence = time.monotonic() - self._heard
+        if silence > self._node.settings["silence"] and not self._reported_silence:
+            self._reported_silence = True
+            asked = described(self._subscription.qos_profile)
+            self.warn(f"no frame for {silence:.0f} s; asked for {asked}; publishers: {listed(offers)}")
+
+    def _lost(self, event: Any) -> None:
+        self._statistics.dropped("lost by DDS", event.total_count_change)
+
+    def _mismatch(self, event: Any) -> None:
+        if policy_name(event) == "reliability" and self._node.value("reliability") == "auto":
+            return  # mended within a moment
+        offers = self._node.get_publishers_info_by_topic(self.topic)
+        asked = described(self._subscription.qos_profile)
+        text = f"incompatible {policy_name(event)}: this node asks for {asked}; publishers: {listed(offers)}"
+        self.warn(text)
+        self._statistics.faulty(text)

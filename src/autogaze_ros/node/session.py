@@ -1,0 +1,112 @@
+"""One configuration of the node, from configure to cleanup."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from autogaze_ros.node.engines import Engines, release_memory
+from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.node.statistics import Load
+from autogaze_ros.node.worker import Arrival, Worker, described
+
+if TYPE_CHECKING:
+    from autogaze_ros.node.camera import Camera
+    from autogaze_ros.node.gaze_node import GazeNode
+
+_GLANCE = 0.05  # seconds between looks whether the process is to end
+
+
+class Session:
+    """Has the inference thread load, gaze and unload; tells the node what comes of it.
+
+    The executor's thread calls `begin` and `end`, which may be while loading:
+    what is asked of the inference thread waits its turn. What it runs tells the node
+    through `call_soon`. engines: None until they are loaded.
+    """
+
+    def __init__(self, node: GazeNode, cameras: Mapping[str, Camera], load: Load) -> None:
+        self.cameras = cameras
+        self.loading = True
+        self._node, self._load = node, load
+        self.engines: Engines | None = None
+        self._buffer: FrameBuffer[Arrival] | None = None
+        self._at_rest = threading.Event()
+        self._at_rest.set()
+        self._over = False
+        node.inference.submit(self._load_engines)
+
+    def begin(self) -> None:
+        """Take images in, and gaze at them once everything is loaded."""
+        buffer: FrameBuffer[Arrival] = FrameBuffer(self.cameras, overtaken=self._count_overtaken)
+        self._buffer = buffer
+        self._node.inference.submit(lambda: self._gaze(buffer))
+        for camera in self.cameras.values():
+            camera.subscribe(buffer)
+
+    def end(self) -> None:
+        """Stop gazing, behind what is being worked on; in mode chunk unfinished ones are decided."""
+        for camera in self.cameras.values():
+            camera.unsubscribe()
+        if self._buffer is None:
+            return
+        chunks = self._node.settings["mode"] == "chunk" and not self.loading and self._node.context.ok()
+        self._buffer.close(drain=chunks)
+        self._buffer = None
+        while not self._at_rest.wait(_GLANCE) and self._node.context.ok():
+            pass
+
+    def unload(self) -> None:
+        """Withdraw the topics and give the memory back, also where loading is not done."""
+        self._over = True
+        for camera in self.cameras.values():
+            camera.destroy()
+        self._node.inference.submit(self._drop_engines)
+
+    def wake(self) -> None:
+        """Let changed settings hold at once, also while no frame comes."""
+        if self._buffer is not None:
+            self._buffer.wake()
+
+    def _count_overtaken(self, camera: str) -> None:
+        self.cameras[camera].statistics.dropped("overtaken")
+
+    def _load_engines(self) -> None:
+        if self._over:
+            return
+        try:
+            self.engines = Engines(self._node.settings, list(self.cameras))
+        except Exception as error:
+            self._tell_failure(" ".join(str(error).split()) or described(error))
+        else:
+            self._node.call_soon(self._node.introduce, self, self.engines)
+
+    def _gaze(self, buffer: FrameBuffer[Arrival]) -> None:
+        if self.engines is None or self._over:
+            return
+        self._at_rest.clear()
+        try:
+            Worker(
+                self.engines, self.cameras, buffer, lambda: self._node.settings, self._load, self._changed
+            ).run()
+        except Exception as fault:
+            self._tell_failure(str(fault) if isinstance(fault, RuntimeError) else described(fault))
+        finally:
+            self._at_rest.set()
+
+    def _changed(self, fault: Exception | None) -> None:
+        assert self.engines is not None
+        if fault is None:
+            release_memory()
+            self._node.call_soon(self._node.introduce, self, self.engines)
+        else:
+            kept = self.engines.loaded
+            self._node.call_soon(self._node.take_back, kept, " ".join(str(fault).split()))
+
+    def _tell_failure(self, reason: str) -> None:
+        self._node.call_soon(self._node.give_up, self, reason)
+
+    def _drop_engines(self) -> None:
+        self.engines = None
+        release_memory()

@@ -1,0 +1,174 @@
+"""Counts and sliding windows of what the node does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autogaze_ros.pipeline import GazeRecord
+
+WINDOW = 100  # frames of a sliding window
+STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
+
+
+class Load:
+    """How much of the last batches' time the inference thread was at work."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batches: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+
+    def add(self, seconds: float) -> None:
+        """Note a batch that ends now and took so long."""
+        with self._lock:
+            self._batches.append((time.monotonic(), seconds))
+
+    def share(self) -> float:
+        """Return it, 0..1; 0 while there were no batches."""
+        with self._lock:
+            if not self._batches:
+                return 0.0
+            end, seconds = self._batches[0]
+            elapsed = self._batches[-1][0] - (end - seconds)
+            return min(1.0, sum(spent for _, spent in self._batches) / max(elapsed, 1e-9))
+
+
+@dataclass
+class Counts:
+    """What happened to one camera's frames so far.
+
+    times: monotonic seconds, None before the first. left_out: by frame_stride and
+    max_rate. fault: the last one since `CameraStatistics.read` was called.
+    """
+
+    received: int = 0
+    left_out: int = 0
+    gazed: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    stream_id: int = 0
+    last_frame: float | None = None
+    last_gaze: float | None = None
+    fault: str = ""
+    reconstructed: int = 0
+    reconstructions_skipped: int = 0
+
+
+class CameraStatistics:
+    """Counts one camera's frames; written by two threads, read by one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._newest_reconstruction = 0.0  # milliseconds
+        self._arrivals: deque[float] = deque(maxlen=WINDOW)
+        self._gazes: deque[tuple[float, ...]] = deque(maxlen=WINDOW)
+        self._reconstructions: deque[float] = deque(maxlen=WINDOW)
+
+    def received(self) -> None:
+        """Count an image message."""
+        with self._lock:
+            self._counts.received += 1
+            self._counts.last_frame = time.monotonic()
+            self._arrivals.append(self._counts.last_frame)
+
+    def left_out(self) -> None:
+        """Count an image that was not wanted."""
+        with self._lock:
+            self._counts.left_out += 1
+
+    def dropped(self, cause: str, count: int = 1) -> None:
+        """Count images that got no gaze."""
+        with self._lock:
+            self._counts.dropped[cause] += count
+
+    def faulty(self, fault: str) -> None:
+        """Remember a fault until the next report."""
+        with self._lock:
+            self._counts.fault = fault
+
+    def gazed(self, record: GazeRecord) -> None:
+        """Count a published gaze."""
+        with self._lock:
+            self._counts.gazed += 1
+            self._counts.stream_id = record.stream_id
+            self._counts.last_gaze = time.monotonic()
+            stages = (getattr(record.latency, stage) for stage in STAGES)
+            self._gazes.append((self._counts.last_gaze, record.coverage, *stages))
+
+    def reconstructed(self, milliseconds: float) -> None:
+        """Count a reconstruction."""
+        with self._lock:
+            self._counts.reconstructed += 1
+            self._reconstructions.append(milliseconds)
+            self._newest_reconstruction = milliseconds
+
+    def newest_reconstruction(self) -> float:
+        """Return how long it took, milliseconds; 0 if there is none."""
+        with self._lock:
+            return self._newest_reconstruction
+
+    def no_reconstruction(self) -> None:
+        """Note that nobody looks any more."""
+        with self._lock:
+            self._newest_reconstruction = 0.0
+
+    def skipped_so_far(self, count: int) -> None:
+        """Note how many wanted reconstructions came to nothing."""
+        with self._lock:
+            self._counts.reconstructions_skipped = count
+
+    def read(self) -> Reading:
+        """Return what there is to report; the last fault is told once."""
+        with self._lock:
+            counts = Counts(**{**vars(self._counts), "dropped": self._counts.dropped.copy()})
+            self._counts.fault = ""
+            return Reading(
+                counts,
+                np.array(self._arrivals),
+                np.array(self._gazes).reshape(-1, 2 + len(STAGES)),
+                np.array(self._reconstructions),
+            )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `CameraStatistics` holds at a moment.
+
+    arrivals: seconds. gazes: (N, 2 + stages) seconds, coverage, milliseconds of the
+    stages. reconstructions: milliseconds.
+    """
+
+    counts: Counts
+    arrivals: NDArray[np.float64]
+    gazes: NDArray[np.float64]
+    reconstructions: NDArray[np.float64]
+
+    @property
+    def frame_rate(self) -> float:
+        """Images a second."""
+        return _rate(self.arrivals)
+
+    @property
+    def gaze_rate(self) -> float:
+        """Gazes a second."""
+        return _rate(self.gazes[:, 0])
+
+
+def percentiles(samples: NDArray[np.float64]) -> Iterable[tuple[str, NDArray[np.float64]]]:
+    """Yield p50, p95 and p99 of each column, the sample of the nearest rank; NaN counts as the largest."""
+    ordered = np.sort(samples, axis=0)
+    for share in (50, 95, 99):
+        yield f"p{share}", ordered[-(-share * len(ordered) // 100) - 1]
+
+
+def _rate(times: NDArray[np.float64]) -> float:
+    """Return events a second; several may come at once, so those of the first moment do not count."""
+    if len(times) < 2 or times[-1] == times[0]:
+        return 0.0
+    return float(np.count_nonzero(times > times[0]) / (times[-1] - times[0]))
