@@ -130,6 +130,10 @@ class Process:
         print(f"process ended with {status}:\n{self.log()}")
         return status
 
+    def send(self, number: int) -> None:
+        """Send a signal and go on."""
+        self._popen.send_signal(number)
+
     def interrupt(self, number: int = signal.SIGINT) -> int:
         """Ctrl-C, or another signal; returns the exit status."""
         self._popen.send_signal(number)

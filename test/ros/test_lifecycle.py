@@ -1,0 +1,121 @@
+"""Loading, faults and endings of the node."""
+
+import os
+import signal
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+from lifecycle_msgs.msg import State, Transition
+from ros_node import GAZE, IMAGE, Diagnostics, change, picture, state
+from sensor_msgs.msg import Image
+
+from autogaze_ros.msg import GazeMask
+
+ERROR = b"\x02"
+FAULTY = [sys.executable, str(Path(__file__).parents[1] / "faulty_node.py"), "--ros-args"]
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A checkpoint that is being loaded until somebody writes into it."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def start(world, **parameters):
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    return world.start([*FAULTY, "-p", "policy:=every", "-p", "gazing_ratio:=0.1", *pairs])
+
+
+def test_activation_is_accepted_while_loading_and_gazes_come_when_that_is_done(world, pipe):
+    diagnostics, gazes = Diagnostics(world), world.collect(GazeMask, GAZE)
+    node = start(world, checkpoint=pipe)
+    publisher = world.node.create_publisher(Image, IMAGE, 10)
+    world.wait_for_links()
+    assert state(world) == State.PRIMARY_STATE_ACTIVE
+    assert {status.message for status in diagnostics.of("autogaze")} == {"loading"}
+    publisher.publish(picture())
+    pipe.write_text("")
+    world.wait_for(lambda: gazes, "gaze")
+    world.wait_for(lambda: diagnostics.said("autogaze", b"\x00", "active"), "active in diagnostics")
+    assert node.interrupt() == 0
+
+
+def test_what_is_being_loaded_can_be_cleaned_up(world, pipe):
+    diagnostics = Diagnostics(world)
+    start(world, checkpoint=pipe)
+    world.wait_for(lambda: diagnostics.said("autogaze", b"\x00", "loading"), "loading in diagnostics")
+    assert change(world, Transition.TRANSITION_DEACTIVATE) and change(world, Transition.TRANSITION_CLEANUP)
+    world.wait_for(
+        lambda: diagnostics.said("autogaze", b"\x00", "unconfigured"), "unconfigured in diagnostics"
+    )
+    assert state(world) == State.PRIMARY_STATE_UNCONFIGURED
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT] * 2, [signal.SIGTERM]], ids=str)
+@pytest.mark.parametrize("moment", ["unconfigured", "loading", "active"])
+def test_signals_end_the_node_whatever_it_does(world, pipe, signals, moment):
+    """Loading would never end: whoever waited for it would, too."""
+    diagnostics, gazes = Diagnostics(world), world.collect(GazeMask, GAZE)
+    node = start(
+        world, **{"unconfigured": {"autostart": "false"}, "loading": {"checkpoint": pipe}}.get(moment, {})
+    )
+    world.wait_for(lambda: diagnostics.said("autogaze", b"\x00", moment), f"{moment} in diagnostics")
+    if moment == "active":
+        publisher = world.node.create_publisher(Image, IMAGE, 10)
+        world.wait_for_links()
+        for number in range(5):
+            publisher.publish(picture(1 + number / 10))
+        world.wait_for(lambda: gazes, "gaze")
+    for number in signals[1:]:
+        node.send(number)
+    assert node.interrupt(signals[-1]) == 0
+    assert "Traceback" not in node.log()
+
+
+def test_a_selector_that_raises_or_runs_out_of_memory_costs_its_frames(world):
+    diagnostics, gazes = Diagnostics(world), world.collect(GazeMask, GAZE)
+    node = start(world)
+    publisher = world.node.create_publisher(Image, IMAGE, 20)
+    world.wait_for_links()
+    for place, colour in enumerate([(9, 9, 9), (255, 0, 0), (9, 9, 9), (0, 255, 0), (9, 9, 9)]):
+        publisher.publish(picture(1 + place / 10, colour))
+    world.wait_for(lambda: len(gazes) == 3, "gazes of the sound frames")
+    assert [gaze.dropped_since_last for gaze in gazes] == [0, 1, 1]
+    assert gazes[0].stream_id < gazes[1].stream_id < gazes[2].stream_id
+    assert "RuntimeError: seeing red" in node.log() and "can't allocate memory" in node.log()
+    drops = lambda: diagnostics.newest("autogaze: front").get("frames dropped: fault")  # noqa: E731
+    world.wait_for(lambda: drops() == "2", "drops in diagnostics")
+    assert state(world) == State.PRIMARY_STATE_ACTIVE
+
+
+def test_a_fault_that_does_not_pass_cleans_the_node_up_and_configure_brings_it_back(world):
+    diagnostics, gazes = Diagnostics(world), world.collect(GazeMask, GAZE)
+    node = start(world)
+    publisher = world.node.create_publisher(Image, IMAGE, 20)
+    world.wait_for_links()
+    reason = "10 frames in a row failed, the last with RuntimeError: seeing red"
+    stamps = count(1)
+
+    def given_up():  # a burst of frames would not fit into DDS's queue
+        publisher.publish(picture(next(stamps), (255, 0, 0)))
+        return diagnostics.said("autogaze", ERROR, reason)
+
+    world.wait_for(given_up, "ERROR in diagnostics")
+    assert state(world) == State.PRIMARY_STATE_UNCONFIGURED and not node.ended()
+    assert change(world, Transition.TRANSITION_CONFIGURE) and change(world, Transition.TRANSITION_ACTIVATE)
+    world.wait_for(lambda: publisher.get_subscription_count() and offered(world), "the node's topics")
+
+    def gazed():
+        publisher.publish(picture(next(stamps)))
+        return gazes
+
+    world.wait_for(gazed, "gaze of the node that was brought back")
+    world.wait_for(lambda: diagnostics.of("autogaze")[-1].message == "active", "active in diagnostics")
+
+
+def offered(world):
+    return world.node.count_publishers(GAZE) > 0
