@@ -48,6 +48,16 @@ def test_the_newest_win():
     assert (taken.items, taken.lost) == ([4], 4)
 
 
+def test_what_was_lost_on_the_way_is_told_with_the_next_item():
+    buffer = FrameBuffer(CAMERAS, 2)
+    buffer.put("rear", 0)
+    buffer.take(ONE)
+    buffer.skip("rear", 3)
+    for number in range(3):
+        buffer.put("rear", number)
+    assert [taken.lost for _ in range(2) for taken in buffer.take(ONE).values()] == [4, 0]
+
+
 def test_one_portion_of_each_camera_at_a_time():
     buffer = FrameBuffer(CAMERAS, 3)
     for number in range(2):

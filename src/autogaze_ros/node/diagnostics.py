@@ -74,9 +74,9 @@ class CameraReport:
     def _drops(self, reading: Reading) -> str:
         told = f"{reading.counts.dropped.total() - self._told_drops} frames dropped"
         busy = self._load.share()
-        if not (busy and reading.gaze_rate):
+        sustained = reading.gaze_rate / busy if busy else 0.0
+        if not 0 < sustained < reading.frame_rate:  # they were lost in a moment's stall
             return told
-        sustained = reading.gaze_rate / busy
         return f"{told}: {reading.frame_rate:.1f} Hz come, {sustained:.1f} Hz can be sustained"
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from autogaze_ros.needs import needs
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import Selector, create_selector
 
@@ -17,7 +18,10 @@ Settings = Mapping[str, Any]  # all parameters of the table at one moment, by na
 
 
 class Engines:
-    """Selector, pipeline and reconstructor as the settings want them; loading may raise anything."""
+    """Selector, pipeline and reconstructor as the settings want them; loading may raise anything.
+
+    loaded, tried: the settings that they were loaded for, and those of the last try.
+    """
 
     def __init__(self, settings: Settings, cameras: Sequence[str]) -> None:
         selector = _selector(settings)
@@ -28,25 +32,25 @@ class Engines:
             first_contexts=_first_contexts(cameras, selector.chunk_size) if settings["stagger"] else {},
         )
         self.reconstructor = _reconstructor(settings)
-        self._tried = self.loaded = _choice(settings)
+        self.tried = self.loaded = _choice(settings)
 
     def outdated(self, settings: Settings) -> bool:
         """Whether these settings want something else, for which `follow` was not called yet."""
-        return _choice(settings) != self._tried
+        return _choice(settings) != self.tried
 
     def follow(self, settings: Settings) -> bool:
         """Load what the settings want instead, for each camera's next context; whether that is anything else.
 
         A fault leaves all as it is.
         """
-        self._tried = _choice(settings)
-        if self._tried == self.loaded:
+        self.tried = _choice(settings)
+        if self.tried == self.loaded:
             return False
         selector, reconstructor = _selector(settings), self.reconstructor
         if settings["chunk_size"] != self.loaded["chunk_size"]:
             reconstructor = _reconstructor(settings)
         self.pipeline.change(selector)
-        self.reconstructor, self.loaded = reconstructor, self._tried
+        self.reconstructor, self.loaded = reconstructor, self.tried
         return True
 
 
@@ -79,7 +83,8 @@ def _selector(settings: Settings) -> Selector:
 def _reconstructor(settings: Settings) -> Reconstructor | None:
     if not settings["reconstruction"]:
         return None
-    from autogaze_ros.reconstruction import Reconstructor
+    with needs("torch", "reconstruction"):
+        from autogaze_ros.reconstruction import Reconstructor
 
     return Reconstructor(
         settings["reconstruction"], chunk_size=settings["chunk_size"], device=settings["device"]

@@ -70,6 +70,11 @@ class FrameBuffer(Generic[Item]):
             self._punctual.add(camera)
             self._change.notify()
 
+    def skip(self, camera: str, count: int) -> None:
+        """Note that so many items were lost on their way here."""
+        with self._change:
+            self._lost[camera] += count
+
     def take(self, terms: Terms, *, wait: bool = True) -> dict[str, Taken[Item]] | None:
         """Return what may be taken by camera, or None once the buffer is closed.
 

@@ -38,6 +38,7 @@ from autogaze_ros.weights import about
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _SUCCESS = TransitionCallbackReturn.SUCCESS
+_MOMENT = 0.5  # seconds from the discovery of a topic's other side to its name
 _PATIENCE = 0.5  # seconds that the inference thread has for its end
 
 
@@ -85,11 +86,14 @@ class GazeNode(LifecycleNode):
         """Create a lifecycle publisher that reports subscribers which cannot hear it."""
 
         def report(event: Any) -> None:
-            asking = self.get_subscriptions_info_by_topic(publisher.topic_name)
-            self.get_logger().warning(
-                f"{publisher.topic_name}: incompatible {policy_name(event)}: this node offers"
-                f" {described(publisher.qos_profile)}; subscribers: {listed(asking)}"
-            )
+            name, offered = publisher.topic_name, described(publisher.qos_profile)
+
+            def tell() -> None:
+                asking = listed(self.get_subscriptions_info_by_topic(name))
+                text = f"incompatible {policy_name(event)}: this node offers {offered}; subscribers: {asking}"
+                self.get_logger().warning(f"{name}: {text}")
+
+            self.call_when_known(tell)
 
         publisher: Any = self.create_lifecycle_publisher(
             kind,
@@ -156,6 +160,15 @@ class GazeNode(LifecycleNode):
         if self.executor is not None:
             self.executor.create_task(callback, *arguments)
 
+    def call_when_known(self, tell: Callable[[], None]) -> None:
+        """Call something in a moment: who has just been discovered has no name yet."""
+
+        def act() -> None:
+            self.destroy_timer(timer)
+            tell()
+
+        timer = self.create_timer(_MOMENT, act, clock=STEADY)
+
     def introduce(self, session: Session, engines: Engines) -> None:
         """Tell what was loaded."""
         if session is not self._session:
@@ -171,11 +184,12 @@ class GazeNode(LifecycleNode):
             origin = about(made.checkpoint, made.license)
             self.get_logger().info(f"reconstruction by {origin}; at most {most:.0f} MiB a camera")
 
-    def take_back(self, kept: Mapping[str, Any], reason: str) -> None:
-        """Set parameters to what is loaded, since what they asked for cannot be."""
+    def take_back(self, tried: Mapping[str, Any], kept: Mapping[str, Any], reason: str) -> None:
+        """Set parameters to what is loaded, since what they asked for cannot be; unless they ask anew."""
         self._fault = f"{reason}; selector {kept['selector']} goes on with chunk_size {kept['chunk_size']}"
         self.get_logger().error(self._fault)
-        self.set_parameters_atomically([Parameter(name, value=value) for name, value in kept.items()])
+        if all(self.settings[name] == value for name, value in tried.items()):
+            self.set_parameters_atomically([Parameter(name, value=value) for name, value in kept.items()])
 
     def give_up(self, session: Session, reason: str) -> None:
         """Go back to unconfigured after a fault that will not pass; the end, where it comes at the start."""

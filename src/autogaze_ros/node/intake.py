@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from autogaze_ros.node.gaze_node import GazeNode
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # for timers: simulation time may stand still
-_DEPTH = 5
+DEPTH = 5  # images that may wait in DDS
 _WATCH_PERIOD = 0.5  # seconds between looks at the publishers
 
 
@@ -94,7 +94,7 @@ class Intake:
             CompressedImage if self._compressed else Image,
             self._topic,
             self._store,
-            QoSProfile(depth=_DEPTH, reliability=reliability),
+            QoSProfile(depth=DEPTH, reliability=reliability),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._mismatch, message_lost=self._lost
             ),
@@ -131,12 +131,17 @@ class Intake:
 
     def _lost(self, event: Any) -> None:
         self._statistics.dropped("lost by DDS", event.total_count_change)
+        self._buffer.skip(self._name, event.total_count_change)
 
     def _mismatch(self, event: Any) -> None:
         if policy_name(event) == "reliability" and self._node.value("reliability") == "auto":
             return  # mended within a moment
-        offers = self._node.get_publishers_info_by_topic(self.topic)
         asked = described(self._subscription.qos_profile)
-        text = f"incompatible {policy_name(event)}: this node asks for {asked}; publishers: {listed(offers)}"
-        self.warn(text)
-        self._statistics.faulty(text)
+
+        def tell() -> None:
+            offers = listed(self._node.get_publishers_info_by_topic(self.topic))
+            text = f"incompatible {policy_name(event)}: this node asks for {asked}; publishers: {offers}"
+            self.warn(text)
+            self._statistics.faulty(text)
+
+        self._node.call_when_known(tell)

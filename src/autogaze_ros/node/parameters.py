@@ -104,8 +104,11 @@ PARAMETERS = {
         "latest",
         "Which waiting frames are kept: latest only, or every one up to queue_size (for bags).",
         choices=("latest", "every"),
+        changes="frame",
     ),
-    "queue_size": Parameter(64, "Frames of a camera that may wait under policy every.", bounds=(1, 1000)),
+    "queue_size": Parameter(
+        64, "Frames of a camera that may wait under policy every.", bounds=(1, 1000), changes="frame"
+    ),
     "batch_deadline": Parameter(
         0.01,
         "Seconds that a frame waits for those of other cameras, to be decided together.",

@@ -44,4 +44,6 @@ def policy_name(event: Any) -> str:
 
 
 def _name(endpoint: Any) -> str:
+    if endpoint.node_name == "_NODE_NAME_UNKNOWN_":  # rmw's word where it is not discovered, or no node
+        return "a node of unknown name"
     return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autogaze_ros.node.engines import Engines, release_memory
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.statistics import Load
-from autogaze_ros.node.worker import Arrival, Worker, described
+from autogaze_ros.node.worker import Arrival, PersistentError, Worker, described, located, most_waiting
 
 if TYPE_CHECKING:
     from autogaze_ros.node.camera import Camera
@@ -39,8 +39,8 @@ class Session:
 
     def begin(self) -> None:
         """Take images in, and gaze at them once everything is loaded."""
-        buffer: FrameBuffer[Arrival] = FrameBuffer(self.cameras, overtaken=self._count_overtaken)
-        self._buffer = buffer
+        waiting = most_waiting(self._node.settings)  # also while loading
+        buffer = self._buffer = FrameBuffer(self.cameras, waiting, self._count_overtaken)
         self._node.inference.submit(lambda: self._gaze(buffer))
         for camera in self.cameras.values():
             camera.subscribe(buffer)
@@ -90,8 +90,10 @@ class Session:
             Worker(
                 self.engines, self.cameras, buffer, lambda: self._node.settings, self._load, self._changed
             ).run()
+        except PersistentError as fault:
+            self._tell_failure(str(fault))
         except Exception as fault:
-            self._tell_failure(str(fault) if isinstance(fault, RuntimeError) else described(fault))
+            self._tell_failure(located(fault))
         finally:
             self._at_rest.set()
 
@@ -101,8 +103,8 @@ class Session:
             release_memory()
             self._node.call_soon(self._node.introduce, self, self.engines)
         else:
-            kept = self.engines.loaded
-            self._node.call_soon(self._node.take_back, kept, " ".join(str(fault).split()))
+            engines, reason = self.engines, " ".join(str(fault).split())
+            self._node.call_soon(self._node.take_back, engines.tried, engines.loaded, reason)
 
     def _tell_failure(self, reason: str) -> None:
         self._node.call_soon(self._node.give_up, self, reason)

@@ -8,6 +8,7 @@ class Timeline:
 
     def __init__(self) -> None:
         self._last: int | None = None
+        self._zero = False  # whether the last stamp was zero and that was told
 
     def follow(self, stamp: int, max_gap: float) -> str:
         """Return why nothing before this image counts any more, or an empty string.
@@ -15,13 +16,10 @@ class Timeline:
         stamp: nanoseconds; equal ones follow each other. max_gap: seconds.
         """
         last, self._last = self._last, stamp
-        if stamp == 0:
-            return "" if last == 0 else "its stamps are zero, so that only the order of arrival is known"
-        if last is None or stamp == last:
-            return ""
-        if last == 0:
-            return "its stamps are not zero any more"
-        seconds = (stamp - last) / 1e9
+        known, self._zero = self._zero, stamp == 0 and last is not None
+        if stamp == last == 0:  # once it may be a clock's beginning
+            return "" if known else "its stamps are zero, so that only the order of arrival is known"
+        seconds = (stamp - last) / 1e9 if last is not None else 0.0
         if seconds < 0:
             return f"time went back by {-seconds:.3f} s"
         if seconds > max_gap:

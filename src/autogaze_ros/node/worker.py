@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _MOST_FAILURES = 10  # frames in a row; then something is wrong that will not pass
 
 
+class PersistentError(Exception):
+    """Frame after frame failed; the message says with what."""
+
+
 @dataclass(eq=False)
 class Arrival:
     """An image message and when it came.
@@ -45,7 +49,7 @@ class Worker:
 
     A fault costs the frames that it comes of: streams of the batch begin anew, the
     frames are tried one by one, and what fails again is reported. Only when
-    frame after frame fails `run` raises RuntimeError. changed: called when other
+    frame after frame fails `run` raises PersistentError. changed: called when other
     engines were loaded, with the fault where that failed.
     """
 
@@ -90,12 +94,13 @@ class Worker:
         if self._engines.outdated(settings):
             self._replace(settings)
         for name in self._cameras:
-            if self._pipeline.begins(name):
+            if name not in self._modes or self._pipeline.begins(name):
                 self._modes[name] = settings["mode"]
-        chunks = [name for name, mode in self._modes.items() if mode == "chunk"]
-        capacity = settings["queue_size"] if settings["policy"] == "every" else 1
-        self._buffer.capacity = max(capacity, settings["chunk_size"] if chunks else 1)
-        portions = {name: self._pipeline.remaining(name) if name in chunks else 1 for name in self._cameras}
+        portions = {
+            name: self._pipeline.remaining(name) if mode == "chunk" else 1
+            for name, mode in self._modes.items()
+        }
+        self._buffer.capacity = max(most_waiting(settings), *portions.values())
         return Terms(portions, settings["batch_deadline"], settings["chunk_timeout"])
 
     def _replace(self, settings: Settings) -> None:
@@ -135,13 +140,14 @@ class Worker:
                 self._recover(alone, own_fault)
 
     def _give_up(self, arrival: Arrival, fault: Exception) -> None:
-        where = traceback.extract_tb(fault.__traceback__)[-1]
-        reason = f"{described(fault)} ({where.filename}:{where.lineno})"
+        reason = located(fault)
         self._untold[arrival.camera] += arrival.lost + 1
         self._cameras[arrival.camera].lose("fault", f"{reason}; the stream begins anew")
         self._failures += 1
         if self._failures == _MOST_FAILURES:
-            raise RuntimeError(f"{_MOST_FAILURES} frames in a row failed, the last with {reason}") from fault
+            raise PersistentError(
+                f"{_MOST_FAILURES} frames in a row failed, the last with {reason}"
+            ) from fault
 
     def _process(self, arrivals: list[Arrival]) -> None:
         """Take frames from the list as they are refused or published."""
@@ -182,9 +188,20 @@ class Worker:
         self._failures = 0
 
 
+def most_waiting(settings: Settings) -> int:
+    """Return how many frames of a camera may wait, where those of a chunk are not gathered."""
+    return int(settings["queue_size"]) if settings["policy"] == "every" else 1
+
+
 def stamp_of(header: Any) -> int:
     """Return a header's stamp in nanoseconds; rclpy's Time refuses the negative ones of some drivers."""
     return int(header.stamp.sec * 1_000_000_000 + header.stamp.nanosec)
+
+
+def located(fault: BaseException) -> str:
+    """Return a fault that nobody expected in one line, with where it came from."""
+    where = traceback.extract_tb(fault.__traceback__)[-1]
+    return f"{described(fault)} ({where.filename}:{where.lineno})"
 
 
 def described(fault: BaseException) -> str:
