@@ -1,8 +1,11 @@
 """The true node with a selector that fails: on red frames, for want of memory on green ones.
 
+On blue ones it works until somebody has written into the pipe $GATE.
+
 python faulty_node.py --ros-args -p selector:=uniform ...
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import torch
 from autogaze_ros.node import engines
 from autogaze_ros.node.gaze_node import main
 from autogaze_ros.selectors.blind import UniformSelector
+from autogaze_ros.weights import EMBEDDED
 
 
 class Faulty(UniformSelector):
@@ -23,11 +27,13 @@ class Faulty(UniformSelector):
             raise RuntimeError("seeing red")
         if [0, 255, 0] in corners:
             torch.empty(2**50)
+        if [0, 0, 255] in corners:
+            Path(os.environ["GATE"]).read_text()
         return super().select_clips(clips)
 
 
 def create(name, *, checkpoint, chunk_size, **options):
-    if checkpoint:
+    if checkpoint != EMBEDDED:
         Path(checkpoint).read_text()
     return Faulty(chunk_size)
 

@@ -118,6 +118,10 @@ class Process:
                 start_new_session=True,  # so that its own children end with it
             )
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def log(self) -> str:
         return self._log.read_text()
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
+from autogaze_ros.msg import GazeMask
+
+NODE = "node.gaze_node"
+UNIFORM = {"selector": "uniform", "gazing_ratio": 0.1, "policy": "every"}  # cheap, and loses nothing
 GAZE, IMAGE = "/autogaze/front/gaze", "/image"
+FAULTY = [sys.executable, str(Path(__file__).with_name("faulty_node.py")), "--ros-args"]
+WARN, ERROR = b"\x01", b"\x02"
 
 
 def picture(stamp: float = 1.0, colour: Any = None, width: int = 64, height: int = 48) -> Image:
@@ -34,6 +45,54 @@ def state(world: Any) -> int:
 def change(world: Any, transition: int) -> bool:
     request = ChangeState.Request(transition=Transition(id=transition))
     return world.call(ChangeState, "/autogaze/change_state", request).success
+
+
+def set_parameters(world: Any, **values: Any) -> Any:
+    """Set several at once; returns the result with `successful` and `reason`."""
+    parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+    request = SetParametersAtomically.Request(parameters=parameters)
+    return world.call(SetParametersAtomically, "/autogaze/set_parameters_atomically", request).result
+
+
+def trigger(world: Any, service: str) -> Any:
+    """Call one of the node's own services; returns its answer with `success` and `message`."""
+    return world.call(Trigger, f"/autogaze/{service}", Trigger.Request())
+
+
+def start_faulty(world: Any, **parameters: Any) -> Any:
+    """Start the node of faulty_node.py."""
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    return world.start([*FAULTY, "-p", "gazing_ratio:=0.1", *pairs])
+
+
+class Camera:
+    """A camera of the test's own: its images, and the gazes that come of them."""
+
+    def __init__(
+        self, world: Any, name: str = "front", topic: str = IMAGE, qos: Any = 20, kind: Any = Image
+    ) -> None:
+        self._world, self.name, self.shown = world, name, 0
+        self._publisher = world.node.create_publisher(kind, topic, qos)
+        self.gazes = world.collect(GazeMask, f"/autogaze/{name}/gaze")
+
+    def show(self, *messages: Any) -> None:
+        """Publish images and go on."""
+        for message in messages:
+            self._publisher.publish(message)
+        self.shown += len(messages)
+
+    def gaze_at(self, *messages: Any) -> list[GazeMask]:
+        """Publish images one by one, each with its gaze awaited; returns the gazes."""
+        first = len(self.gazes)
+        for count, message in enumerate(messages, first + 1):
+            self.show(message)
+            self._world.wait_for(lambda count=count: len(self.gazes) >= count, f"gaze {count} of {self.name}")
+        return self.gazes[first:]
+
+
+def stamp(message: Any) -> float:
+    """A message's stamp in seconds."""
+    return message.header.stamp.sec + message.header.stamp.nanosec / 1e9
 
 
 class Diagnostics:

@@ -3,28 +3,22 @@
 import json
 import math
 import re
-import signal
 import sys
 from array import array
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clips import huge_png, scene, write_video
+from clips import scene, write_video
 from diagnostic_msgs.msg import DiagnosticArray
 from golden import shared
-from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
-from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from ros_node import Camera
+from sensor_msgs.msg import Image
 
 from autogaze_ros.cli import cli
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.weights import GAZE as GAZE_WEIGHTS
 
 NODE, PLAYER = "node.gaze_node", "demo.clip_player"
@@ -96,13 +90,16 @@ def test_node_and_command_line_give_the_same_gazes(world, weights, selector, tmp
     expected = [json.loads(line) for line in (tmp_path / "out" / "gazes.jsonl").read_text().splitlines()]
     assert len(expected) == 38
 
-    gazes = world.collect(GazeMask, GAZE)
+    gazes, infos = world.collect(GazeMask, GAZE), world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
     world.run(NODE, {**options, "policy": "every"})
-    rate = 5.0
+    pause = 200.0  # milliseconds
     world.wait_for_links(publishers=0)
-    world.run(PLAYER, {"clip": clip, "rate": rate, "wait_for": 1})
+    world.wait_for(lambda: infos, "loaded weights")  # images that come before would wait
+    world.run(PLAYER, {"clip": clip, "rate": 1e3 / pause, "wait_for": 1})
     world.wait_for(lambda: len(gazes) >= 38, "38 gazes")
-    assert np.median([gaze.latency.wait for gaze in gazes]) < 1e3 / rate  # it holds the rate: no queue grows
+    waits, totals = ([getattr(g.latency, name) for g in gazes] for name in ("wait", "total"))
+    if np.mean(totals) - np.mean(waits) < pause / 2:  # it has time to spare: no queue may grow
+        assert np.median(waits) < pause
     for gaze, record in zip(gazes, expected, strict=True):
         for name in ("stream_id", "frame_index", "index_in_context", "image_width", "image_height",
                      "dropped_since_last", "grid_rows", "grid_cols", "selector", "camera"):  # fmt: skip
@@ -155,6 +152,7 @@ def test_the_licence_of_weights_is_told(world, weights):
 
 def test_by_default_the_embedded_weights_gaze_and_rebuild(world):
     infos = world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
+    world.environment |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")  # no network
     node = world.run(NODE, {"device": "cpu", "reconstruction": "embedded"})
     world.wait_for(lambda: infos, "info")
     info = infos[0]
@@ -208,126 +206,6 @@ def test_faulty_messages_are_reported_and_the_node_goes_on(world):
     assert "Traceback" not in node.log()
 
 
-def test_two_cameras_one_of_them_compressed(world):
-    left, rear = (world.collect(GazeMask, f"/autogaze/{name}/gaze") for name in ("left", "rear"))
-    world.run(
-        NODE,
-        {
-            **PATCHES,
-            "policy": "every",
-            "cameras": "[left, rear]",
-            "left.image_topic": "/car/left",
-            "rear.transport": "compressed",
-        },
-    )
-    raw = world.node.create_publisher(Image, "/car/left", 10)
-    jpeg = world.node.create_publisher(CompressedImage, "/rear/image/compressed", 10)
-    world.wait_for_links("left", "rear")
-    _, data = cv2.imencode(".jpg", np.full((90, 160, 3), 99, np.uint8))
-    compressed = CompressedImage(format="jpeg", data=array("B", data.tobytes()))
-    compressed.header.frame_id = "rear_camera"
-    jpeg.publish(compressed)
-    world.wait_for(lambda: rear, "gaze of the compressed camera")
-    assert (rear[0].camera, rear[0].image_width, rear[0].header.frame_id) == ("rear", 160, "rear_camera")
-    for second in range(3):
-        raw.publish(picture(second=1 + second))
-        world.wait_for(lambda second=second: len(left) == second + 1, "gaze of the raw camera")
-    assert [gaze.frame_index for gaze in left] == [0, 1, 2]
-    for data in (b"no picture", b"", huge_png()):
-        jpeg.publish(CompressedImage(format="jpeg", data=array("B", data)))
-    jpeg.publish(compressed)
-    world.wait_for(lambda: len(rear) == 2, "gaze after a damaged picture")
-    assert (rear[1].frame_index, rear[1].dropped_since_last) == (1, 3)
-
-
-def state(world):
-    return world.call(GetState, "/autogaze/get_state", GetState.Request()).current_state.id
-
-
-def change(world, transition):
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return world.call(ChangeState, "/autogaze/change_state", request).success
-
-
-def set_parameter(world, name, value):
-    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-    return world.call(SetParameters, "/autogaze/set_parameters", request).results[0]
-
-
-def test_lifecycle_by_hand(world):
-    gazes = world.collect(GazeMask, GAZE)
-    node = world.run(NODE, {**PATCHES, "autostart": "false"})
-    assert state(world) == State.PRIMARY_STATE_UNCONFIGURED
-    assert set_parameter(world, "chunk_size", 2).successful  # while unconfigured everything may change
-    assert change(world, Transition.TRANSITION_CONFIGURE)
-    assert change(world, Transition.TRANSITION_ACTIVATE)
-    publisher = world.node.create_publisher(Image, IMAGE, 10)
-
-    def expect_gaze(second):
-        world.wait_for_links()
-        count = len(gazes)
-        publisher.publish(picture(second=second))
-        world.wait_for(lambda: len(gazes) > count, "gaze")
-        return gazes[-1]
-
-    assert [expect_gaze(n).index_in_context for n in (1, 2, 3)] == [0, 1, 0]
-    refused = set_parameter(world, "queue_size", 4)
-    assert not refused.successful and "clean it up first" in refused.reason
-    refused = set_parameter(world, "snapshot_folder", "elsewhere")
-    assert not refused.successful and "read-only" in refused.reason
-    assert change(world, Transition.TRANSITION_DEACTIVATE)
-    world.wait_for(lambda: publisher.get_subscription_count() == 0, "end of the subscription")
-    assert change(world, Transition.TRANSITION_ACTIVATE)
-    assert expect_gaze(4).frame_index == 3
-    assert change(world, Transition.TRANSITION_DEACTIVATE)
-    assert change(world, Transition.TRANSITION_CLEANUP)
-    assert set_parameter(world, "queue_size", 4).successful
-    assert change(world, Transition.TRANSITION_CONFIGURE)
-    assert change(world, Transition.TRANSITION_ACTIVATE)
-    assert expect_gaze(20).frame_index == 0
-    assert node.interrupt() == 0
-
-
-def test_live_parameters_hold_from_the_next_frame(world):
-    gazes = world.collect(GazeMask, GAZE)
-    world.run(NODE, {"selector": "random", "gazing_ratio": 0.2})
-    publisher = world.node.create_publisher(Image, IMAGE, 10)
-    world.wait_for_links()
-    publisher.publish(picture(second=1))
-    world.wait_for(lambda: len(gazes) == 1, "gaze")
-    assert set_parameter(world, "gazing_ratio", 0.1).successful
-    for bad, value, message in (
-        ("gazing_ratio", 1.5, "gazing_ratio"),
-        ("task_loss_requirement", math.nan, "must be a number"),
-        ("mask_view", "sideways", "frame, context"),
-        ("mask_scale", 0, "mask_scale"),
-    ):
-        answer = set_parameter(world, bad, value)
-        assert not answer.successful and message in answer.reason
-    publisher.publish(picture(second=2))
-    world.wait_for(lambda: len(gazes) == 2, "gaze")
-    assert [len(gaze.token_ids) for gaze in gazes] == [53, 26]
-    assert gazes[1].gazing_ratio == pytest.approx(0.1)
-    assert math.isnan(gazes[1].predicted_loss)
-
-
-def test_parameters_are_those_of_the_table(world):
-    world.run(NODE, {"selector": "random"})
-    names = [name for name in PARAMETERS if name != "selector"]
-    answer = world.call(
-        DescribeParameters, "/autogaze/describe_parameters", DescribeParameters.Request(names=names)
-    )
-    for name, descriptor in zip(names, answer.descriptors, strict=True):
-        assert descriptor.description == PARAMETERS[name].description
-        ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
-        assert [(r.from_value, r.to_value) for r in ranges] == ([PARAMETERS[name].bounds] if ranges else [])
-        assert bool(ranges) == bool(PARAMETERS[name].bounds)
-    values = world.call(GetParameters, "/autogaze/get_parameters", GetParameters.Request(names=names)).values
-    from rclpy.parameter import parameter_value_to_python
-
-    assert [parameter_value_to_python(v) for v in values] == [PARAMETERS[name].default for name in names]
-
-
 def test_the_readmes_topics_and_services_are_those_of_the_node(world):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     rows = re.findall(r"^\| `(~?/[^`]+)` \| (\w+)/(\w+)", readme, re.M)
@@ -356,6 +234,23 @@ def test_the_readmes_topics_and_services_are_those_of_the_node(world):
     world.wait_for(lambda: len(topics()) >= len(expected["msg"]), "topics of the README")
     world.wait_for(lambda: len(services()) >= len(expected["srv"]), "services of the README")
     assert topics() == expected["msg"] and services() == expected["srv"]
+
+
+def test_where_torch_is_missing_it_is_told_and_what_needs_none_gazes(world, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so is of another Python')")
+    world.environment["PYTHONPATH"] = str(tmp_path)
+    for parameters, told in (
+        ({}, "the autogaze selector needs torch, safetensors and huggingface_hub in "),
+        ({**PATCHES, "reconstruction": "embedded"}, "reconstruction needs torch (pip install torch): "),
+    ):
+        node = world.run(NODE, parameters)
+        assert node.wait() == 1
+        assert "Traceback" not in node.log()
+        assert told in node.log() and "libtorch.so is of another Python" in node.log()
+    world.run(NODE, PATCHES)
+    camera = Camera(world)
+    world.wait_for_links()
+    camera.gaze_at(picture(second=1))
 
 
 def broken(weights, tmp_path, name):
@@ -427,35 +322,7 @@ def test_the_player_begins_again_at_the_end(world, tmp_path):
     assert re.search(r"played \d+ frames", player.log())
 
 
-def test_a_silent_topic_is_reported(world):
-    reports = world.collect(DiagnosticArray, "/diagnostics")
-    world.run(NODE, {**PATCHES, "front.image_topic": "/nobody/here"})
-    camera = lambda: [s for r in reports for s in r.status if s.level == b"\x01"]  # noqa: E731
-    world.wait_for(camera, "warning in diagnostics")
-    assert (camera()[0].name, camera()[0].message) == ("autogaze: front", "no frame yet on /nobody/here")
-
-
 def test_a_typing_error_in_the_arguments_is_told(world):
     node = world.start([sys.executable, "-m", f"autogaze_ros.{NODE}", "--ros-args", "-p", "gazing_ratio=0.5"])
     assert node.wait() == 1
     assert "gazing_ratio=0.5" in node.log() and "Traceback" not in node.log()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_the_node_cleanly(world, number):
-    node = world.run(NODE, PATCHES)
-    world.wait_for(offered(world, GAZE), "gaze topic")
-    assert node.interrupt(number) == 0
-    assert "Traceback" not in node.log()
-
-
-def test_simulation_time_may_stand_still(world):
-    """Best-effort publishers are matched and diagnostics flow though no clock ticks."""
-    gazes = world.collect(GazeMask, GAZE)
-    reports = world.collect(DiagnosticArray, "/diagnostics")
-    world.run(NODE, {**PATCHES, "use_sim_time": "true"})
-    best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    publisher = world.node.create_publisher(Image, IMAGE, best_effort)
-    world.wait_for_links()
-    publisher.publish(picture())
-    world.wait_for(lambda: gazes and reports, "gaze and diagnostics")

@@ -2,19 +2,27 @@
 
 import os
 import signal
-import sys
 from itertools import count
-from pathlib import Path
 
 import pytest
 from lifecycle_msgs.msg import State, Transition
-from ros_node import GAZE, IMAGE, Diagnostics, change, picture, state
+from ros_node import (
+    ERROR,
+    GAZE,
+    IMAGE,
+    NODE,
+    UNIFORM,
+    Camera,
+    Diagnostics,
+    change,
+    picture,
+    set_parameters,
+    start_faulty,
+    state,
+)
 from sensor_msgs.msg import Image
 
 from autogaze_ros.msg import GazeMask
-
-ERROR = b"\x02"
-FAULTY = [sys.executable, str(Path(__file__).parents[1] / "faulty_node.py"), "--ros-args"]
 
 
 @pytest.fixture
@@ -26,8 +34,7 @@ def pipe(tmp_path):
 
 
 def start(world, **parameters):
-    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
-    return world.start([*FAULTY, "-p", "policy:=every", "-p", "gazing_ratio:=0.1", *pairs])
+    return start_faulty(world, policy="every", **parameters)
 
 
 def test_activation_is_accepted_while_loading_and_gazes_come_when_that_is_done(world, pipe):
@@ -119,3 +126,29 @@ def test_a_fault_that_does_not_pass_cleans_the_node_up_and_configure_brings_it_b
 
 def offered(world):
     return world.node.count_publishers(GAZE) > 0
+
+
+def test_lifecycle_by_hand(world):
+    node, camera = world.run(NODE, {**UNIFORM, "autostart": "false"}), Camera(world)
+    assert state(world) == State.PRIMARY_STATE_UNCONFIGURED
+    assert set_parameters(world, chunk_size=2).successful  # while unconfigured everything may change
+
+    def gaze_of(second):
+        world.wait_for_links()
+        return camera.gaze_at(picture(second))[0]
+
+    assert change(world, Transition.TRANSITION_CONFIGURE) and change(world, Transition.TRANSITION_ACTIVATE)
+    assert [gaze_of(n).index_in_context for n in (1, 2, 3)] == [0, 1, 0]
+    refused = set_parameters(world, stagger=True)
+    assert not refused.successful and "clean it up first" in refused.reason
+    refused = set_parameters(world, snapshot_folder="elsewhere")
+    assert not refused.successful and "read-only" in refused.reason
+    assert change(world, Transition.TRANSITION_DEACTIVATE)
+    world.wait_for(lambda: not world.node.count_subscribers(IMAGE), "end of the subscription")
+    assert change(world, Transition.TRANSITION_ACTIVATE)
+    assert gaze_of(4).frame_index == 3  # the stream goes on, in the middle of a context
+    assert change(world, Transition.TRANSITION_DEACTIVATE) and change(world, Transition.TRANSITION_CLEANUP)
+    assert set_parameters(world, stagger=True).successful
+    assert change(world, Transition.TRANSITION_CONFIGURE) and change(world, Transition.TRANSITION_ACTIVATE)
+    assert gaze_of(20).frame_index == 0
+    assert node.interrupt() == 0

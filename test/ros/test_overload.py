@@ -1,0 +1,84 @@
+"""More frames than the node can decide: the newest win, and what is lost is told."""
+
+import os
+
+import pytest
+from ros_node import WARN, Camera, Diagnostics, picture, set_parameters, stamp, start_faulty, state
+
+from autogaze_ros.node.intake import DEPTH
+
+BLUE = (0, 0, 255)
+ACTIVE = 3
+
+
+@pytest.fixture
+def gate(world, tmp_path):
+    """While a test has it open for writing, the selector is at work on a blue frame."""
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+    world.environment["GATE"] = str(path)
+    return path
+
+
+def images(first, count):
+    return [picture(first + n / 10, (9, 9, 9)) for n in range(count)]
+
+
+def show_more(world, camera, diagnostics, messages):
+    """Publish images no faster than the node takes them from DDS, while it works."""
+    for place in range(0, len(messages), DEPTH):
+        camera.show(*messages[place : place + DEPTH])
+        world.wait_for(
+            lambda: diagnostics.newest("autogaze: front").get("frames received") == str(camera.shown),
+            "images in the node",
+        )
+
+
+def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, gate):
+    """What is older than one frame's work never waits: age stays below two frames' work and a pause."""
+    diagnostics, camera = Diagnostics(world), Camera(world)
+    start_faulty(world)
+    world.wait_for_links()
+    camera.gaze_at(*images(1, 2))
+    for second in (2, 3):
+        camera.show(picture(second, BLUE))
+        with gate.open("w"):
+            show_more(world, camera, diagnostics, images(second + 0.1, 5))
+            # Meanwhile the node's other thread answers.
+            assert state(world) == ACTIVE and set_parameters(world, gazing_ratio=0.1 * second).successful
+            told = lambda: diagnostics.newest("autogaze: front").get("frames dropped: overtaken")  # noqa: E731
+            world.wait_for(lambda told=told, second=second: told() == str(4 * (second - 1)), "drops")
+        world.wait_for(lambda second=second: len(camera.gazes) == 2 * second, "gaze of the newest frame")
+    assert [gaze.dropped_since_last for gaze in camera.gazes] == [0, 0, 0, 4, 0, 4]
+    assert [stamp(gaze) for gaze in camera.gazes] == [1.0, 1.1, 2.0, 2.5, 3.0, 3.5]
+    tokens = [len(gaze.token_ids) for gaze in camera.gazes]
+    assert tokens == [26, 26, 26, 53, 53, 79]  # a new ratio holds at the next frame
+    assert diagnostics.said("autogaze: front", WARN, "4 frames dropped")
+    assert diagnostics.said("autogaze: front", WARN, " Hz can be sustained")
+
+
+def test_in_mode_chunk_the_newest_chunk_wins(world, gate):
+    diagnostics, camera = Diagnostics(world), Camera(world)
+    start_faulty(world, mode="chunk", chunk_size=4, chunk_timeout=60.0)
+    world.wait_for_links()
+    camera.show(*images(1, 3), picture(2, BLUE))
+    with gate.open("w"):
+        show_more(world, camera, diagnostics, images(3, 10))
+    world.wait_for(lambda: len(camera.gazes) == 8, "gazes of the newest chunk")
+    assert [gaze.dropped_since_last for gaze in camera.gazes] == [0, 0, 0, 0, 6, 0, 0, 0]
+    assert [gaze.index_in_context for gaze in camera.gazes] == [0, 1, 2, 3] * 2
+    assert [stamp(gaze) for gaze in camera.gazes[4:]] == [3.6, 3.7, 3.8, 3.9]
+    quiet = [s for s in diagnostics.of("autogaze: front") if s.level == WARN and "no gaze" in s.message]
+    assert not quiet  # a chunk that takes its time is none that is missed
+
+
+def test_while_weights_are_loaded_frames_wait_as_the_policy_says(world, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    diagnostics, camera = Diagnostics(world), Camera(world)
+    start_faulty(world, policy="every", checkpoint=pipe)
+    world.wait_for_links()
+    show_more(world, camera, diagnostics, images(1, 8))
+    pipe.write_text("")
+    world.wait_for(lambda: len(camera.gazes) == 8, "gazes of all of them")
+    assert [gaze.dropped_since_last for gaze in camera.gazes] == [0] * 8
