@@ -1,0 +1,201 @@
+"""Six cameras live: python benchmarks/cameras.py [--selector autogaze] [--large] [--out FILE].
+
+The stand-in for CARLA's bridge plays frames that it rendered beforehand, reliable
+bgra8 images of 800x600 at 10 Hz; the node gazes; this process subscribes. Images
+are counted at the publisher, in the node (/diagnostics) and, as gazes, here. An
+age is the time on this process's clock from an instant's /clock, which the
+stand-in publishes before the instant's images, to the gaze's arrival. It is
+measured twice: `unloaded` with one instant in two seconds, and at the full rate.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from report import machine, publish
+from rosgraph_msgs.msg import Clock
+
+from autogaze_ros.files import share_folder
+from autogaze_ros.msg import GazeInfo, GazeMask
+
+RATE, ROLE = 10, "ego_vehicle"
+PATIENCE = 300.0  # seconds until a process is taken for stuck; the stand-in renders meanwhile
+SETTLING = 5.0  # seconds for the last counts
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Subscriber(Node):
+    """Whoever listens to the node: gazes by camera with their ages, and its diagnostics."""
+
+    def __init__(self, cameras):
+        super().__init__("subscriber")
+        self.infos, self.counts = [], {}
+        self.gazes = {camera: [] for camera in cameras}
+        self._clock = {}  # by stamp, when its instant was published
+        self.create_subscription(Clock, "/clock", self._tick, 100)
+        self.create_subscription(GazeInfo, "/autogaze/gaze_info", self.infos.append, LATCHED)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
+        for camera in cameras:
+            topic = f"/autogaze/{camera}/gaze"
+            self.create_subscription(GazeMask, topic, lambda gaze, of=camera: self._gaze(of, gaze), 100)
+
+    def _tick(self, message):
+        self._clock[message.clock.sec, message.clock.nanosec] = time.monotonic()
+
+    def _gaze(self, camera, gaze):
+        stamp = gaze.header.stamp
+        age = time.monotonic() - self._clock.get((stamp.sec, stamp.nanosec), np.nan)
+        self.gazes[camera].append((gaze, age * 1e3))
+
+    def _report(self, message):
+        for status in message.status:
+            self.counts[status.name.removeprefix("autogaze: ")] = {v.key: v.value for v in status.values}
+
+    def wait_for(self, done, seconds):
+        """Handle messages until done or so many seconds have passed; whether it is done."""
+        deadline = time.monotonic() + seconds
+        while not done() and time.monotonic() < deadline:
+            rclpy.spin_once(self, timeout_sec=0.1)
+        return done()
+
+
+@contextmanager
+def process(module, parameters, log):
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={json.dumps(value)}")]
+    with log.open("w") as file:
+        command = [sys.executable, "-m", f"autogaze_ros.{module}", "--ros-args", *pairs]
+        child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            yield child
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def write_rig(path, large):
+    """Bench2Drive's six cameras at 800x600, the first large on demand; return their names."""
+    rig = json.loads((share_folder() / "config" / "carla_rig.json").read_text())
+    vehicle = rig["objects"][0]
+    vehicle["sensors"] = [s for s in vehicle["sensors"] if s["type"] == "sensor.camera.rgb"]
+    for place, sensor in enumerate(vehicle["sensors"]):
+        sensor["image_size_x"], sensor["image_size_y"] = (1600, 900) if large and not place else (800, 600)
+    path.write_text(json.dumps(rig))
+    return [sensor["id"] for sensor in vehicle["sensors"]]
+
+
+def measure(options, seconds, **own):
+    """Play so many seconds to a node with parameters of its own; return counts, rates and ages."""
+    with tempfile.TemporaryDirectory() as folder:
+        rig, logs = Path(folder, "rig.json"), [Path(folder, name) for name in ("node.log", "player.log")]
+        cameras = write_rig(rig, options.large)
+        topics = {f"{camera}.image_topic": f"/carla/{ROLE}/{camera}/image" for camera in cameras}
+        node = {"cameras": cameras, **topics, "selector": options.selector, **own}
+        player = {
+            "rig": str(rig),
+            "frames": seconds * RATE,
+            "prerendered": options.prerendered,
+            "wait_for": 1,
+        }
+        subscriber = Subscriber(cameras)
+        try:
+            with process("node.gaze_node", node, logs[0]):
+                ready = subscriber.wait_for(lambda: subscriber.infos, PATIENCE)
+                with process("demo.carla_stand_in", player, logs[1]) as playing:
+                    ended = subscriber.wait_for(lambda: playing.poll() is not None, PATIENCE)
+                if not (ready and ended):
+                    raise SystemExit("\n".join(log.read_text() for log in logs))
+                published = int(re.search(r"published (\d+) frames", logs[1].read_text())[1])
+                subscriber.wait_for(lambda: settled(subscriber, cameras, published), SETTLING)
+        finally:
+            subscriber.destroy_node()
+        return summary(subscriber, cameras, published, seconds)
+
+
+def settled(subscriber, cameras, published):
+    """Whether the node tells of every image what became of it, and every gaze has come."""
+    fates = ("gazes published", "frames dropped", "frames left out")
+    counts = [subscriber.counts.get(camera, {}) for camera in cameras]
+    return all(
+        sum(int(count.get(fate, 0)) for fate in fates) == published
+        and len(subscriber.gazes[camera]) == int(count["gazes published"])
+        for camera, count in zip(cameras, counts, strict=True)
+    )
+
+
+def summary(subscriber, cameras, published, seconds):
+    """What became of each camera's images, and the milliseconds of all gazes."""
+    flows = {}
+    for camera in cameras:
+        counts, gazes = subscriber.counts[camera], subscriber.gazes[camera]
+        flows[camera] = {
+            "published": published,
+            "received_by_node": int(counts["frames received"]),
+            "gazed_by_node": int(counts["gazes published"]),
+            "received_by_subscriber": len(gazes),
+            "dropped": {
+                k.removeprefix("frames dropped: "): int(v) for k, v in counts.items() if "dropped:" in k
+            },
+            "dropped_since_last": sum(gaze.dropped_since_last for gaze, _ in gazes),
+            "gazes_a_second": round(len(gazes) / seconds, 2),
+        }
+    gazes = [gaze for camera in cameras for gaze, _ in subscriber.gazes[camera]]
+    ages = [age for camera in cameras for _, age in subscriber.gazes[camera]]
+    batches = Counter(gaze.latency.batch_size for gaze in gazes)
+    return {
+        "cameras": flows,
+        "gazes_a_second": round(len(gazes) / seconds, 1),
+        "age_ms": spread(ages),
+        "work_ms": spread([gaze.latency.total - gaze.latency.wait for gaze in gazes]),
+        "gazes_by_batch_size": dict(sorted(batches.items())),
+    }
+
+
+def spread(values):
+    names = ("p50", "p95", "p99", "max")
+    return {
+        n: round(float(v), 1) for n, v in zip(names, np.percentile(values, (50, 95, 99, 100)), strict=True)
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--selector", default="patch_difference")
+    parser.add_argument("--large", action="store_true", help="the front camera at 1600x900")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--prerendered", type=int, default=20, help="instants that are played to and fro")
+    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(share_folder() / "config" / "fastdds_shm.xml"))
+    rclpy.init()
+    results = {
+        "unloaded": measure(options, 20, max_rate=0.5),
+        "full_rate": measure(options, options.seconds),
+    }
+    rclpy.try_shutdown()
+    results["age_p99_of_unloaded"] = round(
+        results["full_rate"]["age_ms"]["p99"] / results["unloaded"]["age_ms"]["p50"], 2
+    )
+    inputs = {"selector": options.selector, "cameras": 6, "rate": RATE, "seconds": options.seconds}
+    inputs |= {"front": "1600x900" if options.large else "800x600", "others": "800x600", "encoding": "bgra8"}
+    publish(machine(load_average=os.getloadavg()[0]), inputs, results, options.out)
+
+
+if __name__ == "__main__":
+    main()
