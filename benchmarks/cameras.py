@@ -117,11 +117,12 @@ def measure(options, seconds, **own):
                     ended = subscriber.wait_for(lambda: playing.poll() is not None, PATIENCE)
                 if not (ready and ended):
                     raise SystemExit("\n".join(log.read_text() for log in logs))
-                published = int(re.search(r"published (\d+) frames", logs[1].read_text())[1])
+                told = re.search(r"published (\d+) frames .*, ([\d.]+) a second", logs[1].read_text())
+                published, rate = int(told[1]), float(told[2])
                 subscriber.wait_for(lambda: settled(subscriber, cameras, published), SETTLING)
         finally:
             subscriber.destroy_node()
-        return summary(subscriber, cameras, published, seconds)
+        return {"instants_a_second": rate, **summary(subscriber, cameras, published, published / rate)}
 
 
 def settled(subscriber, cameras, published):
