@@ -74,7 +74,8 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    chosen = {"checkpoint": checkpoint, "policy": "every"}
+    # Images come only once the weights are loaded.
+    chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE}
     plan = _surround(chosen) if carla else _dashcam(clip or _rendered(out), chosen)
     _prepare_middleware(out)
     rclpy.init()
