@@ -1,6 +1,7 @@
 """More frames than the node can decide: the newest win, and what is lost is told."""
 
 import os
+from contextlib import contextmanager, suppress
 
 import pytest
 from ros_node import WARN, Camera, Diagnostics, picture, set_parameters, stamp, start_faulty, state
@@ -12,12 +13,28 @@ ACTIVE = 3
 
 
 @pytest.fixture
-def gate(world, tmp_path):
-    """While a test has it open for writing, the selector is at work on a blue frame."""
-    path = tmp_path / "gate"
-    os.mkfifo(path)
-    world.environment["GATE"] = str(path)
-    return path
+def at_work(world, tmp_path):
+    """A context that begins when the selector works on a blue frame, and at whose end it goes on."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    world.environment["GATE"] = str(gate)
+
+    @contextmanager
+    def working():
+        opened = []
+
+        def reads():
+            with suppress(OSError):  # nobody reads yet
+                opened.append(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+            return opened
+
+        world.wait_for(reads, "work on a blue frame")
+        try:
+            yield
+        finally:
+            os.close(opened[0])
+
+    return working
 
 
 def images(first, count):
@@ -34,7 +51,7 @@ def show_more(world, camera, diagnostics, messages):
         )
 
 
-def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, gate):
+def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, at_work):
     """What is older than one frame's work never waits: age stays below two frames' work and a pause."""
     diagnostics, camera = Diagnostics(world), Camera(world)
     start_faulty(world)
@@ -42,7 +59,7 @@ def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, gate):
     camera.gaze_at(*images(1, 2))
     for second in (2, 3):
         camera.show(picture(second, BLUE))
-        with gate.open("w"):
+        with at_work():
             show_more(world, camera, diagnostics, images(second + 0.1, 5))
             # Meanwhile the node's other thread answers.
             assert state(world) == ACTIVE and set_parameters(world, gazing_ratio=0.1 * second).successful
@@ -57,12 +74,12 @@ def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, gate):
     assert diagnostics.said("autogaze: front", WARN, " Hz can be sustained")
 
 
-def test_in_mode_chunk_the_newest_chunk_wins(world, gate):
+def test_in_mode_chunk_the_newest_chunk_wins(world, at_work):
     diagnostics, camera = Diagnostics(world), Camera(world)
     start_faulty(world, mode="chunk", chunk_size=4, chunk_timeout=60.0)
     world.wait_for_links()
     camera.show(*images(1, 3), picture(2, BLUE))
-    with gate.open("w"):
+    with at_work():
         show_more(world, camera, diagnostics, images(3, 10))
     world.wait_for(lambda: len(camera.gazes) == 8, "gazes of the newest chunk")
     assert [gaze.dropped_since_last for gaze in camera.gazes] == [0, 0, 0, 0, 6, 0, 0, 0]
