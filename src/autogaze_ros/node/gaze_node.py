@@ -261,9 +261,10 @@ class GazeNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
-    node, ended = None, True
+    node, begun, ended = None, False, True
     try:
         rclpy.init(args=args)
+        begun = True
         node = GazeNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -273,8 +274,8 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception as error:
-        if node is not None and not node.context.ok():  # a signal came in the middle of something
-            return node.exit_status
+        if begun and not rclpy.ok():  # a signal came in the middle of something
+            return node.exit_status if node is not None else 0
         if not isinstance(error, (ParameterException, _rclpy.RCLError)):
             raise
         print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
