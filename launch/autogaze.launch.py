@@ -3,54 +3,34 @@
 Every parameter of the node is an argument (see --show-args).
 """
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from autogaze_ros.files import share_folder
+from autogaze_ros.launching import argument, arguments, dds_profile, end_with, values
 from autogaze_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
 from launch import LaunchDescription
 
-PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
-
-
-def argument(name, parameter):
-    description = parameter.description
-    if parameter.bounds:
-        description += f" Range {parameter.bounds[0]}..{parameter.bounds[1]}."
-    default = parameter.default
-    default = str(default).lower() if isinstance(default, bool) else str(default)
-    return DeclareLaunchArgument(
-        name, default_value=default, description=description, choices=list(parameter.choices) or None
-    )
-
-
-def value(name, parameter):
-    return ParameterValue(LaunchConfiguration(name), value_type=type(parameter.default))
-
 
 def generate_launch_description():
-    table = {**PARAMETERS, **CAMERA_PARAMETERS}
-    # The launch file names one camera; in the node its parameters bear that name.
-    parameters = {name: value(name, parameter) for name, parameter in PARAMETERS.items()}
-    camera = {f"front.{name}": value(name, parameter) for name, parameter in CAMERA_PARAMETERS.items()}
-    profile = str(share_folder() / "config" / "fastdds_shm.xml")
+    use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     return LaunchDescription(
         [
-            *(argument(name, parameter) for name, parameter in table.items()),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="Follow /clock."),
-            # Default DDS loses most large best-effort images; a profile of your own wins.
-            SetEnvironmentVariable(PROFILE, EnvironmentVariable(PROFILE, default_value=profile)),
+            *arguments({**PARAMETERS, **CAMERA_PARAMETERS}),
+            argument("use_sim_time", False, "Follow /clock."),
+            dds_profile(),
             Node(
                 package="autogaze_ros",
                 executable="gaze_node",
                 name="autogaze",
                 output="screen",
+                # The launch file names one camera; in the node its parameters bear that name.
                 parameters=[
-                    {**parameters, **camera},
-                    {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)},
+                    values(PARAMETERS),
+                    values(CAMERA_PARAMETERS, "front."),
+                    {"use_sim_time": use_sim_time},
                 ],
+                on_exit=end_with,
             ),
         ]
     )

@@ -4,16 +4,20 @@
 
 Offers the few actions and substitutions that our launch files use, under the
 true names, and executes a launch file with them: arguments are resolved and
-checked, and the nodes run as processes until this one is interrupted.
+checked, and the nodes run as processes until one asks for the end of all, or
+this one is interrupted. Exit status 1 where launch would have it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -24,15 +28,46 @@ import yaml
 
 @dataclass
 class Run:
-    """What the actions act upon."""
+    """What the actions act upon, also as launch's context."""
 
     arguments: dict[str, str]
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     declared: dict[str, str] = field(default_factory=dict)
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: dict[int, tuple[Node, subprocess.Popen[bytes]]] = field(default_factory=dict)
+    is_shutdown: bool = False
 
     def text(self, value: Any) -> str:
+        if isinstance(value, list):
+            return "".join(map(self.text, value))
         return value if isinstance(value, str) else value.perform(self)
+
+    def shutdown(self) -> None:
+        if not self.is_shutdown:
+            self.is_shutdown = True
+            for _, process in self.running.values():
+                process.send_signal(signal.SIGINT)
+
+    def wait(self) -> int:
+        """Wait until all processes ended, and do what is to be done when one does; 1 where that raises."""
+        result = 0
+        while self.running:
+            pid, status = os.wait()
+            node, process = self.running.pop(pid)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            try:
+                if node.on_exit is not None:
+                    node.on_exit(ProcessExited(node.executable, process.returncode), self).execute(self)
+            except RuntimeError as error:
+                print(f"[ERROR] [launch]: {error}", file=sys.stderr)
+                self.shutdown()
+                result = 1
+        return result
+
+
+@dataclass
+class ProcessExited:
+    process_name: str
+    returncode: int
 
 
 @dataclass
@@ -58,16 +93,45 @@ class EnvironmentVariable:
 
 
 @dataclass
+class NotEqualsSubstitution:
+    left: Any
+    right: Any
+
+    def perform(self, run: Run) -> str:
+        return str(run.text(self.left) != run.text(self.right)).lower()
+
+
+@dataclass
+class PathJoinSubstitution:
+    parts: list[Any]
+
+    def perform(self, run: Run) -> str:
+        return os.path.join(*(run.text(part) for part in self.parts))
+
+
+@dataclass
+class IfCondition:
+    value: Any
+
+    def holds(self, run: Run) -> bool:
+        return run.text(self.value) == "true"
+
+
+@dataclass
 class DeclareLaunchArgument:
     name: str
-    default_value: str
+    default_value: str | None
     description: str
     choices: list[str] | None = None
 
     def execute(self, run: Run) -> None:
         value = run.arguments.get(self.name, self.default_value)
+        if value is None:
+            sys.exit(
+                f"[ERROR] [launch]: required argument {self.name!r} ({self.description}) was not provided"
+            )
         if self.choices and value not in self.choices:
-            sys.exit(f"argument {self.name!r} is {value!r}, must be one of {self.choices}")
+            sys.exit(f"[ERROR] [launch]: argument {self.name!r} is {value!r}, must be one of {self.choices}")
         run.declared[self.name] = value
 
 
@@ -78,6 +142,14 @@ class SetEnvironmentVariable:
 
     def execute(self, run: Run) -> None:
         run.environment[self.name] = run.text(self.value)
+
+
+@dataclass
+class Shutdown:
+    reason: str
+
+    def execute(self, run: Run) -> None:
+        run.shutdown()
 
 
 @dataclass
@@ -94,24 +166,60 @@ class ParameterValue:
 
 
 @dataclass
+class ParameterFile:
+    path: Any
+    allow_substs: bool = False
+
+    def evaluate(self, run: Run) -> Path:
+        text = Path(run.text(self.path)).read_text()
+        if self.allow_substs:
+            text = re.sub(r"\$\(var (\w+)\)", lambda match: run.declared[match[1]], text)
+        with tempfile.NamedTemporaryFile("w", prefix="launch_double_", suffix=".yaml", delete=False) as file:
+            file.write(text)
+        return Path(file.name)
+
+
+@dataclass
 class Node:
     package: str
     executable: str
     name: str
     output: str
-    parameters: list[dict[str, Any]]
+    parameters: list[Any]
+    arguments: list[str] = field(default_factory=list)
+    remappings: list[tuple[str, Any]] = field(default_factory=list)
+    condition: IfCondition | None = None
+    on_exit: Callable[[Any, Any], Any] | None = None
 
     def execute(self, run: Run) -> None:
-        values = {
-            name: value.evaluate(run) if isinstance(value, ParameterValue) else value
-            for part in self.parameters
-            for name, value in part.items()
-        }
-        program = Path(sys.prefix, "lib", self.package, self.executable)
-        command = [program, "--ros-args", "-r", f"__node:={self.name}"]
-        for name, value in values.items():
-            command += ["-p", f"{name}:={yaml.safe_dump(value).splitlines()[0]}"]
-        run.processes.append(subprocess.Popen(command, env=run.environment))
+        if self.condition is not None and not self.condition.holds(run):
+            return
+        command = [_program(self.package, self.executable), *self.arguments]
+        command += ["--ros-args", "-r", f"__node:={self.name}"]
+        for old, new in self.remappings:
+            command += ["-r", f"{old}:={run.text(new)}"]
+        for part in self.parameters:
+            command += _parameters(part, run)
+        process = subprocess.Popen(command, env=run.environment)
+        run.running[process.pid] = (self, process)
+
+
+def _program(package: str, executable: str) -> str:
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(":")), sys.prefix]
+    found = [path for prefix in prefixes if (path := Path(prefix, "lib", package, executable)).exists()]
+    if not found:
+        sys.exit(f"[ERROR] [launch]: package {package!r} not found, searching: {prefixes}")
+    return str(found[0])
+
+
+def _parameters(part: Any, run: Run) -> list[str]:
+    if isinstance(part, ParameterFile):
+        return ["--params-file", str(part.evaluate(run))]
+    arguments = []
+    for name, value in part.items():
+        plain = value.evaluate(run) if isinstance(value, ParameterValue) else value
+        arguments += ["-p", f"{name}:={yaml.safe_dump(plain).splitlines()[0]}"]
+    return arguments
 
 
 def modules() -> dict[str, ModuleType]:
@@ -119,12 +227,15 @@ def modules() -> dict[str, ModuleType]:
     found = {}
     for name, members in {
         "launch": [LaunchDescription],
-        "launch.actions": [DeclareLaunchArgument, SetEnvironmentVariable],
-        "launch.substitutions": [EnvironmentVariable, LaunchConfiguration],
+        "launch.actions": [DeclareLaunchArgument, SetEnvironmentVariable, Shutdown],
+        "launch.conditions": [IfCondition],
+        "launch.substitutions": [
+            EnvironmentVariable, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution,
+        ],
         "launch_ros": [],
         "launch_ros.actions": [Node],
-        "launch_ros.parameter_descriptions": [ParameterValue],
-    }.items():
+        "launch_ros.parameter_descriptions": [ParameterFile, ParameterValue],
+    }.items():  # fmt: skip
         found[name] = ModuleType(name)
         vars(found[name]).update({member.__name__: member for member in members})
     return found
@@ -140,10 +251,16 @@ def main() -> int:
                 print(f"        (default: '{entity.default_value}')")
         return 0
     run = Run(dict(pair.split(":=", 1) for pair in sys.argv[2:]))
-    signal.signal(signal.SIGINT, lambda *_: [process.send_signal(signal.SIGINT) for process in run.processes])
-    for entity in description.entities:
-        entity.execute(run)
-    return max(process.wait() for process in run.processes)
+    signal.signal(signal.SIGINT, lambda *_: run.shutdown())
+    try:
+        for entity in description.entities:
+            entity.execute(run)
+    except Exception as error:
+        print(f"[ERROR] [launch]: Caught exception in launch: {error}", file=sys.stderr)
+        run.shutdown()
+        run.wait()
+        return 1
+    return run.wait()
 
 
 if __name__ == "__main__":

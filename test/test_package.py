@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
+from autogaze_ros.replay.parameters import REPLAY
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -127,7 +128,7 @@ def test_colcon_builds_the_tree(tmp_path, options):
     install = tmp_path / "ws" / "install" / "autogaze_ros"
     python = next(install.glob("lib/python3*/site-packages"))
     assert sorted(path.name for path in (install / "lib" / "autogaze_ros").iterdir()) == [
-        "autogaze", "carla_stand_in", "clip_player", "gaze_node",
+        "autogaze", "carla_stand_in", "clip_player", "gaze_node", "replay",
     ]  # fmt: skip
     for path in ("launch/autogaze.launch.py", "config/fastdds_shm.xml", "msg/GazeMask.msg", "package.xml"):
         assert (install / "share" / "autogaze_ros" / path).exists()
@@ -146,11 +147,38 @@ def test_colcon_builds_the_tree(tmp_path, options):
     assert (python / "autogaze_ros" / "tokens.py").is_symlink() == bool(options)
 
 
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))])
+def test_links_lead_to_files_and_headings(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        path, _, heading = target.partition("#")
+        if not path:
+            headings = [line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines()]
+            assert heading in headings, target
+        elif "://" not in target:
+            assert (ROOT / page).parent.joinpath(path).exists(), target
+
+
+def test_the_readme_names_every_launch_file_and_their_own_arguments():
+    section = README.split("## Launch arguments\n", 1)[1].split("\n## ", 1)[0]
+    for path in (ROOT / "launch").glob("*.launch.py"):
+        assert f"`{path.name}`" in section
+        for argument in re.findall(r"\bargument\(\s*\"(\w+)\"", path.read_text()):
+            assert f"`{argument}`" in section, argument
+
+
 def table(heading):
     """The rows of the README's table under a heading, cells stripped of backquotes."""
     text = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
     return [[cell.strip().strip("`") for cell in row] for row in rows]
+
+
+def test_the_readmes_parameters_of_the_replay():
+    rows = {name: (default, meaning) for name, default, meaning in table("Bags")}
+    assert list(rows)[:-1] == list(REPLAY)
+    for name, parameter in REPLAY.items():
+        assert yaml.safe_load(rows[name][0] or "''") == parameter.default, name
 
 
 MARKS = {"frame": "live", "context": "next context", "never": "fixed", "unconfigured": None}

@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.tokens import AUTOGAZE_GRID, NEVER, ContextMask, TokenGrid, area
+from autogaze_ros.tokens import AUTOGAZE_GRID, NEVER, ContextMask, Gaze, TokenGrid, area, gather
 
 GRIDS = [AUTOGAZE_GRID, TokenGrid((64, 128, 224, 448), 16), TokenGrid((56, 112, 196, 392), 14)]
 grids = st.sampled_from(GRIDS)
@@ -122,3 +126,30 @@ def test_age_saturates_below_never():
         context.add(AUTOGAZE_GRID.mask([]))
     assert context.cell_age[0, 0] == 254
     assert context.cell_age[-1, -1] == NEVER
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), grids)
+def test_gathered_patches_are_cut_from_the_resized_image(data, grid):
+    ids = data.draw(ids_of(grid))
+    image = torch.rand(3, grid.scales[-1], grid.scales[-1], generator=torch.Generator().manual_seed(0))
+    found = gather(image, Gaze(np.array(ids, np.uint16)), grid)
+    edge = grid.patch_size
+    assert found.pixels.shape == (len(ids), 3, edge, edge)
+    for place, (scale, row, column) in enumerate(zip(*grid.locate(ids), strict=True)):
+        assert (found.scales[place], *found.positions[place]) == (scale, row, column)
+        size = (grid.scales[scale],) * 2
+        whole = torch.nn.functional.interpolate(image[None], size, mode="bicubic", align_corners=False)[0]
+        expected = whole[:, row * edge : (row + 1) * edge, column * edge : (column + 1) * edge]
+        assert torch.allclose(found.pixels[place], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 224, 400), (3, 112, 112), (224, 224)])
+def test_patches_are_gathered_from_the_networks_size_only(shape):
+    with pytest.raises(ValueError, match=r"must be \(C, 224, 224\)"):
+        gather(torch.zeros(shape), Gaze(np.array([0], np.uint16)))
+
+
+def test_tokens_are_counted_without_torch():
+    code = "import sys, autogaze_ros.tokens; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

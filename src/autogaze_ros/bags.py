@@ -37,6 +37,11 @@ _HINT = "`mcap recover` and `ros2 bag reindex` mend some of those that were cut 
 _log = logging.getLogger(__name__)
 
 
+def gaze_topic(camera: str) -> str:
+    """Return the topic of a camera's gazes: that of the node `autogaze`."""
+    return f"/autogaze/{camera}/gaze"
+
+
 class BagError(ValueError):
     """A recording, or one of its messages, that cannot be read; the message says why in one line."""
 
@@ -205,10 +210,14 @@ class BagWriter:
         time: of its receipt, nanoseconds. fields: all of the message's, by name;
         messages in it as mappings too, arrays of any shape.
         """
-        types, key = message_types(), (topic, msgtype)
+        types = message_types()
+        self.add(topic, msgtype, time, types.serialize_cdr(_message(types, msgtype, fields), msgtype))
+
+    def add(self, topic: str, msgtype: str, time: int, data: bytes | memoryview) -> None:
+        """Add a message of ROS's or this package's types as CDR bytes; time as for `write`."""
+        key = (topic, msgtype)
         if key not in self._connections:
-            self._connections[key] = self._writer.add_connection(topic, msgtype, typestore=types)
-        data = types.serialize_cdr(_message(types, msgtype, fields), msgtype)
+            self._connections[key] = self._writer.add_connection(topic, msgtype, typestore=message_types())
         self._write(key, time, data)
 
     def copy(self, bag: Bag, connection: Connection, time: int, data: bytes) -> None:
@@ -247,6 +256,23 @@ def bag_writer(path: Path, storage: str, *, replace: bool = False) -> Iterator[B
         folder_written_aside(path, replace=replace) as aside,
         Writer(aside, version=9, storage_plugin=plugin) as writer,
     ):
+        yield BagWriter(writer)
+
+
+@contextmanager
+def bag_recorder(path: Path) -> Iterator[BagWriter]:
+    """Yield a writer of a new mcap that stands at its place from the beginning.
+
+    A recorder that is killed leaves what it has, up to the last megabyte, to be read
+    like any bag that was cut off. Raises FileExistsError, and BagError where rosbags
+    is missing.
+    """
+    with needs("rosbags", "writing bags", BagError):
+        from rosbags.rosbag2 import StoragePlugin, Writer
+
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it or name another")
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         yield BagWriter(writer)
 
 

@@ -1,9 +1,11 @@
-"""The multi-scale token grid: ids, cells, pixels and masks.
+"""The multi-scale token grid: ids, cells, pixels, masks and patches.
 
 A frame is covered by several grids of square cells, one grid a scale, coarse
 to fine. Ids count through the scales in that order and row-major inside each.
 AutoGaze's own layout (`AUTOGAZE_GRID`) has 2x2, 4x4, 7x7 and 14x14 cells:
 265 ids, offsets 0, 4, 20 and 69.
+
+torch is imported by what takes tensors only, since the rest is asked for without it.
 """
 
 from __future__ import annotations
@@ -12,9 +14,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NEVER = 255  # cell_age of a cell that no gaze has covered
 _OLDEST = 254  # cell_age saturates here
@@ -170,3 +176,54 @@ class ContextMask:
         seen = self.cell_age != NEVER
         aged = np.where(seen, np.minimum(self.cell_age, _OLDEST - 1) + 1, NEVER)
         self.cell_age = np.where(mask > 0, 0, aged).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class GatheredPatches:
+    """The patches of a gaze, as encoders that take sparse tokens want them.
+
+    pixels: (N, C, P, P), in the order of choice, P the grid's patch_size; flattened
+        they go through a patch convolution's weights as through a linear layer.
+    scales: (N,) int64, of each patch, 0 the coarsest.
+    positions: (N, 2) int64, row and column of each in its scale's grid.
+    """
+
+    pixels: Tensor
+    scales: Tensor
+    positions: Tensor
+
+
+def gather(image: Tensor, gaze: Gaze, grid: TokenGrid = AUTOGAZE_GRID) -> GatheredPatches:
+    """Return the patches that a gaze chose in an image.
+
+    image: (C, S, S), S the grid's finest scale, normalised as the encoder wants it;
+    for AutoGaze and VideoMAE that is `preprocess`. Raises ValueError for another
+    shape, or an id outside the grid.
+    """
+    import torch
+
+    size = grid.scales[-1]
+    if image.ndim != 3 or tuple(image.shape[1:]) != (size, size):
+        raise ValueError(f"the image must be (C, {size}, {size}), got {tuple(image.shape)}")
+    scale, row, column = (torch.from_numpy(part).to(image.device) for part in grid.locate(gaze.token_ids))
+    ids = torch.from_numpy(gaze.token_ids.astype(np.int64)).to(image.device)
+    pixels = patches(image, grid)[ids].unflatten(1, (len(image), grid.patch_size, grid.patch_size))
+    return GatheredPatches(pixels, scale, torch.stack([row, column], dim=1))
+
+
+def patches(image: Tensor, grid: TokenGrid) -> Tensor:
+    """The cells of an image (C, S, S) as (num_tokens, C * patch_size^2): channel before row before column.
+
+    Each scale is a bicubic resize (a = -0.75, no antialiasing) of the whole image,
+    as in the originals' encoders (NVlabs/AutoGaze).
+    """
+    import torch
+    import torch.nn.functional as F
+
+    found = []
+    for scale in grid.scales:
+        resized = image[None]
+        if image.shape[-1] != scale:
+            resized = F.interpolate(resized, (scale, scale), mode="bicubic", align_corners=False)
+        found.append(F.unfold(resized, grid.patch_size, stride=grid.patch_size)[0].T)
+    return torch.cat(found)

@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from golden import TEST_DATA, Golden, shared
 
 from autogaze_ros.engines.preprocessing import preprocess
 from autogaze_ros.networks.configuration import ConfigError, VideoMAEConfig
-from autogaze_ros.networks.video_mae import VideoMAE, block_causal_attention, patches
+from autogaze_ros.networks.video_mae import VideoMAE, block_causal_attention
+from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, gather
 
 CASES = {"all": range(6), "last": [5], "some": [1, 4]}
 
@@ -48,13 +50,18 @@ def test_attention_is_block_causal():
     assert torch.allclose(block_causal_attention(q, k, v, sizes), dense, atol=1e-6)
 
 
-def test_gathered_patches_are_the_convolutions():
-    torch.manual_seed(0)
-    conv, frame = torch.nn.Conv2d(3, 5, 16, stride=16), torch.randn(3, 224, 224)
-    grid = VideoMAEConfig().grid
-    linear = torch.nn.functional.linear(patches(frame, grid), conv.weight.flatten(1), conv.bias)
-    assert torch.allclose(linear[69:], conv(frame[None])[0].flatten(1).T, atol=1e-4)
-    assert patches(frame, grid).shape == (265, 768)
+@torch.inference_mode()
+def test_gathered_patches_are_what_the_encoder_embeds(golden):
+    """Its tokens, made from patches outside by its own convolution, position and scale."""
+    frame = preprocess(golden.frames("frames")[0])
+    ids = golden.gazes("stop_late")[0]
+    embeddings = golden.video_mae.vit.embeddings
+    expected = embeddings(frame, torch.tensor(ids), 3, embeddings.cells())
+    found = gather(frame, Gaze(np.array(ids, np.uint16)))
+    tokens = embeddings.patch_embeddings.projection(found.pixels).flatten(1)
+    cells = AUTOGAZE_GRID.token_id(found.scales, *found.positions.T)
+    tokens += embeddings.cells()[torch.from_numpy(cells)] + embeddings.time_embed[3]
+    assert len(ids) > 20 and torch.allclose(tokens, expected, atol=1e-4)
 
 
 def test_later_frames_change_nothing_and_order_does_not_count(golden):

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 from clips import scene, write_video
 
+from autogaze_ros.bags import open_bag
 from autogaze_ros.frames import open_source
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,9 @@ def test_the_demo_leaves_a_video_pictures_and_a_table(tmp_path):
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == ["context_00.png", "context_01.png", "context_04.png", "context_15.png"]
     assert cv2.imread(str(tmp_path / "out" / pictures[0])).shape == (360, 1928, 3)
+    assert "gazed_bag holds 16 gazes; of 16 that came live, too, 16 are the same" in result.stdout
+    with open_bag(tmp_path / "out" / "gazed_bag") as bag:
+        assert (bag.count("/image"), bag.count("/autogaze/front/gaze")) == (16, 16)
 
 
 def test_paths_may_hold_anything_and_the_licence_is_told(tmp_path, weights):

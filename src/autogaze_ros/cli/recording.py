@@ -15,6 +15,7 @@ from autogaze_ros.bags import (
     BagError,
     BagWriter,
     bag_writer,
+    gaze_topic,
     header,
     image_fields,
     is_bag,
@@ -25,11 +26,6 @@ from autogaze_ros.frames import Frame
 from autogaze_ros.pipeline import GazedFrame
 
 Copy = Callable[[Frame], None]
-
-
-def gaze_topic(camera: str) -> str:
-    """Return the topic of a camera's gazes: that of the node `autogaze`."""
-    return f"/autogaze/{camera}/gaze"
 
 
 @contextmanager

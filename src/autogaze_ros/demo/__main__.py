@@ -5,13 +5,10 @@ Over real DDS on this machine only, unless the environment says otherwise.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,8 @@ from rclpy.executors import ExternalShutdownException
 
 from autogaze_ros.demo.drive.camera import BENCH2DRIVE
 from autogaze_ros.demo.drive.drive import Drive
+from autogaze_ros.demo.processes import Process, process
+from autogaze_ros.demo.replaying import replay
 from autogaze_ros.demo.viewer import Viewer
 from autogaze_ros.files import share_folder
 from autogaze_ros.frames import SourceError, open_source
@@ -29,7 +28,6 @@ from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.rendering import video_writer
 from autogaze_ros.weights import EMBEDDED, about
 
-Process = subprocess.Popen[bytes]
 RATE = 10.0  # Hz
 FRAMES = 48  # of the synthetic drive: three contexts
 SIZE = (640, 360)
@@ -91,6 +89,10 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
     video = viewer.write_pictures(out, RATE)
     click.echo(viewer.table())
     click.echo(f"Look at {video} and {out / 'context_*.png'}")
+    try:
+        click.echo(replay(viewer, plan.topics, chosen, out))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _rendered(out: Path) -> str:
@@ -132,14 +134,14 @@ def _prepare_middleware(out: Path) -> None:
 
 def _run(viewer: Viewer, plan: Plan) -> None:
     with ExitStack() as running:
-        node = running.enter_context(_process("autogaze_ros.node.gaze_node", plan.gaze))
+        node = running.enter_context(process("node.gaze_node", plan.gaze))
         _wait_for(viewer.offered, viewer, node, _PATIENCE)
         _wait_for(lambda: viewer.infos, viewer, node, _PATIENCE)
         if viewer.infos[0].license:
             click.echo(about(viewer.infos[0].checkpoint, viewer.infos[0].license))
         # Node and viewer: no frame is lost for want of a listener.
         paced = {**plan.play, "wait_for": 2}
-        player = running.enter_context(_process(f"autogaze_ros.demo.{plan.player}", paced))
+        player = running.enter_context(process(f"demo.{plan.player}", paced))
         patience = _PATIENCE + 2 * MOST_FRAMES / RATE
         _wait_for(lambda: _played(viewer, player), viewer, node, patience)
         player.terminate()
@@ -165,19 +167,6 @@ def _played(viewer: Viewer, player: Process) -> bool:
 def _settled(viewer: Viewer) -> bool:
     """Whether all is there that will come."""
     return viewer.complete or time.monotonic() - viewer.last_news > _QUIET
-
-
-@contextmanager
-def _process(module: str, parameters: Mapping[str, Any]) -> Iterator[Process]:
-    """Run one of our nodes; it is ended in any case."""
-    # JSON is YAML that leaves no doubt about a path's colons, brackets or digits.
-    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={json.dumps(value)}")]
-    process = subprocess.Popen([sys.executable, "-m", module, "--ros-args", "--log-level", "WARN", *pairs])
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class CarlaStandIn(Player):
     def __init__(self) -> None:
         super().__init__("carla_stand_in")
         path = declare_fixed(self, "rig", "", "File in the form of objects.json; empty: six cameras.")
+        role = declare_fixed(self, "role_name", "", "The car's name in topics; empty: the rig's.")
         rate = declare_fixed(self, "rate", 10.0, "Frames a second, 10 or 20.", (10.0, 20.0))
         seed = declare_fixed(self, "seed", 0, "Of the world.", (0, 2**31 - 1))
         weather = declare_fixed(self, "weather", "", "Of the world; empty: the seed's.")
@@ -61,9 +62,10 @@ class CarlaStandIn(Player):
         if rate not in (10.0, 20.0):
             raise ValueError(f"parameter rate must be 10 or 20, got {rate}")
         self._rig = read_rig(path or share_folder() / "config" / "carla_rig.json")
+        self._role = role or self._rig.role
         for sensor in self._rig.ignored:
             self.get_logger().warning(f"sensor {sensor} of the rig is no camera that can be shown; left out")
-        self._outlets = [_Outlet(self, self._rig.role, sensor) for sensor in self._rig.sensors]
+        self._outlets = [_Outlet(self, self._role, sensor) for sensor in self._rig.sensors]
         self._time = self.create_publisher(ClockMessage, "/clock", 10)
         self._period = round(1e9 / rate)
         self._pool = ThreadPoolExecutor(os.cpu_count())
@@ -75,7 +77,7 @@ class CarlaStandIn(Player):
         self._next = next(self._pictures)
         self.create_timer(1 / rate, self._tick, clock=_STEADY)
         cameras = ", ".join(sensor.camera.name for sensor in self._rig.sensors)
-        self.get_logger().info(f"vehicle {self._rig.role} with {cameras}")
+        self.get_logger().info(f"vehicle {self._role} with {cameras}")
 
     def _render(self, drive: Drive, ticks: int) -> Iterator[Pictures]:
         sensors = self._rig.sensors
@@ -120,7 +122,7 @@ class CarlaStandIn(Player):
         deadline = time.monotonic() + _PATIENCE
         for outlet in self._outlets:
             outlet.wait_until_acknowledged(deadline)
-        self.finished.set_result(True)
+        self.finished.set_result(0)
 
     def report(self) -> str:
         """Return what was published."""

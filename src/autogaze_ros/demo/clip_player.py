@@ -61,7 +61,7 @@ class ClipPlayer(Player):
         frame = next(self._frames, None)
         if frame is None:
             self._publisher.wait_for_all_acked(_ACKNOWLEDGE)
-            self.finished.set_result(True)
+            self.finished.set_result(0)
             return
         image = frame.image
         size = (self._size[0] or image.shape[1], self._size[1] or image.shape[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +17,18 @@ from rclpy.task import Future
 
 
 class Player(Node):
-    """A node that may come to its end: then it sets the result of `finished`."""
+    """A node that may come to its end: then it sets `finished` to the exit status."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.finished: Future[bool] = Future()
+        self.finished: Future[int] = Future()
 
     def report(self) -> str:
         """Return what was published."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Complete what it writes, however it ends."""
 
 
 def declare_fixed(node: Node, name: str, default: Any, description: str, bounds: tuple[Any, ...] = ()) -> Any:
@@ -37,21 +41,37 @@ def declare_fixed(node: Node, name: str, default: Any, description: str, bounds:
     return node.declare_parameter(name, default, descriptor).value
 
 
-def play(make: Callable[[], Player], name: str, args: list[str] | None) -> int:
-    """Run a player until it is finished or interrupted, and print its report; returns the exit status."""
-    player = None
+def play(make: Callable[[], Player], name: str, args: list[str] | None, *, interrupted: int = 0) -> int:
+    """Run a player until it is finished or interrupted, and print its report; returns the exit status.
+
+    interrupted: the status then.
+    """
+    player, status = None, interrupted
     try:
         rclpy.init(args=args)
         player = make()
         rclpy.spin_until_future_complete(player, player.finished)
+        if player.finished.done():
+            status = player.finished.result() or 0
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ValueError, OSError, ParameterException, _rclpy.RCLError) as error:
         if player is None or player.context.ok():  # else a signal came while publishing
-            print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-            return 1
+            status = _failure(name, error)
     finally:
         if player is not None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
+            try:
+                player.close()
+            except OSError as error:
+                status = _failure(name, error)
             print(f"{name}: {player.report()}")
         rclpy.try_shutdown()
-    return 0
+    return status
+
+
+def _failure(name: str, error: Exception) -> int:
+    """Tell what went wrong; returns the exit status."""
+    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1

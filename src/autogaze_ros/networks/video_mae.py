@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autogaze_ros.networks.configuration import VideoMAEConfig
-from autogaze_ros.tokens import TokenGrid
+from autogaze_ros.tokens import patches
 
 
 def block_causal_attention(q: Tensor, k: Tensor, v: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -138,15 +138,6 @@ class Embeddings(nn.Module):
         conv = self.patch_embeddings.projection
         chosen = patches(frame, self.grid)[ids].to(conv.weight.dtype)
         return F.linear(chosen, conv.weight.flatten(1), conv.bias) + cells[ids] + self.time_embed[time]
-
-
-def patches(frame: Tensor, grid: TokenGrid) -> Tensor:
-    """The cells of a frame (3, S, S) as (P, 3 * patch_size^2): channel before row before column."""
-    found = []
-    for scale in grid.scales:
-        image = frame[None] if frame.shape[-1] == scale else _resize(frame[None], (scale, scale))
-        found.append(F.unfold(image, grid.patch_size, stride=grid.patch_size)[0].T)
-    return torch.cat(found)
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -39,7 +39,7 @@ class Camera:
         self._node = node
         self.statistics = CameraStatistics()
         self.intake = Intake(node, name, self.statistics)
-        self._gaze = node.offer(GazeMask, f"~/{name}/gaze")
+        self._gaze = node.offer(GazeMask, f"~/{name}/gaze", max(10, self.intake.depth))
         self._pictures = Pictures(node, name, self.intake.topic)
         self._report = CameraReport(f"{node.get_name()}: {name}", self.intake.topic, self.statistics, load)
         self._last_fault = self._last_failure = ""

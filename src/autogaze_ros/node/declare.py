@@ -1,4 +1,4 @@
-"""Declaring the table of parameters on a node."""
+"""Declaring the table of parameters on a node, and what a camera's mean together."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ def declare_camera(node: Node, camera: str) -> None:
     for name, parameter in CAMERA_PARAMETERS.items():
         if not node.has_parameter(f"{camera}.{name}"):
             declare(node, f"{camera}.{name}", parameter)
+
+
+def image_topic(node: Any, name: str) -> tuple[str, str]:
+    """Return a camera's topic as its parameters have it, and resolved; raises ValueError if it is none."""
+    topic = node.get_parameter(f"{name}.image_topic").value
+    if not topic:
+        topic = "image" if len(node.get_parameter("cameras").value) == 1 else f"{name}/image"
+    if node.get_parameter(f"{name}.transport").value == "compressed" and not topic.endswith("/compressed"):
+        topic += "/compressed"
+    try:
+        return topic, node.resolve_topic_name(topic)
+    except Exception as error:  # rclpy has several for unfit names
+        raise ValueError(f"{name}.image_topic {topic!r} is no topic name: {error}") from error
 
 
 def check_change(name: str, value: Any, *, configured: bool) -> None:

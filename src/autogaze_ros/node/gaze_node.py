@@ -82,7 +82,7 @@ class GazeNode(LifecycleNode):
         self._starting = True
         return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
 
-    def offer(self, kind: type, topic: str) -> Any:
+    def offer(self, kind: type, topic: str, depth: int = 10) -> Any:
         """Create a lifecycle publisher that reports subscribers which cannot hear it."""
 
         def report(event: Any) -> None:
@@ -98,7 +98,7 @@ class GazeNode(LifecycleNode):
         publisher: Any = self.create_lifecycle_publisher(
             kind,
             topic,
-            10,
+            depth,
             event_callbacks=PublisherEventCallbacks(incompatible_qos=report),
             qos_overriding_options=publisher_overrides(),
         )

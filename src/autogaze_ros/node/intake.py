@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from autogaze_ros.frames import Thinning
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
+from autogaze_ros.node.declare import image_topic
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.qos import described, listed, policy_name, reliability_for, subscription_overrides
 from autogaze_ros.node.statistics import CameraStatistics
@@ -22,29 +23,22 @@ if TYPE_CHECKING:
     from autogaze_ros.node.gaze_node import GazeNode
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # for timers: simulation time may stand still
-DEPTH = 5  # images that may wait in DDS
+DEPTH = 5  # images that may wait in DDS; under policy every as many as may wait in the node, too
 _WATCH_PERIOD = 0.5  # seconds between looks at the publishers
 
 
 class Intake:
     """Subscribes to a camera's images; follows their stamps, thins them out, and stores what is left.
 
-    The executor's thread alone uses it.
+    depth: of images that DDS keeps. The executor's thread alone uses it.
     """
 
     def __init__(self, node: GazeNode, name: str, statistics: CameraStatistics) -> None:
         self._node, self._name, self._statistics = node, name, statistics
         self._compressed = node.value(f"{name}.transport") == "compressed"
-        topic = node.value(f"{name}.image_topic")
-        if not topic:
-            topic = "image" if len(node.value("cameras")) == 1 else f"{name}/image"
-        if self._compressed and not topic.endswith("/compressed"):
-            topic += "/compressed"
-        self._topic = topic
-        try:
-            self.topic = node.resolve_topic_name(topic)
-        except Exception as error:  # rclpy has several for unfit names
-            raise ValueError(f"{name}.image_topic {topic!r} is no topic name: {error}") from error
+        self._topic, self.topic = image_topic(node, name)
+        every = node.value("policy") == "every"
+        self.depth = max(DEPTH, node.value("queue_size")) if every else DEPTH
         self._subscription: Any = None
         self._watch: Any = None
         self._timeline, self._thinning, self._epoch = Timeline(), Thinning(), 0
@@ -94,7 +88,7 @@ class Intake:
             CompressedImage if self._compressed else Image,
             self._topic,
             self._store,
-            QoSProfile(depth=DEPTH, reliability=reliability),
+            QoSProfile(depth=self.depth, reliability=reliability),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._mismatch, message_lost=self._lost
             ),

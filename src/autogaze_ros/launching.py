@@ -1,0 +1,95 @@
+"""What the launch files share. Only `ros2 launch` imports this: it needs launch and launch_ros."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.conditions import IfCondition
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
+
+from autogaze_ros.files import share_folder
+from autogaze_ros.node.parameters import Parameter
+
+CONFIG = share_folder() / "config"
+_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+
+
+def argument(name: str, default: Any, description: str, choices: tuple[str, ...] = ()) -> Any:
+    """An argument; one whose default is true or false takes nothing else."""
+    if isinstance(default, bool):
+        default, choices = str(default).lower(), ("true", "false")
+    return DeclareLaunchArgument(
+        name, default_value=str(default), description=description, choices=list(choices) or None
+    )
+
+
+def arguments(table: Mapping[str, Parameter]) -> list[Any]:
+    """An argument for each parameter of a table."""
+    return [
+        argument(name, parameter.default, _description(parameter), parameter.choices)
+        for name, parameter in table.items()
+    ]
+
+
+def values(table: Mapping[str, Parameter], prefix: str = "") -> dict[str, Any]:
+    """What these arguments hold, by the names of the parameters."""
+    return {
+        f"{prefix}{name}": ParameterValue(LaunchConfiguration(name), value_type=type(parameter.default))
+        for name, parameter in table.items()
+    }
+
+
+def cameras_argument(default: str) -> Any:
+    """The argument that names a parameter file with `cameras` and what belongs to each."""
+    return argument(
+        "cameras", default, "Parameter file that names the cameras: one of this package's config, or a path."
+    )
+
+
+def cameras() -> Any:
+    """What the file of cameras holds; `$(var name)` in it stands for an argument."""
+    return ParameterFile(
+        PathJoinSubstitution([str(CONFIG), LaunchConfiguration("cameras")]), allow_substs=True
+    )
+
+
+def dds_profile() -> Any:
+    """Default DDS loses most large best-effort images; a profile of the user's own wins."""
+    ours = str(CONFIG / "fastdds_shm.xml")
+    return SetEnvironmentVariable(_PROFILE, EnvironmentVariable(_PROFILE, default_value=ours))
+
+
+def rviz_argument() -> Any:
+    """The argument that `rviz` asks."""
+    return argument("rviz", False, "Show the front camera in RViz, which must be installed.")
+
+
+def rviz(image_topic: Any, *, use_sim_time: bool = False) -> Any:
+    """RViz with our configuration, if the argument says so; image_topic: of the front camera."""
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz",
+        output="screen",
+        arguments=["-d", str(CONFIG / "autogaze.rviz")],
+        parameters=[{"use_sim_time": use_sim_time}],
+        remappings=[("/image", image_topic)],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+
+
+def end_with(event: Any, context: Any) -> Any:
+    """End the launch with a process that ended; where that failed, with an exit status."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} ended with exit status {event.returncode}")
+    return Shutdown(reason=f"{event.process_name} has ended")
+
+
+def _description(parameter: Parameter) -> str:
+    if not parameter.bounds:
+        return parameter.description
+    return f"{parameter.description} Range {parameter.bounds[0]}..{parameter.bounds[1]}."

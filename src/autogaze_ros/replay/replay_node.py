@@ -1,0 +1,216 @@
+"""A node that replays a bag no faster than the gaze node can follow, and records the gazes beside it."""
+
+from __future__ import annotations
+
+import importlib
+import struct
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from autogaze_ros.bags import GAZE_MASK, BagError, bag_recorder, gaze_topic, open_bag
+from autogaze_ros.demo.playing import Player, play
+from autogaze_ros.msg import GazeMask
+from autogaze_ros.node.declare import declare, declare_camera, image_topic
+from autogaze_ros.node.parameters import CAMERAS, PARAMETERS
+from autogaze_ros.replay.ledger import Ledger
+from autogaze_ros.replay.links import Links
+from autogaze_ros.replay.parameters import REPLAY
+
+LOST = 3  # exit status where a frame got no gaze
+INTERRUPTED = 130
+_OTHERS = ("/autogaze/", "/diagnostics")  # what an earlier node said would be taken for this one's
+_PERIOD = 0.005  # seconds between looks at what is due
+_LATE = 0.1  # seconds behind which the bag's time has stood still
+_PATIENCE = 300.0  # seconds without any gaze after which none is waited for
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of the bag; time: of its receipt, nanoseconds."""
+
+    connection: Any
+    time: int
+    data: bytes
+
+
+class Replay(Player):
+    """Publishes a bag's messages, and writes them and the gazes of the node `autogaze` into a new one.
+
+    Of each camera at most queue_size images wait for their gazes; meanwhile time
+    stands still. What is written keeps the order of the bag, each gaze behind its
+    image and with the image's time of receipt.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("replay")
+        self._open = ExitStack()
+        for name, parameter in REPLAY.items():
+            declare(self, name, replace(parameter, changes="never"))
+        for name, parameter in {"cameras": CAMERAS, "queue_size": PARAMETERS["queue_size"]}.items():
+            declare(self, name, parameter)
+        for name in ("bag", "out"):
+            if not self._value(name):
+                raise ValueError(f"parameter {name} is empty: {REPLAY[name].description}")
+        self._cameras = {self._topic_of(camera): camera for camera in self._value("cameras")}
+        self._links = Links(self._cameras.values())
+        self._ledger: Ledger[Message] = Ledger()
+        self._bag = self._open.enter_context(open_bag(Path(self._value("bag"))))
+        if self._bag.cut:
+            self.get_logger().warning(self._bag.cut)
+        chosen = self._chosen()
+        self._publishers_of = {connection.id: self._publisher_of(connection) for connection in chosen}
+        self._messages = (Message(*found) for found in self._bag.messages(chosen))
+        self._next = next(self._messages, None)
+        self._writer = self._open.enter_context(bag_recorder(Path(self._value("out"))))
+        self._ready, self._due, self._heard = False, 0.0, 0.0
+        self._listen()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_PERIOD, self._advance, clock=steady)
+        self.create_timer(1.0, self._watch, clock=steady)
+        self.get_logger().info(f"waiting until the node autogaze is ready for {', '.join(self._cameras)}")
+
+    def report(self) -> str:
+        """Return what became of the images."""
+        ledger = self._ledger
+        played, gazed, lost = (sum(counts.values()) for counts in (ledger.played, ledger.gazed, ledger.lost))
+        return f"{played} images replayed, {gazed} gazes in {self._value('out')}, {lost} without"
+
+    def close(self) -> None:
+        """Complete the recording; images that still wait are not part of it."""
+        self._open.close()
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    def _topic_of(self, camera: str) -> str:
+        declare_camera(self, camera)
+        return image_topic(self, camera)[1]
+
+    def _chosen(self) -> list[Any]:
+        """Return the connections to replay: the wanted topics', and the cameras' in any case."""
+        for topic in self._cameras:
+            self._bag.image_topic(topic)
+        wanted = set(self._value("topics").split())
+        known = {connection.topic for connection in self._bag.connections}
+        if missing := wanted - known:
+            raise BagError(f"{self._bag.path} has no topic {min(missing)}; it has {', '.join(sorted(known))}")
+        return [
+            connection
+            for connection in self._bag.connections
+            if connection.topic in self._cameras
+            or (connection.topic in (wanted or known) and not connection.topic.startswith(_OTHERS))
+        ]
+
+    def _publisher_of(self, connection: Any) -> Any:
+        """Return a publisher of what was recorded, None where its type is not installed."""
+        package, _, name = connection.msgtype.split("/")
+        try:
+            kind = getattr(importlib.import_module(f"{package}.msg"), name)
+        except (ImportError, AttributeError):
+            self.get_logger().warning(
+                f"{connection.topic} is recorded but not replayed: {connection.msgtype} is not installed"
+            )
+            return None
+        latched = any(qos.durability.name == "TRANSIENT_LOCAL" for qos in connection.ext.offered_qos_profiles)
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+        depth = max(10, self._value("queue_size"))
+        return self.create_publisher(kind, connection.topic, QoSProfile(depth=depth, durability=durability))
+
+    def _listen(self) -> None:
+        depth = max(10, self._value("queue_size"))
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._links.take, 10)
+        for camera in self._cameras.values():
+            self.create_subscription(GazeMask, gaze_topic(camera), self._keeper(camera), depth, raw=True)
+
+    def _keeper(self, camera: str) -> Any:
+        def keep(data: bytes) -> None:
+            self._heard = time.monotonic()
+            if self._ledger.answer(camera, stamp_of(data), data):
+                self._write()
+                self._advance()
+
+        return keep
+
+    def _advance(self) -> None:
+        """Replay what is due, as far as the queues allow."""
+        if self.finished.done():
+            return
+        if not self._ready:
+            self._ready = self._links.ready
+            self._links.begin()
+            self._due = self._heard = time.monotonic()
+            return
+        while self._next is not None and self._may_go(self._next):
+            self._replay(self._next)
+        if self._next is None and not any(map(self._unanswered, self._cameras.values())):
+            self._finish()
+
+    def _watch(self) -> None:
+        """Raise ValueError when no gaze is to be expected any more."""
+        if not self._ready or self.finished.done():
+            return
+        if not all(self.count_publishers(gaze_topic(camera)) for camera in self._cameras.values()):
+            raise ValueError("the node autogaze has ended")
+        waiting = any(map(self._unanswered, self._cameras.values()))
+        if waiting and time.monotonic() - self._heard > _PATIENCE:
+            raise ValueError(f"no gaze for {_PATIENCE:.0f} s; see what the node autogaze says")
+
+    def _may_go(self, message: Message) -> bool:
+        camera = self._cameras.get(message.connection.topic)
+        room = camera is None or self._unanswered(camera) < self._value("queue_size")
+        return room and time.monotonic() >= self._due
+
+    def _replay(self, message: Message) -> None:
+        publisher = self._publishers_of[message.connection.id]
+        if publisher is not None:
+            publisher.publish(message.data)
+        if camera := self._cameras.get(message.connection.topic):
+            self._ledger.expect(message, camera, stamp_of(message.data))
+        else:
+            self._ledger.add(message)
+        self._write()
+        self._next = next(self._messages, None)
+        if self._next is not None and (rate := self._value("rate")):
+            now = time.monotonic()
+            self._due = max(self._due, now - _LATE) + (self._next.time - message.time) / 1e9 / rate
+
+    def _unanswered(self, camera: str) -> int:
+        """Return how many images the node has yet to gaze at, or to drop."""
+        skipped = self._ledger.lost[camera]
+        return max(0, self._ledger.waiting(camera) - max(0, self._links.dropped(camera) - skipped))
+
+    def _write(self) -> None:
+        for entry in self._ledger.settled():
+            message = entry.message
+            self._writer.copy(self._bag, message.connection, message.time, message.data)
+            if entry.gaze:
+                self._writer.add(gaze_topic(entry.camera), GAZE_MASK, message.time, entry.gaze)
+
+    def _finish(self) -> None:
+        self._ledger.give_up()
+        self._write()
+        lost = sum(self._ledger.lost.values())
+        self.finished.set_result(LOST if lost and not self._value("allow_drops") else 0)
+
+
+def stamp_of(data: bytes) -> int:
+    """Return the stamp of a message that begins with a header, from its CDR bytes; nanoseconds."""
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return int(seconds * 1_000_000_000 + nanoseconds)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Replay until the bag's end or an interruption; returns the exit status."""
+    return play(Replay, "replay", args, interrupted=INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
