@@ -1,4 +1,5 @@
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -220,7 +221,7 @@ def test_progress_on_a_terminal_and_in_a_log(clip, tmp_path, monkeypatch):
     monkeypatch.setattr("click._termui_impl.isatty", lambda stream: True)
     assert "8/8" in run("gaze", clip, "--out", tmp_path, *PATCHES).output
     unknown = run("gaze", clip, "--out", tmp_path, *PATCHES, "--rate", 5).output
-    assert "]  4" in unknown and "4/" not in unknown
+    assert "]  4" in unknown and not re.search(r"4/\d", unknown)
 
 
 def test_a_selection_of_frames(clip, tmp_path):
