@@ -5,20 +5,19 @@ from clips import scene
 from autogaze_ros.frames import Frame, open_source
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.rendering import mask_levels, overlay, side_by_side, video_writer
-from autogaze_ros.selectors import Request, create_selector
+from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 
-class Fixed:
+class Fixed(Selector):
     """A selector that takes what it is told."""
 
     def __init__(self, *gazes):
         self._inner, self._gazes = create_selector("random"), list(gazes)
-        self.info, self.chunk_size, self.open_stream = (
-            self._inner.info,
-            16,
-            self._inner.open_stream,
-        )
+        self.info, self.chunk_size = self._inner.info, 16
+
+    def open_stream(self):
+        return self._inner.open_stream()
 
     def preprocess(self, image):
         return None
