@@ -283,6 +283,8 @@ def broken(weights, tmp_path, name):
         ({"selector": "random", "cameras": "['línks']"}, "camera name 'línks'"),
         ({"selector": "random", "cameras": "[left, left]"}, "different names"),
         ({"selector": "random", "front.image_topic": "'bad topic'"}, "bad topic"),
+        ({"selector": "random", "front.camera_info_topic": "'bad topic'"}, "bad topic"),
+        ({"selector": "random", "qos_overrides./image.subscription.durability": "lasting"}, "lasting"),
         ({"checkpoint": "no_config", "device": "meta"}, "device 'meta' cannot be used"),
     ],
     ids=str,

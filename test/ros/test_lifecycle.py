@@ -152,3 +152,11 @@ def test_lifecycle_by_hand(world):
     assert change(world, Transition.TRANSITION_CONFIGURE) and change(world, Transition.TRANSITION_ACTIVATE)
     assert gaze_of(20).frame_index == 0
     assert node.interrupt() == 0
+
+
+def test_a_node_of_another_name_says_so_in_diagnostics(world):
+    diagnostics = Diagnostics(world)
+    world.run(NODE, UNIFORM, "-r", "__node:=eyes")
+    for name in ("eyes", "eyes: front"):
+        world.wait_for(lambda name=name: diagnostics.of(name), f"diagnostics of {name}")
+    assert not diagnostics.of("autogaze")

@@ -161,6 +161,10 @@ def test_the_nodes_end_is_the_replays(world, images, tmp_path):
         ({"topics": "/nothing"}, "has no topic /nothing; it has /image, /text"),
         ({"out": "taken"}, "taken exists already; remove it or name another"),
         ({"rate": -1.0}, "rate"),
+        (
+            {"cameras": "[left, right]", "left.image_topic": "/image", "right.image_topic": "/image"},
+            "a topic each",
+        ),
     ],
     ids=str,
 )

@@ -56,7 +56,7 @@ def test_a_snapshot_holds_pictures_gazes_and_parameters_that_start_a_node(world,
     np.testing.assert_array_equal(shown, image_to_rgb(image))
     record = json.loads((shot / "left.json").read_text())
     assert record["token_ids"] == list(gaze.token_ids) and record["camera"] == "left"
-    parameters = yaml.safe_load((shot / "parameters.yaml").read_text())["autogaze"]["ros__parameters"]
+    parameters = yaml.safe_load((shot / "parameters.yaml").read_text())["/autogaze"]["ros__parameters"]
     assert (parameters["selector"], parameters["cameras"]) == ("random", ["left", "right"])
     assert node.interrupt() == 0
 

@@ -54,12 +54,6 @@ class Camera:
         self.intake.close()
         self._pictures.close()
 
-    def destroy(self) -> None:
-        """Withdraw the topics."""
-        self.unsubscribe()
-        for publisher in (self._gaze, *self._pictures.publishers):
-            self._node.destroy_lifecycle_publisher(publisher)
-
     def status(self, state: str) -> DiagnosticStatus:
         """Return this camera's part of /diagnostics."""
         links = {

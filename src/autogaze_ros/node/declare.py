@@ -42,10 +42,15 @@ def image_topic(node: Any, name: str) -> tuple[str, str]:
         topic = "image" if len(node.get_parameter("cameras").value) == 1 else f"{name}/image"
     if node.get_parameter(f"{name}.transport").value == "compressed" and not topic.endswith("/compressed"):
         topic += "/compressed"
+    return topic, resolved(node, f"{name}.image_topic", topic)
+
+
+def resolved(node: Any, parameter: str, topic: str) -> str:
+    """Return a parameter's topic as a full name; raises ValueError if it is none."""
     try:
-        return topic, node.resolve_topic_name(topic)
+        return str(node.resolve_topic_name(topic))
     except Exception as error:  # rclpy has several for unfit names
-        raise ValueError(f"{name}.image_topic {topic!r} is no topic name: {error}") from error
+        raise ValueError(f"{parameter} {topic!r} is no topic name: {error}") from error
 
 
 def check_change(name: str, value: Any, *, configured: bool) -> None:

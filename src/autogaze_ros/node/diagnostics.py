@@ -66,7 +66,7 @@ class CameraReport:
             return DiagnosticStatus.WARN, f"no frame on {self._topic} for {silence:.0f} s"
         if counts.dropped.total() > self._told_drops:
             return DiagnosticStatus.WARN, self._drops(reading)
-        waited = now - (counts.last_gaze or reading.arrivals[0])
+        waited = now - (counts.waiting_since or now)
         if waited > settings["silence"] + _LATE * _expected_pause(reading, settings):
             return DiagnosticStatus.WARN, f"no gaze for {waited:.0f} s though frames come"
         return DiagnosticStatus.OK, "gazing"
@@ -129,6 +129,4 @@ def _expected_pause(reading: Reading, settings: Settings) -> float:
         return float("inf")
     if settings["mode"] == "stream":
         return 1 / rate
-    return min(
-        settings["chunk_size"] / rate, max(1 / rate, settings["chunk_timeout"]) * settings["chunk_size"]
-    )
+    return float(settings["chunk_size"] / rate)

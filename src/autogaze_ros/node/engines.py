@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.needs import needs
@@ -59,7 +60,8 @@ def release_memory() -> None:
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # after some faults the device answers nothing any more
+            torch.cuda.empty_cache()
 
 
 def device_memory() -> int:

@@ -55,6 +55,7 @@ class GazeNode(LifecycleNode):
         self.inference = InferenceThread()
         self.exit_status = 0
         self._session: Session | None = None
+        self._offered: list[Any] = []  # publishers while configured
         self._starting = False  # whether the first loading is to come
         self._active = False
         self._fault = ""
@@ -67,7 +68,7 @@ class GazeNode(LifecycleNode):
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._info = self.create_publisher(GazeInfo, "~/gaze_info", _LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._status = Status("autogaze")
+        self._status = Status(self.get_name())
         self._door = Services(self, Path(self.settings["snapshot_folder"]).absolute())
         self.create_timer(1.0, self._report, clock=STEADY)
 
@@ -83,7 +84,7 @@ class GazeNode(LifecycleNode):
         return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
 
     def offer(self, kind: type, topic: str, depth: int = 10) -> Any:
-        """Create a lifecycle publisher that reports subscribers which cannot hear it."""
+        """Create a publisher until cleanup; it reports subscribers which cannot hear it."""
 
         def report(event: Any) -> None:
             name, offered = publisher.topic_name, described(publisher.qos_profile)
@@ -102,6 +103,7 @@ class GazeNode(LifecycleNode):
             event_callbacks=PublisherEventCallbacks(incompatible_qos=report),
             qos_overriding_options=publisher_overrides(),
         )
+        self._offered.append(publisher)
         return publisher
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -114,11 +116,9 @@ class GazeNode(LifecycleNode):
             for name in names:
                 declare_camera(self, name)
                 cameras[name] = Camera(self, name, self._load)
-        except Exception as error:  # rclpy would swallow it without a word
-            self.get_logger().error(" ".join(str(error).split()) or type(error).__name__)
-            for camera in cameras.values():
-                camera.destroy()
-            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            self._withdraw()
+            return self._failed(error)
         self._fault = ""
         self._session = Session(self, cameras, self._load)
         self._door.offer(cameras)
@@ -128,7 +128,12 @@ class GazeNode(LifecycleNode):
         """Subscribe, and gaze once everything is loaded."""
         super().on_activate(state)
         assert self._session is not None
-        self._session.begin()
+        try:
+            self._session.begin()
+        except Exception as error:
+            self._stop()
+            super().on_deactivate(state)
+            return self._failed(error)
         self._active = True
         return _SUCCESS
 
@@ -139,6 +144,7 @@ class GazeNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of topics and engines."""
+        self._starting = False
         self._forget()
         return _SUCCESS
 
@@ -184,8 +190,12 @@ class GazeNode(LifecycleNode):
             origin = about(made.checkpoint, made.license)
             self.get_logger().info(f"reconstruction by {origin}; at most {most:.0f} MiB a camera")
 
-    def take_back(self, tried: Mapping[str, Any], kept: Mapping[str, Any], reason: str) -> None:
+    def take_back(
+        self, session: Session, tried: Mapping[str, Any], kept: Mapping[str, Any], reason: str
+    ) -> None:
         """Set parameters to what is loaded, since what they asked for cannot be; unless they ask anew."""
+        if session is not self._session:
+            return
         self._fault = f"{reason}; selector {kept['selector']} goes on with chunk_size {kept['chunk_size']}"
         self.get_logger().error(self._fault)
         if all(self.settings[name] == value for name, value in tried.items()):
@@ -197,10 +207,11 @@ class GazeNode(LifecycleNode):
             return
         self._fault = reason
         self.get_logger().error(reason)
+        at_start = self._starting
         if self._active:
             self.trigger_deactivate()
         self.trigger_cleanup()
-        if self._starting:
+        if at_start:
             self.exit_status = 1
             rclpy.try_shutdown(context=self.context)
 
@@ -214,6 +225,17 @@ class GazeNode(LifecycleNode):
         if self._session is not None:
             self._session.unload()
             self._session = None
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        for publisher in self._offered:
+            self.destroy_lifecycle_publisher(publisher)
+        self._offered = []
+
+    def _failed(self, error: Exception) -> TransitionCallbackReturn:
+        """Log why a transition fails: rclpy would swallow it without a word."""
+        self.get_logger().error(" ".join(str(error).split()) or type(error).__name__)
+        return TransitionCallbackReturn.FAILURE
 
     def _read_settings(self) -> Settings:
         return {name: self.value(name) for name in PARAMETERS}

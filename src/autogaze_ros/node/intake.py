@@ -53,6 +53,7 @@ class Intake:
     def open(self, buffer: FrameBuffer[Arrival]) -> None:
         """Store images in the buffer from now on."""
         self._buffer = buffer
+        self._statistics.opened()
         self._heard, self._reported_silence = time.monotonic(), False
         # auto begins reliable: that matches reliable publishers at once and without
         # loss; best effort ones are noticed within a moment.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from autogaze_ros.node.declare import resolved
 from autogaze_ros.node.engines import Settings
 from autogaze_ros.node.messages import fill_compressed, fill_image, scaled_info
 from autogaze_ros.pipeline import GazedFrame
@@ -30,7 +31,8 @@ class Pictures:
 
     def __init__(self, node: GazeNode, name: str, image_topic: str) -> None:
         self._node = node
-        self._info_topic = node.value(f"{name}.camera_info_topic") or _beside(image_topic)
+        parameter = f"{name}.camera_info_topic"
+        self._info_topic = resolved(node, parameter, node.value(parameter) or _beside(image_topic))
         self._mask = node.offer(Image, f"~/{name}/gaze_mask")
         self._overlay = _Outlet(node, f"~/{name}/overlay", f"~/{name}/camera_info")
         self._reconstruction = _Outlet(
@@ -38,11 +40,6 @@ class Pictures:
         )
         self._subscription: Any = None
         self._info: CameraInfo | None = None
-
-    @property
-    def publishers(self) -> list[Any]:
-        """All of them, so that they can be destroyed."""
-        return [self._mask, *self._overlay.publishers, *self._reconstruction.publishers]
 
     def open(self) -> None:
         """Listen to the camera's calibration."""
@@ -101,7 +98,6 @@ class _Outlet:
         self._raw = node.offer(Image, topic)
         self._jpeg = node.offer(CompressedImage, f"{topic}/compressed")
         self._info = node.offer(CameraInfo, info_topic)
-        self.publishers = [self._raw, self._jpeg, self._info]
 
     @property
     def watched(self) -> bool:

@@ -66,6 +66,8 @@ class Services:
             own = self._node.get_parameters_by_prefix(name)
             parameters |= {f"{name}.{short}": parameter.value for short, parameter in own.items()}
         try:
-            return True, str(write_snapshot(self._folder, self._node.get_name(), gazed, parameters))
+            return True, str(
+                write_snapshot(self._folder, self._node.get_fully_qualified_name(), gazed, parameters)
+            )
         except OSError as error:
             return False, f"no snapshot in {self._folder}: {error.strerror or error}"

@@ -39,6 +39,7 @@ class Session:
 
     def begin(self) -> None:
         """Take images in, and gaze at them once everything is loaded."""
+        self._load.reset()
         waiting = most_waiting(self._node.settings)  # also while loading
         buffer = self._buffer = FrameBuffer(self.cameras, waiting, self._count_overtaken)
         self._node.inference.submit(lambda: self._gaze(buffer))
@@ -58,15 +59,15 @@ class Session:
             pass
 
     def unload(self) -> None:
-        """Withdraw the topics and give the memory back, also where loading is not done."""
+        """Give the memory back, also where loading is not done."""
         self._over = True
-        for camera in self.cameras.values():
-            camera.destroy()
         self._node.inference.submit(self._drop_engines)
 
     def wake(self) -> None:
         """Let changed settings hold at once, also while no frame comes."""
         if self._buffer is not None:
+            if self.loading:  # later the worker knows better
+                self._buffer.capacity = most_waiting(self._node.settings)
             self._buffer.wake()
 
     def _count_overtaken(self, camera: str) -> None:
@@ -104,7 +105,7 @@ class Session:
             self._node.call_soon(self._node.introduce, self, self.engines)
         else:
             engines, reason = self.engines, " ".join(str(fault).split())
-            self._node.call_soon(self._node.take_back, engines.tried, engines.loaded, reason)
+            self._node.call_soon(self._node.take_back, self, engines.tried, engines.loaded, reason)
 
     def _tell_failure(self, reason: str) -> None:
         self._node.call_soon(self._node.give_up, self, reason)

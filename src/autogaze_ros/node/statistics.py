@@ -24,6 +24,11 @@ class Load:
         self._lock = threading.Lock()
         self._batches: deque[tuple[float, float]] = deque(maxlen=WINDOW)
 
+    def reset(self) -> None:
+        """Forget what was before a pause."""
+        with self._lock:
+            self._batches.clear()
+
     def add(self, seconds: float) -> None:
         """Note a batch that ends now and took so long."""
         with self._lock:
@@ -43,8 +48,10 @@ class Load:
 class Counts:
     """What happened to one camera's frames so far.
 
-    times: monotonic seconds, None before the first. left_out: by frame_stride and
-    max_rate. fault: the last one since `CameraStatistics.read` was called.
+    left_out: by frame_stride and max_rate. last_frame, waiting_since: monotonic seconds
+    of the newest frame, and of the first one after the newest gaze; None if there is
+    none since the camera was opened. fault: the last one since `CameraStatistics.read`
+    was called.
     """
 
     received: int = 0
@@ -53,7 +60,7 @@ class Counts:
     dropped: Counter[str] = field(default_factory=Counter)
     stream_id: int = 0
     last_frame: float | None = None
-    last_gaze: float | None = None
+    waiting_since: float | None = None
     fault: str = ""
     reconstructed: int = 0
     reconstructions_skipped: int = 0
@@ -70,12 +77,19 @@ class CameraStatistics:
         self._gazes: deque[tuple[float, ...]] = deque(maxlen=WINDOW)
         self._reconstructions: deque[float] = deque(maxlen=WINDOW)
 
+    def opened(self) -> None:
+        """Note that images are to come from now on."""
+        with self._lock:
+            self._counts.last_frame = self._counts.waiting_since = None
+
     def received(self) -> None:
         """Count an image message."""
         with self._lock:
             self._counts.received += 1
-            self._counts.last_frame = time.monotonic()
-            self._arrivals.append(self._counts.last_frame)
+            self._counts.last_frame = now = time.monotonic()
+            self._arrivals.append(now)
+            if self._counts.waiting_since is None:
+                self._counts.waiting_since = now
 
     def left_out(self) -> None:
         """Count an image that was not wanted."""
@@ -97,9 +111,9 @@ class CameraStatistics:
         with self._lock:
             self._counts.gazed += 1
             self._counts.stream_id = record.stream_id
-            self._counts.last_gaze = time.monotonic()
+            self._counts.waiting_since = None
             stages = (getattr(record.latency, stage) for stage in STAGES)
-            self._gazes.append((self._counts.last_gaze, record.coverage, *stages))
+            self._gazes.append((time.monotonic(), record.coverage, *stages))
 
     def reconstructed(self, milliseconds: float) -> None:
         """Count a reconstruction."""

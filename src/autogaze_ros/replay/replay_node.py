@@ -59,7 +59,10 @@ class Replay(Player):
         for name in ("bag", "out"):
             if not self._value(name):
                 raise ValueError(f"parameter {name} is empty: {REPLAY[name].description}")
-        self._cameras = {self._topic_of(camera): camera for camera in self._value("cameras")}
+        cameras = self._value("cameras")
+        self._cameras = {self._topic_of(camera): camera for camera in cameras}
+        if len(self._cameras) != len(cameras):
+            raise ValueError(f"cameras {', '.join(cameras)} must have a topic each")
         self._links = Links(self._cameras.values())
         self._ledger: Ledger[Message] = Ledger()
         self._bag = self._open.enter_context(open_bag(Path(self._value("bag"))))

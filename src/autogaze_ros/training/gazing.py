@@ -29,7 +29,7 @@ from autogaze_ros.training.labels import Labels
 from autogaze_ros.training.run import Losses, Run, Schedule
 
 _FRAMES = 32  # of a batch, about
-_LENGTHS = ((0.0, 2), (0.3, 4), (0.6, 8), (0.85, 16))  # how far a run is, and how long its contexts are
+_LENGTHS = ((0.0, 2), (0.3, 4), (0.6, 8), (0.85, 16))  # how far a first run is, and how long its contexts are
 _SOFT = 0.5  # weight of the gains' distribution against the teacher's choice
 _SHARP = 4  # the power of gains in it: squares are still so flat that nothing is learned from them
 _HINT = 0.5  # weight of the auxiliary task
@@ -237,11 +237,14 @@ def train_gaze(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    short_first: bool = True,
 ) -> AutoGaze:
     """Train AutoGaze on shards of labels in a folder, where it resumes; returns it with averaged weights.
 
-    It decodes with the positions that its configuration names. Contexts are short at
-    first, which is quicker. Raises ValueError where there is no shard, or one is damaged.
+    It decodes with the positions that its configuration names. short_first: contexts
+    grow during the run, which is quicker where the network knows nothing yet; else they
+    are whole from the first step. Raises ValueError where there is no shard, or one is
+    damaged.
     """
     if not shards:
         raise ValueError("no gaze labels (*.safetensors) there; make some with autogaze train labels")
@@ -254,7 +257,8 @@ def train_gaze(
     run = Run(student, folder, schedule, seed=seed, notes=notes, matrices=matrices)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        most = max(length for begin, length in _LENGTHS if progress >= begin)
+        reached = progress if short_first else 1.0
+        most = max(length for begin, length in _LENGTHS if reached >= begin)
         labels = _batch(rng, shards, most, network.config.decoder.num_multi_token_pred)
         frames = normalised(labels.frames.numpy())
         if rng.random() < 0.5:
