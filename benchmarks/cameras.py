@@ -1,4 +1,4 @@
-"""Six cameras live: python benchmarks/cameras.py [--selector autogaze] [--large] [--out FILE].
+"""Six cameras live: python benchmarks/cameras.py [--selector autogaze [--tokens 265]] [--large] [--out FILE].
 
 The stand-in for CARLA's bridge plays frames that it rendered beforehand, reliable
 bgra8 images of 800x600 at 10 Hz; the node gazes; this process subscribes. Images
@@ -30,6 +30,7 @@ from rosgraph_msgs.msg import Clock
 
 from autogaze_ros.files import share_folder
 from autogaze_ros.msg import GazeInfo, GazeMask
+from autogaze_ros.tokens import AUTOGAZE_GRID
 
 RATE, ROLE = 10, "ego_vehicle"
 PATIENCE = 300.0  # seconds until a process is taken for stuck; the stand-in renders meanwhile
@@ -103,6 +104,11 @@ def measure(options, seconds, **own):
         cameras = write_rig(rig, options.large)
         topics = {f"{camera}.image_topic": f"/carla/{ROLE}/{camera}/image" for camera in cameras}
         node = {"cameras": cameras, **topics, "selector": options.selector, **own}
+        if options.tokens:
+            node |= {
+                "gazing_ratio": options.tokens / AUTOGAZE_GRID.num_tokens,
+                "task_loss_requirement": -1e3,  # which no loss is
+            }
         player = {
             "rig": str(rig),
             "frames": seconds * RATE,
@@ -177,6 +183,7 @@ def main():
     )
     parser.add_argument("--selector", default="patch_difference")
     parser.add_argument("--large", action="store_true", help="the front camera at 1600x900")
+    parser.add_argument("--tokens", type=int, help="of each frame, whatever loss is predicted")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--prerendered", type=int, default=20, help="instants that are played to and fro")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
@@ -192,7 +199,13 @@ def main():
     rclpy.try_shutdown()
     unloaded, loaded = (results[name]["age_ms"] for name in ("unloaded", "full_rate"))
     results["age_by_unloaded"] = {name: round(loaded[name] / unloaded[name], 2) for name in loaded}
-    inputs = {"selector": options.selector, "cameras": 6, "rate": RATE, "seconds": options.seconds}
+    inputs = {
+        "selector": options.selector,
+        "tokens": options.tokens,
+        "cameras": 6,
+        "rate": RATE,
+        "seconds": options.seconds,
+    }
     inputs |= {"front": "1600x900" if options.large else "800x600", "others": "800x600", "encoding": "bgra8"}
     publish(machine(load_average=os.getloadavg()[0]), inputs, results, options.out)
 
