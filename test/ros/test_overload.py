@@ -4,7 +4,8 @@ import os
 from contextlib import contextmanager, suppress
 
 import pytest
-from ros_node import WARN, Camera, Diagnostics, picture, set_parameters, stamp, start_faulty, state
+from lifecycle_msgs.msg import Transition
+from ros_node import WARN, Camera, Diagnostics, change, picture, set_parameters, stamp, start_faulty, state
 
 from autogaze_ros.node.intake import DEPTH
 
@@ -112,3 +113,15 @@ def test_while_weights_are_loaded_frames_wait_as_the_policy_says(world, tmp_path
     pipe.write_text("")
     world.wait_for(lambda: len(camera.gazes) == 8, "gazes of all of them")
     assert [gaze.dropped_since_last for gaze in camera.gazes] == [0] * 8
+
+
+def test_what_waits_when_the_node_is_deactivated_is_counted(world, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    diagnostics, camera = Diagnostics(world), Camera(world)
+    start_faulty(world, policy="every", checkpoint=pipe)
+    world.wait_for_links()
+    show_more(world, camera, diagnostics, images(1, 8))
+    assert change(world, Transition.TRANSITION_DEACTIVATE)
+    counted = lambda: diagnostics.newest("autogaze: front").get("frames dropped: deactivated")  # noqa: E731
+    world.wait_for(lambda: counted() == "8", "drops")

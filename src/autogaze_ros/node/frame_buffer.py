@@ -96,11 +96,15 @@ class FrameBuffer(Generic[Item]):
             self._woken = True
             self._change.notify()
 
-    def close(self, *, drain: bool = False) -> None:
-        """Make `take` return None, now and for ever; drain: once it has handed out what waits."""
+    def close(self, *, drain: bool = False) -> dict[str, int]:
+        """Make `take` return None for ever; drain: once it has handed out what waits.
+
+        Returns how many items of each camera nobody will take.
+        """
         with self._change:
             self._closed, self._draining = True, drain
             self._change.notify_all()
+            return {camera: len(left) for camera, left in self._waiting.items() if left and not drain}
 
     def _pop(self, camera: str, count: int) -> Taken[Item]:
         waiting = self._waiting[camera]

@@ -53,7 +53,8 @@ class Session:
         if self._buffer is None:
             return
         chunks = self._node.settings["mode"] == "chunk" and not self.loading and self._node.context.ok()
-        self._buffer.close(drain=chunks)
+        for name, left in self._buffer.close(drain=chunks).items():
+            self.cameras[name].statistics.dropped("deactivated", left)
         self._buffer = None
         while not self._at_rest.wait(_GLANCE) and self._node.context.ok():
             pass
