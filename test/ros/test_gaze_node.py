@@ -131,12 +131,8 @@ def test_pictures_and_info(world):
     late = world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
     world.wait_for(lambda: late, "latched info")
     info = late[0]
-    assert (info.selector, info.checkpoint, info.mode, info.chunk_size) == (
-        "patch_difference",
-        "",
-        "stream",
-        16,
-    )
+    assert (info.selector, info.checkpoint, info.reconstruction) == ("patch_difference", "", "")
+    assert (info.mode, info.chunk_size) == ("stream", 16)
     assert list(info.scales) == [32, 64, 112, 224] and list(info.cells_per_scale) == [4, 16, 49, 196]
     assert (info.tokens_per_frame, info.patch_size, info.cameras) == (265, 16, ["front"])
 
@@ -157,6 +153,7 @@ def test_by_default_the_embedded_weights_gaze_and_rebuild(world):
     world.wait_for(lambda: infos, "info")
     info = infos[0]
     assert (info.selector, info.checkpoint, info.license) == ("autogaze", "embedded", "Apache-2.0")
+    assert (info.reconstruction, info.reconstruction_license) == ("embedded", "Apache-2.0")
     assert info.revision.startswith("autogaze_ros ")
     trained = json.loads((GAZE_WEIGHTS / "config.json").read_text())["decode_positions"]
     assert info.positions == trained  # not what was asked for, which is `checkpoint`

@@ -244,9 +244,8 @@ class GazeNode(LifecycleNode):
         if self._session is None or self._session.engines is None:
             return
         header = Header(stamp=self.get_clock().now().to_msg())
-        selector, mode = self._session.engines.pipeline.selector, self.settings["mode"]
-        message = gaze_info(selector.info, header, selector.chunk_size, mode, list(self._session.cameras))
-        self._info.publish(message)
+        engines, cameras = self._session.engines, list(self._session.cameras)
+        self._info.publish(gaze_info(engines, header, self.settings["mode"], cameras))
 
     def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
         try:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.msg import GazeInfo, GazeMask, StageLatency
+from autogaze_ros.node.engines import Engines
 from autogaze_ros.pipeline import GazeRecord
-from autogaze_ros.selectors import SelectorInfo
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 PIXEL_MAPPING = (
@@ -35,19 +35,20 @@ def gaze_mask(record: GazeRecord, header: Any) -> GazeMask:
     return message
 
 
-def gaze_info(
-    info: SelectorInfo, header: Any, chunk_size: int, mode: str, cameras: Sequence[str]
-) -> GazeInfo:
+def gaze_info(engines: Engines, header: Any, mode: str, cameras: Sequence[str]) -> GazeInfo:
     """Return the latched description of what makes the gazes."""
+    selector, reconstructor = engines.pipeline.selector, engines.reconstructor
     return GazeInfo(
         header=header,
-        **asdict(info),
+        **asdict(selector.info),
+        reconstruction=reconstructor.checkpoint if reconstructor else "",
+        reconstruction_license=reconstructor.license if reconstructor else "",
         scales=array("H", AUTOGAZE_GRID.scales),
         cells_per_scale=array("H", [size * size for size in AUTOGAZE_GRID.sizes]),
         tokens_per_frame=AUTOGAZE_GRID.num_tokens,
         patch_size=AUTOGAZE_GRID.patch_size,
         pixel_mapping=PIXEL_MAPPING,
-        chunk_size=chunk_size,
+        chunk_size=selector.chunk_size,
         mode=mode,
         cameras=list(cameras),
     )
