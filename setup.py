@@ -37,7 +37,7 @@ setup(
         "drive": ["numba>=0.61"],
         # LPIPS needs weights beside this: see autogaze_ros/evaluation/lpips.py.
         "evaluation": ["scikit-image>=0.22"],
-        "training": ["matplotlib>=3.8", "numba>=0.61"],
+        "training": ["matplotlib>=3.8", "numba>=0.61", "torch>=2.9"],
         # NVlabs' package, to compare with: it is on no index, and this commit is what it was compared at.
         "upstream": [
             "autogaze @ git+https://github.com/NVlabs/AutoGaze@2943b28b94c6aeaf0677a20c55444f3a0706e43a",

@@ -94,8 +94,25 @@ def test_one_line_for_mistakes(folder, labels, reconstructor, tmp_path):
         (("gaze", tmp_path, "--out", tmp_path / "a"), "no gaze labels"),
         (("gaze", labels, "--out", folder / "whole", "--steps", "9"), "holds a run with other steps"),
         (("labels", "--out", tmp_path / "b", "--cache", tmp_path), "nothing to train on"),
+        (("gaze", labels, "--out", folder / "whole", "--steps", "6", "--start", "embedded"), "other start"),
         (("reconstructor", "--drive-seeds", "a", "--out", tmp_path / "c"), "no list of seeds"),
+        (("reconstructor", "--drive-seeds", "9-0", "--out", tmp_path / "c"), "no list of seeds"),
     ):
         result = run("train", *arguments)
-        assert result.exit_code != 0
-        assert told in result.output and "Traceback" not in result.output
+        assert isinstance(result.exception, SystemExit) and result.exit_code != 0
+        assert told in result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train labels --drive-seeds 0 --out none",
+        "train evaluate --checkpoint embedded --reconstruction embedded --out none",
+        "checkpoint inspect embedded",
+    ],
+)
+def test_a_machine_without_torch_is_told_so_in_one_line(command):
+    code = "import sys; sys.modules['torch'] = None; from autogaze_ros.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "needs the package torch" in done.stderr

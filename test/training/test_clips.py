@@ -1,5 +1,6 @@
 """Contexts to train on."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -33,11 +34,11 @@ def test_pixels_are_normalised_as_the_node_does():
 def test_sources_are_read_once(tmp_path):
     video = write_video(tmp_path / "a.mp4", [np.full((64, 96, 3), 40 * n, np.uint8) for n in range(6)])
     first = open_clips([str(video)], [3], 16, tmp_path / "cache")
-    kept = sorted((tmp_path / "cache").iterdir())
+    kept = {path: path.stat().st_ino for path in (tmp_path / "cache").iterdir()}
     again = open_clips([str(video)], [3], 16, tmp_path / "cache")
     assert [len(frames) for frames in first.sources] == [6, 16]
     assert min(first.sources[0].shape[1:3]) == 224
-    assert sorted((tmp_path / "cache").iterdir()) == kept
+    assert {path: path.stat().st_ino for path in (tmp_path / "cache").iterdir()} == kept
     assert all((a == b).all() for a, b in zip(first.sources, again.sources, strict=True))
 
 
@@ -46,3 +47,11 @@ def test_nothing_to_train_on(tmp_path):
         open_clips([], [], 16, tmp_path)
     with pytest.raises(SourceError, match=r"no\.mp4 does not exist"):
         open_clips([str(tmp_path / "no.mp4")], [], 16, tmp_path)
+
+
+def test_images_of_several_shapes_are_no_source(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number, width in enumerate((64, 96)):
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), np.zeros((64, width, 3), np.uint8))
+    with pytest.raises(SourceError, match="frame 1 has another shape"):
+        open_clips([str(tmp_path / "images")], [], 16, tmp_path / "cache")

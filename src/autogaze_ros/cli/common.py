@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -71,6 +72,11 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:  # a ROS machine has no torch
+        package = error.name
+        raise click.ClickException(
+            f"this needs the package {package}, which {sys.executable} does not have (pip install {package})"
+        ) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.evaluation.contexts import FRAMES, Context
+from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.selectors import Request, Selector
 from autogaze_ros.selectors.blind import spread_ids
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
@@ -45,9 +46,7 @@ class Selected:
         """Choose exactly `counts` tokens, whatever loss is predicted."""
         key = (context.source, context.start, *counts)
         if key not in self._known:
-            ratios = [
-                (count + 0.5) / AUTOGAZE_GRID.num_tokens for count in counts
-            ]  # budgets are rounded down
+            ratios = [ratio_for(count, AUTOGAZE_GRID.num_tokens) for count in counts]
             self._known[key] = self._run(context, ratios, -math.inf)
         return self._known[key]
 

@@ -25,6 +25,7 @@ from autogaze_ros.evaluation.controls import (
 from autogaze_ros.evaluation.lpips import Distance
 from autogaze_ros.evaluation.measuring import ContextMeasure, Engine
 from autogaze_ros.evaluation.statistics import Floats
+from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
@@ -137,7 +138,7 @@ class GazeStudy:
             swept.append(self._sweep(context, measure, requirements, report))
         measures, tokens = (np.stack(part, 2) for part in zip(*compared, strict=True))
         until, lengths, found = (np.stack(part, 1) for part in zip(*swept, strict=True))
-        cap = int(np.float32(self._ratio) * np.float32(AUTOGAZE_GRID.num_tokens))
+        cap = token_budget(self._ratio, AUTOGAZE_GRID.num_tokens)
         return Study(
             contexts=self._contexts,
             budgets=self._budgets,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autogaze_ros.evaluation.calibration import REAL, Calibration, calibrate
+from autogaze_ros.evaluation.contexts import DRIVE
 from autogaze_ros.evaluation.controls import Greedy
 from autogaze_ros.evaluation.gaze_study import Study
 from autogaze_ros.evaluation.measuring import MEASURES
@@ -70,7 +71,7 @@ def tables(study: Study, found: Sequence[Group], calibration: Calibration) -> It
     """Yield the lines of tables.md."""
     yield INTERVALS
     for group in found:
-        title = group.name if group.name in ("all contexts", "synthetic drive") else Path(group.name).name
+        title = group.name if group.name in ("all contexts", DRIVE) else Path(group.name).name
         yield f"\n### {title}: {_counted(group.contexts, 'context')} of {_counted(group.sources, 'source')}"
         for measure in MEASURES:
             yield from _means(study, group, measure)

@@ -24,6 +24,11 @@ def token_budget(gazing_ratio: float, num_tokens: int) -> int:
     return max(1, int(np.float32(gazing_ratio) * np.float32(num_tokens)))
 
 
+def ratio_for(tokens: int, num_tokens: int) -> float:
+    """Return a gazing ratio of which `token_budget` makes just so many tokens."""
+    return (tokens + 0.5) / num_tokens
+
+
 def choose_chunk(
     logits: NDArray[np.float32],
     losses: NDArray[np.float32],

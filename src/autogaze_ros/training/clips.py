@@ -105,7 +105,8 @@ def _recoloured(rng: np.random.Generator, frames: list[NDArray[np.uint8]]) -> ND
 def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames: int, cache: Path) -> Clips:
     """Read sources (as `frames.open_source` takes them) and synthetic drives, through a cache on disk.
 
-    Raises SourceError for a source that cannot be read, ValueError where there is none.
+    Raises SourceError for a source that cannot be read or has images of several shapes,
+    ValueError where there is none.
     """
     paths = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
     for seed in drive_seeds:
@@ -134,8 +135,13 @@ def _cached(cache: Path, name: str, read: Callable[[], Iterator[NDArray[np.uint8
 
 
 def _source_frames(source: str | os.PathLike[str]) -> Iterator[NDArray[np.uint8]]:
-    for frame in open_source(source):
-        yield resize_shortest_edge(frame.image, EDGE)
+    first = None
+    for number, frame in enumerate(open_source(source)):
+        image = resize_shortest_edge(frame.image, EDGE)
+        first = first or image.shape
+        if image.shape != first:
+            raise SourceError(f"{source}: frame {number} has another shape than the first; all must have one")
+        yield image
 
 
 def _drive_frames(seed: int, count: int) -> Iterator[NDArray[np.uint8]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.files import written_aside
+from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.training.clips import Clips, normalised
 from autogaze_ros.training.teacher import Chunk, GreedyTeacher
 
@@ -109,7 +110,10 @@ def label(
     distance: Callable[[Tensor, Tensor], Tensor],
     gazer: AutoGazeEngine | None = None,
 ) -> Labels:
-    """Label contexts (N, T, 224, 224, 3); arguments are those of `make_labels`."""
+    """Label contexts (N, T, 224, 224, 3) uint8 RGB of which each frame gets as many tokens as `counts` says.
+
+    The other arguments are those of `make_labels`.
+    """
     pixels = normalised(frames).to(teacher.device)
     gazes = None if gazer is None else _gazed(gazer, pixels, counts)
     chunks, losses = [], []
@@ -153,7 +157,7 @@ def _losses(chunk: Chunk, frame: Tensor, distance: Callable[[Tensor, Tensor], Te
 
 def _gazed(gazer: AutoGazeEngine, pixels: Tensor, counts: Sequence[int]) -> list[Tensor]:
     """What a network gazes at, `counts` tokens a frame: T times (N, count)."""
-    ratios = [(count + 0.5) / gazer.config.num_vision_tokens_each_frame for count in counts]
+    ratios = [ratio_for(count, gazer.config.num_vision_tokens_each_frame) for count in counts]
     gazes = gazer.gaze([Clip(gazer.open_stream(), clip, ratios) for clip in pixels])
     return [
         torch.from_numpy(np.stack([gaze[time].token_ids for gaze in gazes]).astype(np.int64)).to(

@@ -34,13 +34,15 @@ def train_reconstructor(
     """Train a reconstructor in a folder, where it resumes; returns it with averaged weights.
 
     What is minimised is the mean absolute difference in normalised units plus LPIPS.
-    start: go on from its weights. Raises LpipsError where LPIPS has no weights.
+    start: go on from its weights. Raises LpipsError where LPIPS has no weights, ValueError
+    where the folder holds another run.
     """
     torch.manual_seed(seed)
     network = start or CanvasReconstructor(CanvasConfig())
     network.to(device).requires_grad_(True)
     distance = perceptual()
-    run = Run(network, folder, schedule, seed=seed, notes={"kind": "reconstructor"})
+    notes = {"kind": "reconstructor", "sources": [list(frames.shape) for frames in clips.sources]}
+    run = Run(network, folder, schedule, seed=seed, notes=notes)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
         frames = normalised(clips.batch(rng, _CLIPS, _FRAMES)).to(device)

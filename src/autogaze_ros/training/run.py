@@ -6,6 +6,7 @@ run that was killed and resumed ends with the same weights as one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 import time
@@ -48,9 +49,9 @@ class Schedule:
 class Run:
     """Trains one network in a folder.
 
-    seed, notes: what else the run depends on; a state of other notes is refused with
-    ValueError rather than resumed. matrices: parameters that Muon trains (Jordan et al.
-    2024), AdamW all others.
+    seed, notes: what else the run depends on; a state of others, or of other weights at
+    the beginning, is refused with ValueError rather than resumed. matrices: parameters
+    that Muon trains (Jordan et al. 2024), AdamW all others.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Run:
     ) -> None:
         self.network, self.folder, self.schedule, self.seed = network, folder, schedule, seed
         self.step = 0
-        self._notes = {"seed": seed, **vars(schedule), **notes}
+        self._notes = {"seed": seed, **vars(schedule), "start": _digest(network), **notes}
         self._notes.pop("save_every")
         self._optimisers = _optimisers(network, schedule.rate, matrices)
         self._average = {name: value.clone() for name, value in network.state_dict().items()}
@@ -153,6 +154,14 @@ class Run:
         )
         done = f"step {self.step} of {self.schedule.steps}"
         print(f"{done}  {means}  {each:.2f} s each, {left / 60:.0f} min left", file=sys.stderr, flush=True)
+
+
+def _digest(network: nn.Module) -> str:
+    """A hash of a network's weights."""
+    found = hashlib.sha256()
+    for value in network.state_dict().values():
+        found.update(value.cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _optimisers(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from autogaze_ros.cli.checkpoint.common import checkpoints
 from autogaze_ros.cli.checkpoint.inspection import inspect
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.networks.configuration import AutoGazeConfig
@@ -52,12 +51,13 @@ def download(hub_id: str, out: Path | None, revision: str | None, accepted: bool
     non-commercial research only.
     """
     with errors_in_one_line():
-        networks = checkpoints()
-        click.echo(about(hub_id, networks.hub_license(hub_id)), err=True)
+        from autogaze_ros.networks import checkpoints
+
+        click.echo(about(hub_id, checkpoints.hub_license(hub_id)), err=True)
         if not accepted:
             raise click.ClickException("nothing is downloaded until you agree with --accept-licence")
         folder = out or Path(hub_id).name
-        loaded = networks.download(hub_id, folder, revision)
+        loaded = checkpoints.download(hub_id, folder, revision)
     click.echo(f"{folder}: revision {loaded.revision}, sha256 {loaded.sha256}")
     option = "--checkpoint" if isinstance(loaded.network.config, AutoGazeConfig) else "--reconstruct"
     click.echo(f"Use it with {option} {folder}")
@@ -89,7 +89,9 @@ def convert(source: str, out: Path, dtype: str) -> None:
     float32.
     """
     with errors_in_one_line():
-        before, after = checkpoints().convert(source, out, dtype)
+        from autogaze_ros.networks import checkpoints
+
+        before, after = checkpoints.convert(source, out, dtype)
     click.echo(about(source, before.license), err=True)
     click.echo(f"{source}: {before.size:,} bytes")
     click.echo(f"{out}: {after.size:,} bytes, {dtype}, sha256 {after.sha256}")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autogaze_ros.cli.checkpoint.common import checkpoints
 from autogaze_ros.cli.checkpoint.embeddings import embedding_rows, trial
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.networks.configuration import AutoGazeConfig, CanvasConfig, VideoMAEConfig
@@ -47,7 +46,9 @@ def inspect(source: str, clip: str | None) -> None:
     trained, and how much worse a few frames are reconstructed without them.
     """
     with errors_in_one_line():
-        found = checkpoints().inspect(source)
+        from autogaze_ros.networks import checkpoints
+
+        found = checkpoints.inspect(source)
     from autogaze_ros.networks.video_mae import VideoMAE  # needs torch, too
 
     network = found.network

@@ -59,7 +59,8 @@ class Seeds(click.ParamType):
         found: list[int] = []
         for part in filter(None, value.split(",")):
             first, _, last = part.partition("-")
-            if not first.isdecimal() or not (last or first).isdecimal():
+            numbers = first.isdecimal() and (last or first).isdecimal()
+            if not numbers or int(first) > int(last or first):
                 self.fail(f"{value!r} is no list of seeds such as 0-119 or 3,7", param, ctx)
             found += range(int(first), int(last or first) + 1)
         return found

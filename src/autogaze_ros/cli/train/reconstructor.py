@@ -19,11 +19,11 @@ Example:
 @clip_options
 @out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
 @click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of 15 frames each.")
-@click.option("--start", type=click.Path(path_type=Path), help="Checkpoint to go on from.  [default: none]")
+@click.option("--start", default="", help="Checkpoint to go on from.  [default: none]")
 @device_option()
 def reconstructor(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int,
-    out: Path, steps: int, start: Path | None, device: str,
+    out: Path, steps: int, start: str, device: str,
 ) -> None:  # fmt: skip
     """Train the network that shows what gazes hold.
 
@@ -37,12 +37,13 @@ def reconstructor(
         from autogaze_ros.training.reconstructor import train_reconstructor
         from autogaze_ros.training.run import Schedule
 
-        begun = load_reconstructor(start).network if start else None
-        if begun is not None and not isinstance(begun, CanvasReconstructor):
+        begun = load_reconstructor(start) if start else None
+        network = begun.network if begun else None
+        if network is not None and not isinstance(network, CanvasReconstructor):
             raise ValueError(f"{start}: only a reconstructor on canvases is trained here, not a VideoMAE")
         clips = open_clips(sources, drive_seeds, drive_frames, cache)
-        network = train_reconstructor(
-            clips, out, Schedule(steps), seed=seed, start=begun, device=choose_device(device)
+        trained = train_reconstructor(
+            clips, out, Schedule(steps), seed=seed, start=network, device=choose_device(device)
         )
-        save_reconstructor(network, out / "checkpoint", license=LICENSE)
+        save_reconstructor(trained, out / "checkpoint", license=begun.license if begun else LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from autogaze_ros.needs import needs
 from autogaze_ros.networks.checkpoints.errors import CheckpointError
 
 OFFICIAL = "nvidia/AutoGaze"
@@ -39,8 +40,9 @@ def fetch(name: str, revision: str | None = None) -> Path:
     It is named by commit. revision: by default the pinned one of a known id, else
     the newest. Raises CheckpointError.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    with needs("huggingface_hub", "downloading weights", CheckpointError):
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
     revision = revision or REVISIONS.get(name)
     files = _FILES.get(name, (CONFIG, WEIGHTS))
