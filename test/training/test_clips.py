@@ -1,9 +1,12 @@
 """Contexts to train on."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from cli_harness import run
 from clips import write_video
 
 from autogaze_ros.engines.preprocessing import normalise
@@ -40,6 +43,17 @@ def test_sources_are_read_once(tmp_path):
     assert min(first.sources[0].shape[1:3]) == 224
     assert {path: path.stat().st_ino for path in (tmp_path / "cache").iterdir()} == kept
     assert all((a == b).all() for a, b in zip(first.sources, again.sources, strict=True))
+
+
+def test_scenarios_and_bags_are_sources(tmp_path):
+    sources = [str(tmp_path / form) for form in ("scenario", "mcap")]
+    for source in sources:
+        form = Path(source).name
+        made = run("drive", "--out", source, "--as", form, "--frames", 3, "--camera", "rgb_front")
+        assert made.exit_code == 0, made.output
+    scenario, bag = open_clips(sources, [], 16, tmp_path / "cache").sources
+    assert scenario.shape == bag.shape == (3, 224, 400, 3)
+    assert np.abs(scenario.astype(int) - bag).mean() < 10  # the scenario's images are JPEGs
 
 
 def test_nothing_to_train_on(tmp_path):
