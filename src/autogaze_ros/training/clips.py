@@ -47,18 +47,8 @@ class Clips:
         return _recoloured(rng, _cropped(rng, chosen))
 
     def batch(self, rng: np.random.Generator, count: int, length: int) -> NDArray[np.uint8]:
-        """Cut `count` contexts: (count, length, 224, 224, 3); half of them show another one in a window.
-
-        So nothing can be known from where roads and skies use to be.
-        """
-        found = np.stack([self.context(rng, length) for _ in range(count)])
-        for clip in found:
-            if rng.random() < 0.5:
-                top, left = rng.integers(0, EDGE // 2, 2)
-                height, width = rng.integers(EDGE // 4, EDGE, 2)
-                window = np.s_[:, top : top + height, left : left + width]
-                clip[window] = self.context(rng, length)[window]
-        return found
+        """Cut `count` contexts: (count, length, 224, 224, 3)."""
+        return np.stack([self.context(rng, length) for _ in range(count)])
 
 
 def normalised(frames: NDArray[np.uint8]) -> Tensor:

@@ -29,12 +29,11 @@ from autogaze_ros.training.labels import Labels
 from autogaze_ros.training.run import Losses, Run, Schedule
 
 _FRAMES = 32  # of a batch, about
-_LENGTHS = ((0.0, 2), (0.3, 4), (0.6, 8), (0.85, 16))  # how far a first run is, and how long its contexts are
+_LENGTHS = ((0.0, 2), (0.3, 4), (0.6, 8), (0.85, 16))  # how far a run is, and how long its contexts are
 _SOFT = 0.5  # weight of the gains' distribution against the teacher's choice
 _SHARP = 4  # the power of gains in it: squares are still so flat that nothing is learned from them
-_HINT = 0.5  # weight of the auxiliary tasks
+_HINT = 0.5  # weight of the auxiliary task
 _POINT = 0.3  # weight of what attention is taught
-_POINTED = 4  # the power of gains in that at the last layer, falling to 1 at the first
 
 # The published network's sizes (see nvidia/AutoGaze's config.json), with the positions of plain counting.
 OFFICIAL_CONFIG = AutoGazeConfig(
@@ -97,14 +96,12 @@ class Layout:
 
 
 class Student(nn.Module):
-    """AutoGaze as it learns, with three helps that are dropped afterwards.
+    """AutoGaze as it learns, with two helps that are dropped afterwards.
 
-    A head says of every patch what cells there would gain. Where chunks are chosen,
-    another says what every token would gain: patches know it soon, and it must get
-    from them to there. And one attention head of every layer and scale is taught to
-    look there at what is to be gained, first layers at all of it, last ones at the
-    most. That content decides is otherwise found out after thousands of steps only,
-    until then all gazes are the same.
+    A head says of every patch what cells there would gain. And where chunks are
+    chosen, one attention head of every layer and scale is taught to look at what is to
+    be gained: that content decides is otherwise found out after thousands of steps
+    only, until then all gazes are the same.
     """
 
     def __init__(self, network: AutoGaze) -> None:
@@ -113,15 +110,14 @@ class Student(nn.Module):
         grid = network.config.grid
         self.cells: Tensor
         self.hint = nn.Linear(network.config.decoder.hidden_size, len(grid.scales))
-        self.tell = nn.Linear(network.config.decoder.hidden_size, grid.num_tokens)
         self.register_buffer("cells", _cells_of_patches(grid), persistent=False)
 
-    def forward(self, frames: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, frames: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Answer normalised frames (N, T, 3, S, S).
 
-        Returns logits (N, C, K, V), losses (N, C, K), hints (N, T, P, scales), what is
-        told of each token (N, C, num_tokens), and the logarithms of how much attention
-        each patch of the frame gets (layers, N, C, scales, P).
+        Returns logits (N, C, K, V), losses (N, C, K), hints (N, T, P, scales), and the
+        logarithms of how much attention each patch of the frame gets (layers, N, C,
+        scales, P).
         """
         decoder = self.network.gazing_model.gaze_decoder
         steps = self.network.config.decoder.num_multi_token_pred
@@ -131,9 +127,8 @@ class Student(nn.Module):
         gazes = decoder.model.embed_tokens(labels.taken).to(vision.dtype).split(counts, dim=1)
         parts = itertools.chain.from_iterable(zip(vision.unbind(1), gazes, strict=True))
         sequence = torch.cat(list(parts), 1)[:, : len(layout.positions)]
-        angles = layout.positions[:, None].to(frames.device) * rotary_frequencies(decoder.model.config).to(
-            frames.device
-        )
+        frequencies = rotary_frequencies(decoder.model.config)
+        angles = layout.positions[:, None].to(frames.device) * frequencies.to(frames.device)
         looks = []
         for layer in cast(Iterable[DecoderLayer], decoder.model.layers):
             looks.append(self._looks(layer, sequence, angles, layout))
@@ -142,8 +137,7 @@ class Student(nn.Module):
         answers = hidden[:, layout.sources]
         logits = decoder.lm_head(answers).float().unflatten(-1, (steps, -1))
         losses = decoder.task_loss_prediction_head(answers).float()
-        hints = self.hint(hidden[:, layout.vision]).float()
-        return logits, losses, hints, self.tell(answers).float(), torch.stack(looks)
+        return logits, losses, self.hint(hidden[:, layout.vision]).float(), torch.stack(looks)
 
     def _looks(self, layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) -> Tensor:
         """How a layer's first heads, one a scale, attend to the frames of the chunks: (N, C, scales, P)."""
@@ -161,46 +155,29 @@ class Student(nn.Module):
     def losses(self, frames: Tensor, labels: Labels) -> Losses:
         """What is to be minimised, and its parts, each a mean; frames as for `forward`."""
         with torch.autocast(frames.device.type, torch.bfloat16):
-            logits, predicted, hints, told, looks = self(frames, labels)
+            logits, predicted, hints, looks = self(frames, labels)
         tokens = logits[..., :-1].log_softmax(-1)
         wanted = -tokens.gather(-1, labels.wanted[..., None]).mean()
-        soft = -(_worth(labels.gains.float(), _SHARP) * tokens).sum(-1).mean()
+        soft = -(_worth(labels.gains.float()) * tokens).sum(-1).mean()
         loss = F.smooth_l1_loss(predicted, labels.losses, beta=0.1)
-        gains = labels.gains[:, :, 0].float()
-        begins = self._relative(gains[:, _begins(labels)])
-        hint = F.smooth_l1_loss(hints, begins[..., self.cells])
-        tell = self._by_scale(F.smooth_l1_loss(told, self._relative(gains), reduction="none"))
-        over = gains[..., self.cells.T]
-        powers = torch.linspace(1, _POINTED, len(looks)).tolist()
-        look = -sum((_worth(over, p) * seen).sum(-1).mean() for p, seen in zip(powers, looks, strict=True))
-        look = look / len(powers)
-        total = (1 - _SOFT) * wanted + _SOFT * soft + loss + _HINT * (hint + tell) + _POINT * look
-        parts = {"wanted": wanted, "soft": soft, "predicted": loss, "hint": hint, "tell": tell, "look": look}
-        return {"loss": total, **parts}
+        hint = F.smooth_l1_loss(hints, self._hints(labels))
+        worth = _worth(labels.gains[:, :, 0].float()[..., self.cells.T])
+        look = -(worth * looks).sum(-1).mean()
+        total = (1 - _SOFT) * wanted + _SOFT * soft + loss + _HINT * hint + _POINT * look
+        return {"loss": total, "wanted": wanted, "soft": soft, "predicted": loss, "hint": hint, "look": look}
 
-    def _relative(self, gains: Tensor) -> Tensor:
-        """Gains (N, C, num_tokens) in units of their scale's mean."""
-        means = [part.abs().mean().expand(part.shape[-1]) for part in self._split(gains)]
-        return (gains / torch.cat(means).clamp(min=1e-6)).clamp(-3, 5)
-
-    def _by_scale(self, errors: Tensor) -> Tensor:
-        """The mean of errors (N, C, num_tokens) in which each scale counts the same."""
-        return torch.stack([part.mean() for part in self._split(errors)]).mean()
-
-    def _split(self, values: Tensor) -> tuple[Tensor, ...]:
-        return values.split([size * size for size in self.network.config.grid.sizes], -1)
+    def _hints(self, labels: Labels) -> Tensor:
+        """What a token of each scale over each patch gains at the frame's beginning (N, T, P, scales)."""
+        chunks = (labels.counts + labels.wanted.shape[2] - 1) // labels.wanted.shape[2]
+        begins = chunks.cumsum(0) - chunks
+        gains = labels.gains[:, begins, 0].float()[..., self.cells]
+        return (gains / gains.abs().mean((0, 1, 2)).clamp(min=1e-6)).clamp(-3, 5)
 
 
-def _begins(labels: Labels) -> Tensor:
-    """(T,): the first chunk of each frame."""
-    chunks = (labels.counts + labels.wanted.shape[2] - 1) // labels.wanted.shape[2]
-    return chunks.cumsum(0) - chunks
-
-
-def _worth(gains: Tensor, power: float) -> Tensor:
+def _worth(gains: Tensor) -> Tensor:
     """What is to be gained, as a distribution over the last dimension."""
     worth = gains.clamp(min=0)
-    worth = (worth / worth.amax(-1, keepdim=True).clamp(min=1e-12)) ** power
+    worth = (worth / worth.amax(-1, keepdim=True).clamp(min=1e-12)) ** _SHARP
     return worth / worth.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
@@ -261,29 +238,25 @@ def train_gaze(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    short_first: bool = True,
 ) -> AutoGaze:
     """Train AutoGaze on shards of labels in a folder, where it resumes; returns it with averaged weights.
 
-    It decodes with the positions that its configuration names. short_first: contexts
-    grow during the run, which is quicker where the network knows nothing yet; else they
-    are whole from the first step. Raises ValueError where there is no shard, or one is
-    damaged, or the folder holds another run.
+    It decodes with the positions that its configuration names. Contexts are short at
+    first, which is quicker. Raises ValueError where there is no shard, one is damaged, or
+    the folder holds another run.
     """
     if not shards:
         raise ValueError("no gaze labels (*.safetensors) there; make some with autogaze train labels")
     torch.manual_seed(seed)
     student = Student(network.requires_grad_(True)).to(device)
     mirror = _mirror(network.config.grid)
-    names = [f"{shard.parent.name}/{shard.name}" for shard in shards]
-    notes = {"kind": "gaze", "shards": names, "short_first": short_first}
+    notes = {"kind": "gaze", "shards": [f"{shard.parent.name}/{shard.name}" for shard in shards]}
     layers = network.gazing_model.gaze_decoder.model.layers
     matrices = [parameter for parameter in layers.parameters() if parameter.ndim == 2]
     run = Run(student, folder, schedule, seed=seed, notes=notes, matrices=matrices)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        reached = progress if short_first else 1.0
-        most = max(length for begin, length in _LENGTHS if reached >= begin)
+        most = max(length for begin, length in _LENGTHS if progress >= begin)
         labels = _batch(rng, shards, most, network.config.decoder.num_multi_token_pred)
         frames = normalised(labels.frames.numpy())
         if rng.random() < 0.5:

@@ -21,7 +21,6 @@ from autogaze_ros.training.teacher import Chunk, GreedyTeacher
 
 _CLIPS = 8  # of a shard
 _LENGTHS, _LENGTH_ODDS = (4, 8, 16), (0.4, 0.35, 0.25)
-_OWN_LENGTH = 16  # where a network goes itself: drift shows late only
 _FIRST, _FIRST_ODDS = (5, 10, 20, 40, 60, 100), (0.1, 0.2, 0.15, 0.15, 0.25, 0.15)
 _LATER, _LATER_ODDS = (5, 10, 20, 50), (0.2, 0.5, 0.2, 0.1)
 
@@ -96,8 +95,7 @@ def make_labels(
         path = folder / f"{number:06d}.safetensors"
         if not path.exists():
             rng = np.random.default_rng([seed, number])
-            length = _OWN_LENGTH if gazer else int(rng.choice(_LENGTHS, p=_LENGTH_ODDS))
-            frames = clips.batch(rng, _CLIPS, length)
+            frames = clips.batch(rng, _CLIPS, int(rng.choice(_LENGTHS, p=_LENGTH_ODDS)))
             counts = _counts(rng, frames.shape[1])
             label(frames, counts, teacher, distance, gazer).save(path)
         yield path

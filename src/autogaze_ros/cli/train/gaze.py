@@ -52,7 +52,6 @@ def gaze(
             network,
             seed=seed,
             device=choose_device(device),
-            short_first=begun is None,
         )
         save_autogaze(network, out / "checkpoint", license=begun.license if begun else LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")
