@@ -115,8 +115,6 @@ def test_unfit_choices_are_refused(checkpoint):
         create_selector("saliency")
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         create_selector("autogaze")
-    with pytest.raises(ValueError, match="positions cumulative"):
-        create_selector("upstream", checkpoint=checkpoint, positions="cumulative")
     for device in ("gpu", "cuda:99"):
         with pytest.raises(ValueError, match=device):
             create_selector("autogaze", checkpoint=checkpoint, device=device)

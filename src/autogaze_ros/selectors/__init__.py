@@ -24,7 +24,7 @@ def create_selector(
 ) -> Selector:
     """Make a selector by name.
 
-    checkpoint, device and positions concern autogaze and upstream only.
+    checkpoint and device concern autogaze and upstream only, positions autogaze.
     Raises ValueError for an unknown name or unfit options.
     """
     if name == "autogaze":
@@ -40,8 +40,6 @@ def create_selector(
 
         return UniformSelector(chunk_size) if name == "uniform" else RandomSelector(chunk_size)
     if name == "upstream":
-        if positions == "cumulative":
-            raise ValueError("positions cumulative is not for selector upstream, which repeats them")
         from autogaze_ros.selectors.upstream import UpstreamSelector
 
         return UpstreamSelector(checkpoint, chunk_size=chunk_size, device=device)
