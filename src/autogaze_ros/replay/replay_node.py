@@ -70,6 +70,7 @@ class Replay(Player):
             self.get_logger().warning(self._bag.cut)
         chosen = self._chosen()
         self._publishers_of = {connection.id: self._publisher_of(connection) for connection in chosen}
+        self._images = [self._publishers_of[c.id] for c in chosen if c.topic in self._cameras]
         self._messages = (Message(*found) for found in self._bag.messages(chosen))
         self._next = next(self._messages, None)
         self._writer = self._open.enter_context(bag_recorder(Path(self._value("out"))))
@@ -130,8 +131,16 @@ class Replay(Player):
     def _listen(self) -> None:
         depth = max(10, self._value("queue_size"))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._links.take, 10)
-        for camera in self._cameras.values():
+        self._gazes = [
             self.create_subscription(GazeMask, gaze_topic(camera), self._keeper(camera), depth, raw=True)
+            for camera in self._cameras.values()
+        ]
+
+    def _linked(self) -> bool:
+        """Whether this side sees the node, too: each discovers the other on its own."""
+        return all(publisher.get_subscription_count() for publisher in self._images) and all(
+            subscription.get_publisher_count() for subscription in self._gazes
+        )
 
     def _keeper(self, camera: str) -> Any:
         def keep(data: bytes) -> None:
@@ -147,7 +156,7 @@ class Replay(Player):
         if self.finished.done():
             return
         if not self._ready:
-            self._ready = self._links.ready
+            self._ready = self._links.ready and self._linked()
             self._links.begin()
             self._due = self._heard = time.monotonic()
             return
