@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from clips import recorded, scene, write_bag
 from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import Image
 
 from autogaze_ros.bags import gaze_topic, message_types, open_bag
 from autogaze_ros.cli import cli
@@ -144,9 +145,9 @@ def test_a_full_disk_is_told_and_what_lies_on_it_is_readable(world, tmp_path):
 def test_the_nodes_end_is_the_replays(world, images, tmp_path):
     bag = write_bag(tmp_path / "bag", "mcap", {IMAGE: images})
     node = world.run(NODE, EVERY)
+    played = world.collect(Image, IMAGE)
     running = world.run(REPLAY, {"bag": bag, "out": tmp_path / "out", "rate": 0.1})
-    world.wait_for(lambda: (tmp_path / "out").exists(), "recording")
-    world.wait_for_links()
+    world.wait_for(lambda: played, "an image: before it the replay waits for a node")
     assert node.interrupt() == 0
     assert running.wait() == 1
     assert "replay: the node autogaze has ended" in running.log()
