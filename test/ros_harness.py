@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
 
 PATIENCE = 60.0  # seconds until a test gives up on an event
 GRACE = 10.0  # seconds for a process that was asked to end
@@ -70,10 +71,9 @@ class World:
                 raise AssertionError(f"no {what} within {patience:.0f} s; the processes said:\n{logs}")
 
     def wait_for_links(self, *cameras: str, publishers: int = 1) -> None:
-        """Wait until the node itself sees its images' publishers and a subscriber to its gazes.
+        """Wait until the node sees its images' publishers and a subscriber to its gazes, and they see it.
 
-        Each side discovers the other on its own: a message sent as soon as this
-        side has may be lost.
+        Each side discovers the other on its own: a message sent before both have may be lost.
         """
         reports = self.collect(DiagnosticArray, "/diagnostics")
 
@@ -84,6 +84,8 @@ class World:
             return any(images >= publishers and gazes for images, gazes in seen)
 
         self.wait_for(lambda: all(map(linked, cameras or ("front",))), "links of the node")
+        own = [mine for mine in self.node.publishers if mine.msg_type in (Image, CompressedImage)]
+        self.wait_for(lambda: all(mine.get_subscription_count() for mine in own), "links to the node")
 
     def call(self, kind: type, service: str, request: Any) -> Any:
         """Call a service and return its answer."""

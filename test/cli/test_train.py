@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_harness import run
 
-from autogaze_ros.networks.checkpoints import load_autogaze, load_reconstructor
+from autogaze_ros.networks.checkpoints import load_autogaze, load_reconstructor, save_reconstructor
 from autogaze_ros.training.labels import Labels
 
 DRIVE = ("--drive-seeds", "5", "--drive-frames", "16")
@@ -52,6 +52,15 @@ def test_a_reconstructor_can_be_loaded(reconstructor):
     assert load_reconstructor(reconstructor / "checkpoint").license == "Apache-2.0"
     assert (reconstructor / "curves.csv").read_text().splitlines()[0] == "step,loss,l1,lpips"
     assert (reconstructor / "curves.png").stat().st_size > 1000
+
+
+def test_what_is_gone_on_from_keeps_its_licence(folder, reconstructor):
+    begun = load_reconstructor(reconstructor / "checkpoint").network
+    save_reconstructor(begun, folder / "theirs", license="Theirs-1.0")
+    result = run("train", "reconstructor", *DRIVE, "--cache", folder / "frames", "--steps", "1",
+                 "--start", folder / "theirs", "--out", folder / "more")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert load_reconstructor(folder / "more" / "checkpoint").license == "Theirs-1.0"
 
 
 def test_labels_hold_what_was_asked(labels):

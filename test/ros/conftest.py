@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from golden import TEST_DATA, Golden
 from ros_harness import PROFILE, World
@@ -15,6 +17,14 @@ def world(tmp_path, monkeypatch):
     world = World(tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A checkpoint that is being loaded until somebody writes into it."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
 
 
 @pytest.fixture(scope="session")

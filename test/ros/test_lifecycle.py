@@ -1,6 +1,5 @@
 """Loading, faults and endings of the node."""
 
-import os
 import signal
 from itertools import count
 
@@ -25,14 +24,6 @@ from sensor_msgs.msg import Image
 from autogaze_ros.msg import GazeMask
 
 
-@pytest.fixture
-def pipe(tmp_path):
-    """A checkpoint that is being loaded until somebody writes into it."""
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    return path
-
-
 def start(world, **parameters):
     return start_faulty(world, policy="every", **parameters)
 
@@ -53,13 +44,19 @@ def test_activation_is_accepted_while_loading_and_gazes_come_when_that_is_done(w
 
 def test_what_is_being_loaded_can_be_cleaned_up(world, pipe):
     diagnostics = Diagnostics(world)
-    start(world, checkpoint=pipe)
+    node = start(world, checkpoint=pipe)
     world.wait_for(lambda: diagnostics.said("autogaze", b"\x00", "loading"), "loading in diagnostics")
     assert change(world, Transition.TRANSITION_DEACTIVATE) and change(world, Transition.TRANSITION_CLEANUP)
     world.wait_for(
         lambda: diagnostics.said("autogaze", b"\x00", "unconfigured"), "unconfigured in diagnostics"
     )
     assert state(world) == State.PRIMARY_STATE_UNCONFIGURED
+    # What is loaded next is not the start any more: where it fails, the node lives.
+    assert set_parameters(world, checkpoint="missing").successful
+    assert change(world, Transition.TRANSITION_CONFIGURE)
+    pipe.write_text("")
+    world.wait_for(lambda: diagnostics.said("autogaze", ERROR, "missing"), "the fault in diagnostics")
+    assert state(world) == State.PRIMARY_STATE_UNCONFIGURED and not node.ended()
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT] * 2, [signal.SIGTERM]], ids=str)

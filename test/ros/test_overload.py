@@ -103,25 +103,25 @@ def test_in_mode_chunk_the_newest_chunk_wins(world, at_work):
     assert [stamp(gaze) for gaze in camera.gazes[4:]] == [3.6, 3.7, 3.8, 3.9]
 
 
-def test_while_weights_are_loaded_frames_wait_as_the_policy_says(world, tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
+@pytest.fixture
+def waiting(world, pipe):
+    """Diagnostics and a camera of which eight images wait in the node while it loads."""
     diagnostics, camera = Diagnostics(world), Camera(world)
     start_faulty(world, policy="every", checkpoint=pipe)
     world.wait_for_links()
     show_more(world, camera, diagnostics, images(1, 8))
+    return diagnostics, camera
+
+
+def test_while_weights_are_loaded_frames_wait_as_the_policy_says(world, waiting, pipe):
+    _, camera = waiting
     pipe.write_text("")
     world.wait_for(lambda: len(camera.gazes) == 8, "gazes of all of them")
     assert [gaze.dropped_since_last for gaze in camera.gazes] == [0] * 8
 
 
-def test_what_waits_when_the_node_is_deactivated_is_counted(world, tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    diagnostics, camera = Diagnostics(world), Camera(world)
-    start_faulty(world, policy="every", checkpoint=pipe)
-    world.wait_for_links()
-    show_more(world, camera, diagnostics, images(1, 8))
+def test_what_waits_when_the_node_is_deactivated_is_counted(world, waiting):
+    diagnostics, _ = waiting
     assert change(world, Transition.TRANSITION_DEACTIVATE)
     counted = lambda: diagnostics.newest("autogaze: front").get("frames dropped: deactivated")  # noqa: E731
     world.wait_for(lambda: counted() == "8", "drops")
