@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from cli_harness import run
+from video_maes import publish
 
 from autogaze_ros.networks.checkpoints import load_autogaze, load_reconstructor, save_reconstructor
-from autogaze_ros.training.labels import Labels
 
 DRIVE = ("--drive-seeds", "5", "--drive-frames", "16")
 
@@ -41,11 +41,10 @@ def reconstructor(folder):
 
 
 @pytest.fixture(scope="module")
-def labels(folder, reconstructor):
-    result = run("train", "labels", *DRIVE, "--cache", folder / "frames", "--shards", "1",
-                 "--reconstruction", reconstructor / "checkpoint", "--out", folder / "labels")  # fmt: skip
-    assert result.exit_code == 0, result.output
-    return folder / "labels"
+def gaze(folder, reconstructor):
+    """The arguments of a small training of AutoGaze; its folder is still to be named."""
+    return ("train", "gaze", *DRIVE, "--cache", folder / "frames", "--frames", "4", "--steps", "6",
+            "--reconstruction", reconstructor / "checkpoint", "--out")  # fmt: skip
 
 
 def test_a_reconstructor_can_be_loaded(reconstructor):
@@ -63,47 +62,30 @@ def test_what_is_gone_on_from_keeps_its_licence(folder, reconstructor):
     assert load_reconstructor(folder / "more" / "checkpoint").license == "Theirs-1.0"
 
 
-def test_labels_hold_what_was_asked(labels):
-    shard = Labels.load(labels / "000000.safetensors")
-    chunks = sum(-(-int(count) // 10) for count in shard.counts)
-    assert shard.taken.shape == (8, int(shard.counts.sum()))
-    assert shard.wanted.shape == (8, chunks, 10)
-    assert shard.gains.shape == (8, chunks, 10, 265)
-    assert (shard.losses >= 0).all()
-
-
-def test_killed_and_resumed_gives_the_same_weights(folder, labels):
-    whole = run("train", "gaze", labels, "--out", folder / "whole", "--steps", "6")
+def test_killed_and_resumed_gives_the_same_weights(folder, gaze):
+    whole = run(*gaze, folder / "whole")
     assert whole.exit_code == 0, whole.output
-    command = [
-        sys.executable,
-        "-m",
-        "autogaze_ros.cli",
-        "train",
-        "gaze",
-        labels,
-        "--out",
-        folder / "cut",
-        "--steps",
-        "6",
-    ]
+    command = [sys.executable, "-m", "autogaze_ros.cli", *gaze, folder / "cut"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("step 1 of 6")  # a state has just been written
         process.send_signal(signal.SIGKILL)
     assert not (folder / "cut" / "checkpoint").exists()
-    again = run("train", "gaze", labels, "--out", folder / "cut", "--steps", "6")
+    again = run(*gaze, folder / "cut")
     assert again.exit_code == 0, again.output
     assert weights(folder / "cut") == weights(folder / "whole")
     assert load_autogaze(folder / "cut" / "checkpoint").network.config.decode_positions == "cumulative"
 
 
-def test_one_line_for_mistakes(folder, labels, reconstructor, tmp_path):
+def test_one_line_for_mistakes(folder, gaze, tmp_path):
     for arguments, told in (
-        (("gaze", tmp_path, "--out", tmp_path / "a"), "no gaze labels"),
-        (("gaze", labels, "--out", folder / "whole", "--steps", "9"), "holds a run with other steps"),
-        (("labels", "--out", tmp_path / "b", "--cache", tmp_path), "nothing to train on"),
-        (("gaze", labels, "--out", folder / "whole", "--steps", "6", "--start", "embedded"), "other start"),
+        (("gaze", "--out", tmp_path / "b", "--cache", tmp_path), "nothing to train on"),
+        ((*gaze[1:], folder / "whole", "--rate", "2"), "holds a run with other rate"),
+        ((*gaze[1:], folder / "whole", "--start", "embedded"), "other start"),
+        (
+            (*gaze[1:], tmp_path / "d", "--reconstruction", publish(tmp_path / "mae")),
+            "takes a reconstructor on canvases",
+        ),
         (("reconstructor", "--drive-seeds", "a", "--out", tmp_path / "c"), "no list of seeds"),
         (("reconstructor", "--drive-seeds", "9-0", "--out", tmp_path / "c"), "no list of seeds"),
     ):
@@ -115,7 +97,7 @@ def test_one_line_for_mistakes(folder, labels, reconstructor, tmp_path):
 @pytest.mark.parametrize(
     "command",
     [
-        "train labels --drive-seeds 0 --out none",
+        "train gaze --drive-seeds 0 --out none",
         "train evaluate --checkpoint embedded --reconstruction embedded --out none",
         "checkpoint inspect embedded",
     ],

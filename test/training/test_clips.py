@@ -31,7 +31,7 @@ def test_a_source_shorter_than_a_context_stands_still():
 
 def test_pixels_are_normalised_as_the_node_does():
     image = np.random.default_rng(1).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    assert torch.allclose(normalised(image[None])[0], normalise(image), atol=1e-5)
+    assert torch.allclose(normalised(torch.from_numpy(image)[None])[0], normalise(image), atol=1e-5)
 
 
 def test_sources_are_read_once(tmp_path):

@@ -1,26 +1,17 @@
-"""The greedy teacher, on reconstructors whose answers are known."""
+"""The greedy teacher, on frames of which is known what they lack."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.networks.canvas import CanvasReconstructor
-from autogaze_ros.networks.configuration import CanvasConfig
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.teacher import GreedyTeacher, gains
-
-
-class Pasting(CanvasReconstructor):
-    """Shows the canvas as it is."""
-
-    def forward(self, canvas):
-        return canvas.sharp
+from autogaze_ros.training.teacher import TAKEN, GreedyTeacher, gains
 
 
 @pytest.fixture(scope="module")
 def teacher():
-    return GreedyTeacher(Pasting(CanvasConfig(widths=(4, 4, 4), blocks=(1, 1, 1))))
+    return GreedyTeacher()
 
 
 def test_a_token_gains_what_it_takes_away():
@@ -69,4 +60,15 @@ def test_it_goes_on_from_anothers_gazes(teacher):
     assert [chunk.taken[0].tolist() for chunk in chunks] == [
         list(range(10)), list(range(10, 15)), list(range(100, 105))
     ]  # fmt: skip
-    assert not set(chunks[1].wanted[0].tolist()) & set(range(10))
+    assert (chunks[1].gains[..., :10] == TAKEN).all()
+    assert (chunks[1].gains[:, 0, 10:] > TAKEN).all()
+
+
+def test_what_is_known_grows_old(teacher):
+    frames = torch.randn(1, 3, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+    fine = [int(AUTOGAZE_GRID.token_id(3, 0, 0))]
+    gazes = [torch.tensor([fine]), torch.tensor([[0]]), torch.tensor([[0]])]
+    chunks = list(teacher.walk(frames, [1, 1, 1], gazes))
+    assert [float(chunk.before.age[0, 0, 0]) for chunk in chunks] == [1, 1, 1]
+    assert [float(chunk.before.age[0, -1, -1]) for chunk in chunks] == [1, 2, 3]
+    assert [int(chunk.before.level[0, 0, 0]) for chunk in chunks] == [0, 4, 1]

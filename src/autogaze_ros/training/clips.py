@@ -27,14 +27,17 @@ _STRIDES = (1, 1, 1, 2, 3)  # of a clip's frames, each as likely: slow and fast 
 class Clips:
     """Frames of several sources, from which random contexts are cut.
 
-    Each source is an array (F, H, W, 3) uint8 RGB whose shorter edge has 224 pixels.
-    Sources weigh by the root of their length, so that a long one does not drown the rest.
+    Each source is an array (F, H, W, 3) uint8 RGB whose shorter edge has 224 pixels; they
+    come in groups of which each is cut from as often, however many sources it has. In a
+    group sources weigh by the root of their length, so that a long one does not drown the
+    rest.
     """
 
-    def __init__(self, sources: Sequence[NDArray[np.uint8]]) -> None:
-        self.sources = list(sources)
-        weights = np.sqrt([len(frames) for frames in self.sources])
-        self._weights = weights / weights.sum()
+    def __init__(self, *groups: Sequence[NDArray[np.uint8]]) -> None:
+        groups = tuple(group for group in groups if len(group))
+        self.sources = [frames for group in groups for frames in group]
+        roots = [np.sqrt([len(frames) for frames in group]) for group in groups]
+        self._weights = np.concatenate([root / root.sum() for root in roots]) / len(groups)
 
     def context(self, rng: np.random.Generator, length: int) -> NDArray[np.uint8]:
         """Cut a random context (length, 224, 224, 3): a moving crop, mirrored, its colours changed."""
@@ -51,12 +54,12 @@ class Clips:
         return np.stack([self.context(rng, length) for _ in range(count)])
 
 
-def normalised(frames: NDArray[np.uint8]) -> Tensor:
+def normalised(frames: Tensor) -> Tensor:
     """(..., H, W, 3) uint8 -> (..., 3, H, W) float32, as `preprocessing.normalise`."""
     scale = [1 / (127.5 * deviation) for deviation in IMAGENET_STD]
     shift = [-(1 + mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
-    pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3))).float()
-    return pixels.mul_(torch.tensor(scale)[:, None, None]).add_(torch.tensor(shift)[:, None, None])
+    by, plus = (torch.tensor(values, device=frames.device)[:, None, None] for values in (scale, shift))
+    return frames.movedim(-1, -3).float().contiguous().mul_(by).add_(plus)
 
 
 def _cropped(rng: np.random.Generator, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -95,16 +98,18 @@ def _recoloured(rng: np.random.Generator, frames: list[NDArray[np.uint8]]) -> ND
 def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames: int, cache: Path) -> Clips:
     """Read sources (as `frames.open_source` takes them) and synthetic drives, through a cache on disk.
 
-    Raises SourceError for a source that cannot be read or has images of several shapes,
+    Half of the contexts are of the sources and half synthetic, if there are both. Raises
+    SourceError for a source that cannot be read or has images of several shapes,
     ValueError where there is none.
     """
-    paths = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
-    for seed in drive_seeds:
-        read = partial(_drive_frames, seed, drive_frames)
-        paths.append(_cached(cache, f"drive_{seed}_{drive_frames}", read))
-    if not paths:
+    recorded = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
+    synthetic = [
+        _cached(cache, f"drive_{seed}_{drive_frames}", partial(_drive_frames, seed, drive_frames))
+        for seed in drive_seeds
+    ]
+    if not recorded + synthetic:
         raise ValueError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
-    return Clips([np.load(path, mmap_mode="r") for path in paths])
+    return Clips(*([np.load(path, mmap_mode="r") for path in paths] for paths in (recorded, synthetic)))
 
 
 def _name_of(source: str) -> str:

@@ -45,7 +45,7 @@ def train_reconstructor(
     run = Run(network, folder, schedule, seed=seed, notes=notes)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        frames = normalised(clips.batch(rng, _CLIPS, _FRAMES)).to(device)
+        frames = normalised(torch.from_numpy(clips.batch(rng, _CLIPS, _FRAMES)).to(device))
         canvases, targets = _canvases(rng, frames, network.grid)
         with torch.autocast(frames.device.type, torch.bfloat16):
             pictures = network(canvases)

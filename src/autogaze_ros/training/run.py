@@ -31,14 +31,20 @@ class Schedule:
     """How a run goes.
 
     steps: in all. rate: the greatest learning rate, reached after `warmup` steps and
-    then falling by a cosine to 3 %. save_every: steps between two states on disk; the
-    first step writes one too, so that a folder that cannot be written is told of at once.
+    then falling by a cosine to 3 %.
     """
 
     steps: int
     rate: float = 1e-3
     warmup: int = 100
-    save_every: int = 50
+
+    @property
+    def save_every(self) -> int:
+        """Steps between two states on disk.
+
+        The first step writes one too, so that a folder that cannot be written is told of at once.
+        """
+        return max(50, self.steps // 40)
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -67,7 +73,6 @@ class Run:
         self.network, self.folder, self.schedule, self.seed = network, folder, schedule, seed
         self.step = 0
         self._notes = {"seed": seed, **vars(schedule), "start": _digest(network), **notes}
-        self._notes.pop("save_every")
         self._optimisers = _optimisers(network, schedule.rate, matrices)
         self._average = {name: value.clone() for name, value in network.state_dict().items()}
         self._rows: list[Row] = []

@@ -1,22 +1,30 @@
 """The greedy teacher: what a frame's next tokens should be, knowing what is still missing.
 
-A token of some scale shows the residual's low frequencies in its cell: it takes
-away what of the residual that scale can tell. The token that takes away most is
-the next one. Where frequencies overlap the finer one wins.
+What the gazes so far have shown lies on a canvas. A token of some scale shows the
+low frequencies of what is missing there in its cell: it takes away what that scale
+can tell. The token that takes away most is the next one. Where frequencies overlap
+the finer one wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor, at_scale
-from autogaze_ros.tokens import TokenGrid
+from autogaze_ros.networks.canvas import Canvas, at_scale
+from autogaze_ros.tokens import AUTOGAZE_GRID, TokenGrid
+
+# Great differences count a little more than many small ones: of the greedy gazes at held-out clips
+# that lowers LPIPS by 1 to 2 % and leaves L1 as it is.
+_POWER = 1.25
+TAKEN = -1.0  # stands for the gain of a token that was chosen before; none can lose as much
 
 
 def gains(residual: Tensor, grid: TokenGrid) -> Tensor:
@@ -28,8 +36,8 @@ def gains(residual: Tensor, grid: TokenGrid) -> Tensor:
 def error_maps(residual: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
     """Errors of a residual (N, 3, S, S) now, (N, M, M), and under tokens of each scale, (N, scales, M, M).
 
-    M is the grid's mask_size. The unit is that of the residual; the sum over a map
-    is the frame's mean.
+    M is the grid's mask_size. The unit is that of the residual, to the power of _POWER; the
+    sum over a map is the frame's mean.
     """
     left = [_errors(residual - at_scale(residual, scale), grid.mask_size) for scale in grid.scales[:-1]]
     before = _errors(residual, grid.mask_size)
@@ -37,51 +45,58 @@ def error_maps(residual: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
 
 
 def _errors(residual: Tensor, cells: int) -> Tensor:
-    return F.adaptive_avg_pool2d(residual.abs().mean(1), cells) / cells**2
+    return F.adaptive_avg_pool2d(residual.abs().mean(1) ** _POWER, cells) / cells**2
 
 
 def cell_sums(maps: Tensor, grid: TokenGrid) -> Tensor:
     """(N, scales, M, M) -> the sum of each token's cell on its scale's map: (N, num_tokens)."""
-    parts = []
-    for number, size in enumerate(grid.sizes):
-        edge = grid.mask_size // size
-        parts.append((F.avg_pool2d(maps[:, number], edge) * edge**2).flatten(1))
-    return torch.cat(parts, 1)
+    return maps.flatten(1) @ _membership(grid, maps.device)
+
+
+@lru_cache
+def _membership(grid: TokenGrid, device: torch.device) -> Tensor:
+    """Whether a place of a scale's map is in a token's cell: (scales * M * M, num_tokens), 0 or 1.
+
+    One product with it is many times as quick on a GPU as sums scale by scale.
+    """
+    tokens = np.arange(grid.num_tokens)
+    found = np.zeros((len(grid.scales), grid.mask_size**2, grid.num_tokens), np.float32)
+    found[grid.locate(tokens)[0], :, tokens] = _cells(grid)
+    return torch.from_numpy(found).flatten(0, 1).to(device)
+
+
+def _cells(grid: TokenGrid) -> NDArray[np.bool_]:
+    """The places of each token's cell: (num_tokens, M * M)."""
+    return np.stack([grid.mask([token]).ravel() > 0 for token in range(grid.num_tokens)])
 
 
 @dataclass(frozen=True)
 class Chunk:
     """A step of a walk through N clips.
 
-    time: the frame's place. taken: (N, n) int64 ids that were taken. wanted, gains,
-    left: of as many tokens as a chunk may have, see `continue_frame`. before, after:
-    (N, 3, S, S), the reconstruction without these tokens and with them.
+    time: the frame's place. taken: (N, n) int64 ids that were taken. gains, left: of as
+    many tokens as a chunk may have, see `GreedyTeacher.continue_frame`. before, after:
+    what is known of the frame without these tokens and with them.
     """
 
     time: int
     taken: Tensor
-    wanted: Tensor
     gains: Tensor
     left: Tensor
-    before: Tensor
-    after: Tensor
+    before: Canvas
+    after: Canvas
 
 
 class GreedyTeacher:
-    """Chooses tokens for a reconstructor, which tells what is missing.
+    """Chooses tokens by what the canvas lacks; looks at it before every chunk of `chunk` tokens."""
 
-    The reconstructor looks before each frame and after every chunk of `chunk`
-    tokens; within a chunk its answer is taken to change by the tokens alone.
-    """
-
-    def __init__(self, reconstructor: CanvasReconstructor, chunk: int = 10) -> None:
-        self.reconstructor, self.chunk, self.grid = reconstructor, chunk, reconstructor.grid
-        self.device = next(reconstructor.parameters()).device
-        tokens = np.arange(self.grid.num_tokens)
-        self._scale = torch.from_numpy(self.grid.locate(tokens)[0]).to(self.device)
-        self._cells = torch.from_numpy(np.stack([self.grid.mask([token]) > 0 for token in tokens])).to(
-            self.device
-        )
+    def __init__(
+        self, grid: TokenGrid = AUTOGAZE_GRID, device: torch.device | str = "cpu", chunk: int = 10
+    ) -> None:
+        self.grid, self.device, self.chunk = grid, torch.device(device), chunk
+        tokens = np.arange(grid.num_tokens)
+        self._scale = torch.from_numpy(grid.locate(tokens)[0]).to(device)
+        self._cells = torch.from_numpy(_cells(grid)).to(device)
 
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
         """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T times (N, count) int64, in order."""
@@ -91,7 +106,7 @@ class GreedyTeacher:
             for time in range(len(counts))
         ]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def walk(
         self, frames: Tensor, counts: Sequence[int], gazes: Sequence[Tensor] | None = None
     ) -> Iterator[Chunk]:
@@ -101,55 +116,49 @@ class GreedyTeacher:
         teacher's; the teacher says at each chunk how it would go on from there.
         """
         frames = frames.to(self.device)
-        canvas = Canvas.blank(len(frames), self.grid, self.device)
-        picture = canvas.sharp
+        after = Canvas.blank(len(frames), self.grid, self.device)
         for time, count in enumerate(counts):
-            frame, before = frames[:, time], canvas
+            frame, begun = frames[:, time], after
             chosen = torch.zeros(len(frames), self.grid.num_tokens, dtype=torch.bool, device=self.device)
+            after = replace(begun, age=begun.age + 1)
             for begin in range(0, count, self.chunk):
-                size = min(self.chunk, count - begin)
-                found = self.continue_frame(frame - picture, chosen, self.chunk)
-                taken = found[0][:, :size] if gazes is None else gazes[time][:, begin : begin + size]
+                size, before = min(self.chunk, count - begin), after
+                wanted, gained, left = self.continue_frame(frame - before.sharp, chosen, self.chunk)
+                taken = wanted[:, :size] if gazes is None else gazes[time][:, begin : begin + size]
                 chosen = chosen.scatter(1, taken, True)
-                canvas = before.show(frame, chosen, self.grid)
-                missing, picture = picture, self.reconstruct(canvas)
-                yield Chunk(time, taken, *found, missing, picture)
-
-    def reconstruct(self, canvas: Canvas) -> Tensor:
-        """The reconstructor's frames (N, 3, S, S) for canvases."""
-        with torch.autocast(self.device.type, torch.bfloat16):
-            picture: Tensor = self.reconstructor(canvas)
-        return picture
+                after = begun.show(frame, chosen, self.grid)
+                yield Chunk(time, taken, gained, left, before, after)
 
     def continue_frame(self, residual: Tensor, chosen: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Choose the next `steps` tokens of frames.
 
-        residual: (N, 3, S, S), frame less reconstruction. chosen: (N, num_tokens) bool,
-        what this frame has, never chosen again. Returns ids (N, steps), the gains of
-        all tokens before each step (N, steps, num_tokens), -1 for those chosen, and the
+        residual: (N, 3, S, S), frame less canvas. chosen: (N, num_tokens) bool, what
+        this frame has, never chosen again. Returns ids (N, steps), the gains of all
+        tokens before each step (N, steps, num_tokens), TAKEN for those chosen, and the
         error left (N, steps + 1), before each step and at the end.
         """
-        error, under = error_maps(residual, self.grid)
+        now, then = error_maps(residual, self.grid)
+        error, under = now.flatten(1), then.flatten(2)
         finest = self._finest(chosen)
-        levels = torch.arange(len(self.grid.sizes), device=self.device)[None, :, None, None]
-        ids, gained, left = [], [], [error.sum((1, 2))]
+        levels = torch.arange(len(self.grid.sizes), device=self.device)[:, None]
+        rows = torch.arange(len(residual), device=self.device)
+        ids, gained, left = [], [], [error.sum(1)]
         for _ in range(steps):
             useful = finest[:, None] < levels
             gain = cell_sums(torch.where(useful, error[:, None] - under, 0), self.grid)
-            gain = gain.masked_fill(chosen, -1.0)
+            gain = gain.masked_fill(chosen, TAKEN)
             token = gain.argmax(1)
             scale = self._scale[token]
-            rows = torch.arange(len(token), device=self.device)
-            cell = self._cells[token] & (finest < scale[:, None, None])
+            cell = self._cells[token] & (finest < scale[:, None])
             error = torch.where(cell, under[rows, scale], error)
-            finest = torch.where(cell, scale[:, None, None], finest)
+            finest = torch.where(cell, scale[:, None], finest)
             chosen = chosen.scatter(1, token[:, None], True)
             ids.append(token)
             gained.append(gain)
-            left.append(error.sum((1, 2)))
+            left.append(error.sum(1))
         return torch.stack(ids, 1), torch.stack(gained, 1), torch.stack(left, 1)
 
     def _finest(self, chosen: Tensor) -> Tensor:
-        """The finest scale that covers each cell, -1 where none does: (N, M, M)."""
+        """The finest scale that covers each place, -1 where none does: (N, M * M)."""
         levels = torch.where(chosen, self._scale + 1, 0)
-        return (levels[:, :, None, None] * self._cells).amax(1) - 1
+        return (levels[:, :, None] * self._cells).amax(1) - 1

@@ -6,7 +6,6 @@ import click
 
 from autogaze_ros.cli.train.evaluate import evaluate
 from autogaze_ros.cli.train.gaze import gaze
-from autogaze_ros.cli.train.labels import labels
 from autogaze_ros.cli.train.reconstructor import reconstructor
 
 
@@ -14,12 +13,11 @@ from autogaze_ros.cli.train.reconstructor import reconstructor
 def train() -> None:
     """Train weights of your own, and see what they are worth.
 
-    A reconstructor first, then gaze labels by it, then AutoGaze on these. Each step
-    is resumed by the same command after any interruption.
+    A reconstructor first, then AutoGaze, which learns to predict its loss. Either is
+    resumed by the same command after any interruption.
     """
 
 
 train.add_command(reconstructor)
-train.add_command(labels)
 train.add_command(gaze)
 train.add_command(evaluate)

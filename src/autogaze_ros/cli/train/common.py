@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+if TYPE_CHECKING:
+    from autogaze_ros.networks.canvas import CanvasReconstructor
+    from autogaze_ros.networks.checkpoints import Checkpoint
 
 LICENSE = "Apache-2.0"  # of what is trained from nothing
 
@@ -45,6 +49,17 @@ def device_option() -> Any:
 def out_option(help: str) -> Any:
     """Where a command works, and goes on if it was interrupted."""
     return click.option("--out", type=click.Path(path_type=Path), required=True, help=help)
+
+
+def load_canvases(source: str) -> Checkpoint[CanvasReconstructor]:
+    """Load a reconstructor on canvases; raises ValueError for one of another form."""
+    from autogaze_ros.networks.canvas import CanvasReconstructor
+    from autogaze_ros.networks.checkpoints import load_reconstructor
+
+    loaded = load_reconstructor(source)
+    if not isinstance(loaded.network, CanvasReconstructor):
+        raise ValueError(f"{source}: training takes a reconstructor on canvases, not a VideoMAE")
+    return cast("Checkpoint[CanvasReconstructor]", loaded)
 
 
 class Seeds(click.ParamType):

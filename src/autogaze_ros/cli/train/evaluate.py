@@ -17,7 +17,6 @@ from autogaze_ros.node.parameters import PARAMETERS
 
 if TYPE_CHECKING:
     from autogaze_ros.evaluation.contexts import Context
-    from autogaze_ros.evaluation.controls import Teacher
     from autogaze_ros.evaluation.measuring import Engine
 
 
@@ -80,9 +79,10 @@ def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, fol
     from autogaze_ros.evaluation.study_report import write_report
     from autogaze_ros.rendering import write_picture
     from autogaze_ros.selectors import create_selector
+    from autogaze_ros.training.teacher import GreedyTeacher
 
     selector = create_selector("autogaze", checkpoint=checkpoint, chunk_size=FRAMES)
-    engine, teacher, origin = _open_reconstruction(reconstruction, FRAMES)
+    engine, origin = _open_reconstruction(reconstruction, FRAMES)
     distance, lpips = open_lpips()
     autogaze = Selected(selector)
     study = GazeStudy(
@@ -92,7 +92,7 @@ def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, fol
         distance,
         ratio=PARAMETERS["gazing_ratio"].default,
         seed=seed,
-        teacher=teacher,
+        teacher=GreedyTeacher(),
     )
     with click.progressbar(length=study.steps, label="Evaluating", file=sys.stderr) as bar:
         found = study.run(lambda: bar.update(1))
@@ -104,23 +104,17 @@ def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, fol
         write_picture(folder / f"context_{number:02d}_{name}.jpg", picture)
 
 
-def _open_reconstruction(source: str, chunk_size: int) -> tuple[Engine, Teacher | None, dict[str, Any]]:
-    """Return the engine of a checkpoint, its teacher if it can have one, and where it comes from."""
+def _open_reconstruction(source: str, chunk_size: int) -> tuple[Engine, dict[str, Any]]:
+    """Return the engine of a checkpoint, and where it comes from."""
     from autogaze_ros.engines.device import choose_device
-    from autogaze_ros.networks.canvas import CanvasReconstructor
     from autogaze_ros.networks.checkpoints import Origin, load_reconstructor
     from autogaze_ros.reconstruction import open_engine
-    from autogaze_ros.training.teacher import GreedyTeacher
 
     loaded = load_reconstructor(source)
     engine = open_engine(loaded.network, chunk_size, choose_device("auto"))
-    network = loaded.network
-    teacher = GreedyTeacher(network) if isinstance(network, CanvasReconstructor) else None
-    return (
-        engine,
-        teacher,
-        {field.name: getattr(loaded, field.name) for field in fields(Origin) if field.name != "folder"},
-    )
+    return engine, {
+        field.name: getattr(loaded, field.name) for field in fields(Origin) if field.name != "folder"
+    }
 
 
 def _where() -> dict[str, Any]:

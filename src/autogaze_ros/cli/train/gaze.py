@@ -7,49 +7,60 @@ from pathlib import Path
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train.common import LICENSE, device_option, out_option, seed_option
+from autogaze_ros.cli.train.common import LICENSE, clip_options, device_option, load_canvases, out_option
 
 
 @click.command(
     epilog="""\b
 Examples:
-  autogaze train gaze labels --out gaze --steps 400
-  autogaze train gaze labels own_labels --start gaze/checkpoint --out better --steps 700
+  autogaze train gaze drive.mp4 --drive-seeds 0-119 --out gaze --steps 3000
+  autogaze train gaze my_town.mcap --start gaze/checkpoint --out mine --steps 500
 """
 )
-@click.argument(
-    "labels", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False)
-)
+@clip_options
 @out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
 @click.option(
-    "--steps", type=click.IntRange(1), default=1000, show_default=True, help="Of about 32 frames each."
+    "--reconstruction", default="embedded", show_default=True,
+    help="Weights of the reconstructor whose loss is to be predicted.",
+)  # fmt: skip
+@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of --frames each.")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Of a step, about; a GPU takes 512 in little more time.",
 )
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Greatest learning rate.")
-@seed_option()
 @click.option("--start", default="", help="AutoGaze weights to go on from.  [default: none]")
 @device_option()
 def gaze(
-    labels: tuple[Path, ...], out: Path, steps: int, rate: float, seed: int, start: str, device: str
-) -> None:
-    """Train AutoGaze on folders of LABELS.
+    sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int, out: Path,
+    reconstruction: str, steps: int, frames: int, rate: float, start: str, device: str,
+) -> None:  # fmt: skip
+    """Train AutoGaze to look where a greedy teacher would.
 
-    What is trained from nothing decodes with cumulative positions, and its config.json
-    says so; weights that are gone on from keep theirs.
+    SOURCES are videos, folders of images, Bench2Drive scenarios and bags. The teacher
+    knows what the gazes so far have not shown; most of these are the network's own, so
+    that it does not drift. What is trained from nothing decodes with cumulative
+    positions, and its config.json says so; weights that are gone on from keep theirs.
     """
     with errors_in_one_line():
         from autogaze_ros.engines.device import choose_device
         from autogaze_ros.networks.checkpoints import load_autogaze, save_autogaze
+        from autogaze_ros.training.clips import open_clips
         from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network, train_gaze
         from autogaze_ros.training.run import Schedule
 
         begun = load_autogaze(start) if start else None
         network = begun.network if begun else new_network(OFFICIAL_CONFIG, seed)
-        shards = sorted(shard for folder in labels for shard in folder.glob("*.safetensors"))
         train_gaze(
-            shards,
+            open_clips(sources, drive_seeds, drive_frames, cache),
+            load_canvases(reconstruction).network,
             out,
             Schedule(steps, rate),
             network,
+            frames=frames,
             seed=seed,
             device=choose_device(device),
         )

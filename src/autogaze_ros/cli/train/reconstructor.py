@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train.common import LICENSE, clip_options, device_option, out_option
+from autogaze_ros.cli.train.common import LICENSE, clip_options, device_option, load_canvases, out_option
 
 
 @click.command(
@@ -31,16 +31,13 @@ def reconstructor(
     """
     with errors_in_one_line():
         from autogaze_ros.engines.device import choose_device
-        from autogaze_ros.networks.canvas import CanvasReconstructor
-        from autogaze_ros.networks.checkpoints import load_reconstructor, save_reconstructor
+        from autogaze_ros.networks.checkpoints import save_reconstructor
         from autogaze_ros.training.clips import open_clips
         from autogaze_ros.training.reconstructor import train_reconstructor
         from autogaze_ros.training.run import Schedule
 
-        begun = load_reconstructor(start) if start else None
+        begun = load_canvases(start) if start else None
         network = begun.network if begun else None
-        if network is not None and not isinstance(network, CanvasReconstructor):
-            raise ValueError(f"{start}: only a reconstructor on canvases is trained here, not a VideoMAE")
         clips = open_clips(sources, drive_seeds, drive_frames, cache)
         trained = train_reconstructor(
             clips, out, Schedule(steps), seed=seed, start=network, device=choose_device(device)
