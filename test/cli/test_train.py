@@ -1,5 +1,6 @@
 """`autogaze train` in small: from frames to weights, killed and resumed."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -75,6 +76,21 @@ def test_killed_and_resumed_gives_the_same_weights(folder, gaze):
     assert again.exit_code == 0, again.output
     assert weights(folder / "cut") == weights(folder / "whole")
     assert load_autogaze(folder / "cut" / "checkpoint").network.config.decode_positions == "cumulative"
+
+
+def test_labels_tell_what_is_lost_after_every_chunk(folder, reconstructor, tmp_path):
+    video, out = tmp_path / "drive.mkv", tmp_path / "labels.jsonl"
+    drawn = run("drive", "--as", "lossless", "--seed", "5", "--frames", "17", "--out", video)
+    assert drawn.exit_code == 0, drawn.output
+    result = run("train", "labels", video, "--first", "25", "--later", "3", "--out", out,
+                 "--reconstruction", reconstructor / "checkpoint")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(17))
+    assert [line["index_in_context"] for line in lines] == [*range(16), 0]
+    assert [len(line["token_ids"]) for line in lines] == [25, *[3] * 15, 25]
+    assert [len(line["losses"]) for line in lines] == [4, *[2] * 15, 4]
+    assert lines[0]["losses"] == sorted(lines[0]["losses"], reverse=True)
 
 
 def test_one_line_for_mistakes(folder, gaze, tmp_path):

@@ -78,8 +78,8 @@ def test_attention_is_told_of_as_it_is():
     head = slice(2 * 32, 3 * 32)  # the third, of the third scale
     chunk, frame = 3, 1  # the second frame's only chunk
     query = rotate(queries[-1][0, :, head], angles)[layout.sources[chunk]]
-    key = rotate(keys[-1][0, :, head], angles)[layout.vision[frame]]
-    expected = (key @ query / 32**0.5).log_softmax(0)
+    key = rotate(keys[-1][0, :, head], angles)[: layout.sources[chunk] + 1]
+    expected = (key @ query / 32**0.5).log_softmax(0)[layout.vision[frame]]
     assert torch.allclose(looks[0, 0, chunk, 2], expected, atol=1e-4)
 
 

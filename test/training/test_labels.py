@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from autogaze_ros.networks.checkpoints import load_reconstructor
+from autogaze_ros.tokens import AUTOGAZE_GRID
 from autogaze_ros.training.labels import Critic, label
 from autogaze_ros.training.teacher import TAKEN, GreedyTeacher
 
@@ -39,7 +40,11 @@ def test_what_is_judged_is_the_loss_along_the_way(frames, critic):
     labels = label(frames, COUNTS, GreedyTeacher(), judged=(critic, 1, 2))
     assert (~labels.losses.isnan()).nonzero()[:, :2].unique(dim=0).tolist() == [[0, 1], [1, 1]]
     chunks = list(GreedyTeacher().walk(frames, COUNTS))
-    before, after = (critic(canvas, frames[:, 0])[:2] for canvas in (chunks[1].before, chunks[1].after))
+    shown = (
+        chunks[1].canvas.show(frames[:, 0], chosen, AUTOGAZE_GRID)
+        for chosen in (chunks[1].chosen, chunks[1].then)
+    )
+    before, after = (critic(canvas, frames[:, 0])[:2] for canvas in shown)
     losses = labels.losses[:2, 1]
     assert torch.allclose(losses[:, 0], before, atol=1e-4)
     assert (losses[:, 1:] >= after[:, None] - 1e-4).all()

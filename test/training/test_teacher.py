@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autogaze_ros.networks.canvas import Canvas
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.teacher import TAKEN, GreedyTeacher, gains
+from autogaze_ros.training.teacher import TAKEN, GreedyTeacher, Lack, gains
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,9 @@ def test_counts_are_kept_and_nothing_is_chosen_twice(teacher, counts, seed):
 
 
 def test_the_error_that_it_accounts_for_never_grows(teacher):
-    residual = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    chosen = torch.zeros(2, 265, dtype=torch.bool)
-    _, gained, left = teacher.continue_frame(residual, chosen, 30)
+    frame = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    lack = Lack.of(frame, Canvas.blank(2, AUTOGAZE_GRID), AUTOGAZE_GRID)
+    _, gained, left = teacher.go_on(lack, torch.zeros(2, 265, dtype=torch.bool), 30)
     assert (left.diff(dim=1) <= 1e-6).all()
     assert torch.allclose(left[:, :-1] - left[:, 1:], gained.amax(-1), atol=1e-5)
 
@@ -69,6 +70,6 @@ def test_what_is_known_grows_old(teacher):
     fine = [int(AUTOGAZE_GRID.token_id(3, 0, 0))]
     gazes = [torch.tensor([fine]), torch.tensor([[0]]), torch.tensor([[0]])]
     chunks = list(teacher.walk(frames, [1, 1, 1], gazes))
-    assert [float(chunk.before.age[0, 0, 0]) for chunk in chunks] == [1, 1, 1]
-    assert [float(chunk.before.age[0, -1, -1]) for chunk in chunks] == [1, 2, 3]
-    assert [int(chunk.before.level[0, 0, 0]) for chunk in chunks] == [0, 4, 1]
+    assert [float(chunk.canvas.age[0, 0, 0]) for chunk in chunks] == [0, 0, 0]
+    assert [float(chunk.canvas.age[0, -1, -1]) for chunk in chunks] == [0, 1, 2]
+    assert [int(chunk.canvas.level[0, 0, 0]) for chunk in chunks] == [0, 4, 1]

@@ -1,7 +1,7 @@
 """Whether the losses that AutoGaze predicts are those that come, and whether it stops by them.
 
-The real loss is L1 in normalised units plus LPIPS, which is what the loss head
-learns in `autogaze train`. Other checkpoints learnt another sum: of them only
+The real loss is L1 in normalised units plus 1.5 times LPIPS, which is what the loss
+head learns in `autogaze train`. Other checkpoints learnt another sum: of them only
 rank correlations say something.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from autogaze_ros.evaluation.gaze_study import Study
-from autogaze_ros.evaluation.measuring import MEASURES
+from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT, MEASURES, loss_of
 from autogaze_ros.evaluation.statistics import Floats, rank_correlation
 
-REAL = " + ".join(MEASURES)
+REAL = f"{MEASURES[0]} + {LPIPS_WEIGHT} {MEASURES[1]}"
 _BINS = 8
 
 
@@ -85,7 +85,7 @@ def calibrate(study: Study) -> Calibration:
     return Calibration(
         swept=_correlations(sweep.predicted, sweep.measures),
         within={name: float(np.mean([row[name] for row in per_budget])) for name in per_budget[0]},
-        bins=bins(sweep.predicted.ravel(), sweep.measures.sum(-1).ravel()),
+        bins=bins(sweep.predicted.ravel(), loss_of(sweep.measures).ravel()),
         stops=[_stop(study, row) for row in range(len(sweep.requirements))],
         steps=(len(sweep.requirements) - 1) * len(study.contexts),
         violations=violations(study),
@@ -93,7 +93,7 @@ def calibrate(study: Study) -> Calibration:
 
 
 def _correlations(predicted: Floats, measures: Floats) -> dict[str, float]:
-    real = {name: measures[..., k] for k, name in enumerate(MEASURES)} | {REAL: measures.sum(-1)}
+    real = {name: measures[..., k] for k, name in enumerate(MEASURES)} | {REAL: loss_of(measures)}
     return {name: rank_correlation(predicted.ravel(), values.ravel()) for name, values in real.items()}
 
 
@@ -123,7 +123,7 @@ def _stop(study: Study, row: int) -> Stop:
         l1=float(l1),
         lpips=float(lpips),
         predicted=float(sweep.predicted[row].mean()),
-        real=float(l1 + lpips),
+        real=float(loss_of(measures).mean()),
     )
 
 

@@ -18,6 +18,14 @@ from autogaze_ros.tokens import Gaze
 
 Engine = ReconstructionEngine[Any]
 MEASURES = ("L1", "LPIPS")
+# A reconstruction's loss in one number, as `autogaze train` has networks predict it, is L1 plus so much
+# LPIPS: then 0.7, the requirement that was published with AutoGaze, asks for a picture that shows something.
+LPIPS_WEIGHT = 1.5
+
+
+def loss_of(measures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """MEASURES (..., 2) in one number: (...)."""
+    return measures[..., 0] + LPIPS_WEIGHT * measures[..., 1]
 
 
 class ContextMeasure:

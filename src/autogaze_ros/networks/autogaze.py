@@ -90,7 +90,7 @@ def rotary_frequencies(config: DecoderConfig) -> Tensor:
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Turn channel i of x (..., head_dim) against i + head_dim / 2 by angles (..., head_dim / 2)."""
     first, second = x.chunk(2, dim=-1)
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 

@@ -12,6 +12,7 @@ cells of every scale are whole cells.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class Canvas:
     def blank(count: int, grid: TokenGrid, device: torch.device | str = "cpu") -> Canvas:
         """Return `count` canvases that have shown nothing: mid-grey."""
         edge, cells = grid.scales[-1], grid.mask_size
-        grey = torch.tensor(GREY, device=device)[:, None, None].expand(count, 3, edge, edge)
+        grey = torch.tensor(GREY, device=device)[:, None, None].repeat(count, 1, edge, edge)
         level = torch.zeros(count, cells, cells, dtype=torch.long, device=device)
         return Canvas(grey, grey, level, torch.zeros(count, cells, cells, device=device))
 
@@ -56,11 +57,10 @@ class Canvas:
         for number, (size, cells) in enumerate(zip(grid.sizes, _by_scale(chosen, grid), strict=True), 1):
             if not cells.any():
                 continue
-            where = _enlarge(cells, grid.scales[-1])[:, None]
+            where = _enlarge(cells, grid.scales[-1])[:, None].expand_as(frames).contiguous()
             scale = size * grid.patch_size
-            patch = at_scale(frames, scale)
-            pasted = torch.where(where, patch, pasted)
-            sharp = torch.where(where, sharp + (patch - at_scale(sharp, scale)), sharp)
+            pasted = torch.where(where, at_scale(frames, scale), pasted)
+            sharp = sharp + where * at_scale(frames - sharp, scale)
             now = torch.where(_enlarge(cells, grid.mask_size), number, now)
         seen = now > 0
         age = torch.where(seen, 0.0, self.age + 1)
@@ -72,7 +72,15 @@ def at_scale(frames: Tensor, scale: int) -> Tensor:
     if scale == frames.shape[-1]:
         return frames
     small = F.interpolate(frames, (scale, scale), mode="bicubic", align_corners=False)
-    return F.interpolate(small, frames.shape[-2:], mode="bilinear", align_corners=False)
+    up = _enlarging(scale, frames.shape[-1], frames.device)
+    return up @ small @ up.T
+
+
+@lru_cache
+def _enlarging(scale: int, edge: int, device: torch.device) -> Tensor:
+    """Bilinear interpolation along an axis, (edge, scale): several times as quick as `interpolate`."""
+    eye = torch.eye(scale, device=device)[None]
+    return F.interpolate(eye, edge, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 def _by_scale(chosen: Tensor, grid: TokenGrid) -> list[Tensor]:

@@ -24,7 +24,7 @@ from autogaze_ros.training.run import Losses, Run, Schedule
 from autogaze_ros.training.student import Student, cells_of_patches
 from autogaze_ros.training.teacher import GreedyTeacher
 
-_LENGTHS = ((0.0, 4), (0.25, 8), (0.5, 16))  # how far a run is, and how long its contexts are
+_LENGTHS = ((0.0, 4), (0.2, 8), (0.6, 16))  # how far a run is, and how long its contexts are
 _SHORTER = 0.3  # share of batches with contexts shorter than that
 _FIRST, _FIRST_ODDS = (5, 10, 20, 40, 60, 100), (0.1, 0.25, 0.15, 0.1, 0.25, 0.15)
 _LATER, _LATER_ODDS = (5, 10, 20, 50), (0.15, 0.55, 0.2, 0.1)
@@ -146,9 +146,10 @@ def train_gaze(
         gazes = None
         if rng.random() >= _TEACHERS:
             draw = None if rng.random() < _SURE else int(rng.integers(2**31))
-            gazes = roll_out(network, pixels, counts, draw)
+            with torch.autocast(teacher.device.type, torch.bfloat16):
+                gazes = roll_out(network, pixels, counts, draw)
         chunks = sum(-(-count // teacher.chunk) for count in counts)
-        judged = (critic, int(rng.integers(chunks)), max(1, frames // 8))
+        judged = (critic, int(rng.integers(chunks)), max(1, frames // 16))
         return student.losses(pixels, label(pixels, counts, teacher, gazes, judged))
 
     student.load_state_dict(run.train(losses))

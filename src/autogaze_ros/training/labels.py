@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
+from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
+from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.reconstructor import perceptual
 from autogaze_ros.training.teacher import Chunk, GreedyTeacher
+
+_FADING = 4.0  # frames in which freshness falls to 1/e
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Labels:
 
 
 class Critic:
-    """Says how far reconstructions are from frames: mean absolute difference (normalised units) + LPIPS."""
+    """Says how far reconstructions are from frames: L1 in normalised units plus LPIPS_WEIGHT times LPIPS."""
 
     def __init__(self, reconstructor: CanvasReconstructor) -> None:
         self._reconstructor = reconstructor
@@ -45,7 +50,7 @@ class Critic:
         with torch.autocast(frame.device.type, torch.bfloat16):
             picture = self._reconstructor(canvas)
             perceived = self._distance(picture, frame).float()
-        return (picture - frame).abs().mean((1, 2, 3)) + perceived
+        return (picture - frame).abs().mean((1, 2, 3)) + LPIPS_WEIGHT * perceived
 
 
 def label(
@@ -64,12 +69,12 @@ def label(
     known, losses = [], []
     for number, chunk in enumerate(teacher.walk(frames, counts, gazes)):
         if not chunks or chunks[-1].time != chunk.time:
-            known.append(_known(chunk.before, len(teacher.grid.scales)))
+            known.append(_known(chunk.canvas, len(teacher.grid.scales)))
         chunks.append(chunk)
         loss = torch.full(chunk.gains.shape[:2], torch.nan, device=chunk.gains.device)
         if judged is not None and judged[1] == number:
             critic, _, count = judged
-            loss[:count] = _losses(chunk, frames[:, chunk.time], critic, count)
+            loss[:count] = _losses(chunk, frames[:, chunk.time], critic, teacher.grid, count)
         losses.append(loss)
     return Labels(
         counts,
@@ -80,23 +85,42 @@ def label(
     )
 
 
+def greedy_gazes(
+    frames: Tensor, counts: Sequence[int], teacher: GreedyTeacher, critic: Critic
+) -> Iterator[tuple[list[int], list[float]]]:
+    """What the teacher chooses in a context (T, 3, S, S), normalised, and what is lost on the way.
+
+    Yields of each frame its `counts` token ids, in order, and the loss before its first
+    chunk and after each.
+    """
+    frames = frames[None].to(teacher.device)
+    for time, chunks in groupby(teacher.walk(frames, counts), lambda chunk: chunk.time):
+        ids: list[int] = []
+        losses: list[float] = []
+        for chunk in chunks:
+            for chosen in (chunk.then,) if losses else (chunk.chosen, chunk.then):
+                losses.append(
+                    float(critic(chunk.canvas.show(frames[:, time], chosen, teacher.grid), frames[:, time]))
+                )
+            ids += chunk.taken[0].tolist()
+        yield ids, losses
+
+
 def _known(canvas: Canvas, scales: int) -> Tensor:
-    fresh = torch.where(canvas.level > 0, (canvas.age / -_FADING).exp(), 0.0)
+    """What a canvas knows of the next frame, see `Labels`."""
+    fresh = torch.where(canvas.level > 0, ((canvas.age + 1) / -_FADING).exp(), 0.0)
     return torch.stack([fresh, canvas.level / scales], 1)
 
 
-_FADING = 4.0  # frames in which freshness falls to 1/e
-
-
-def _losses(chunk: Chunk, frame: Tensor, critic: Critic, count: int) -> Tensor:
+def _losses(chunk: Chunk, frame: Tensor, critic: Critic, grid: TokenGrid, count: int) -> Tensor:
     """The loss after 0..K-1 tokens of a chunk, of its first contexts: (count, K).
 
     It is known before and after the chunk; in between it is taken to fall as the
     teacher's own account of the error does.
     """
+    frame, canvas = frame[:count], Canvas(*(part[:count] for part in vars(chunk.canvas).values()))
     begin, end = (
-        critic(Canvas(*(part[:count] for part in vars(canvas).values())), frame[:count])
-        for canvas in (chunk.before, chunk.after)
+        critic(canvas.show(frame, chosen[:count], grid), frame) for chosen in (chunk.chosen, chunk.then)
     )
     left, taken = chunk.left[:count], chunk.taken.shape[1]
     fallen = (left[:, :-1] - left[:, taken, None]) / (left[:, 0] - left[:, taken]).clamp(min=1e-4)[:, None]

@@ -25,6 +25,11 @@ class Layout:
     vision: Tensor
     frames: Tensor
 
+    @property
+    def visible(self) -> Tensor:
+        """(C, L), what the sources see: all before them and themselves."""
+        return torch.arange(len(self.positions), device=self.sources.device) <= self.sources[:, None]
+
     @staticmethod
     def of(counts: Sequence[int], vision: int, chunk: int, positions: Positions) -> Layout:
         """Lay out frames of `vision` and then `counts` tokens, chosen `chunk` at a time.

@@ -31,7 +31,7 @@ def roll_out(
     generator = None if draw is None else torch.Generator(frames.device).manual_seed(draw)
     vision = network.embed_frames(frames)
     layout = Layout.of(counts, vision.shape[2], steps, config.decode_positions).to(frames.device)
-    cache = _Cache(network, layout.positions)
+    cache = _Cache(network, layout.positions, len(frames))
     queue, gazes = vision[:, 0, :0], []
     for time, count in enumerate(counts):
         queue = torch.cat([queue, vision[:, time]], 1)
@@ -61,11 +61,20 @@ def _choose(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 class _Cache:
     """The decoder's keys and values of a sequence that grows, and how far it has come."""
 
-    def __init__(self, network: AutoGaze, positions: Tensor) -> None:
-        self._model = network.gazing_model.gaze_decoder.model
-        frequencies = rotary_frequencies(network.config.decoder).to(positions.device)
-        self._angles = positions[:, None] * frequencies
-        self._past: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(self, network: AutoGaze, positions: Tensor, count: int) -> None:
+        self._model, config = network.gazing_model.gaze_decoder.model, network.config.decoder
+        device = positions.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        self._angles = positions[:, None] * rotary_frequencies(config).to(positions.device)
+        shape = (
+            config.num_hidden_layers,
+            2,
+            count,
+            config.num_attention_heads,
+            len(positions),
+            config.head_dim,
+        )
+        self._past = torch.empty(shape, dtype=dtype, device=positions.device)
         self._length = 0
 
     def answer(self, queue: Tensor) -> Tensor:
@@ -88,9 +97,9 @@ class _Cache:
             for proj in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         q, k = rotate(q, angles), rotate(k, angles)
-        if depth in self._past:
-            k, v = (torch.cat(pair, 2) for pair in zip(self._past[depth], (k, v), strict=True))
-        self._past[depth] = k, v
+        for kept, new in zip(self._past[depth], (k, v), strict=True):
+            kept[:, :, self._length - q.shape[2] : self._length] = new
+        k, v = self._past[depth, :, :, :, : self._length].to(v.dtype)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         mixed: Tensor = attention.o_proj(out.transpose(1, 2).flatten(2))
         return mixed

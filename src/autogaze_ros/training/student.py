@@ -63,29 +63,33 @@ class Student(nn.Module):
         sequence = torch.cat(list(parts), 1)[:, : len(layout.positions)]
         angles = layout.positions[:, None] * rotary_frequencies(decoder.model.config).to(frames.device)
         hints, looks = [], []
-        for depth, layer in enumerate(cast(Sequence[DecoderLayer], decoder.model.layers)):
-            if depth >= len(decoder.model.layers) - _POINTING:
+        *earlier, last = cast(Sequence[DecoderLayer], decoder.model.layers)
+        for depth, layer in enumerate(earlier):
+            if depth > len(earlier) - _POINTING:
                 looks.append(self._looks(layer, sequence, angles, layout))
             sequence = layer(sequence, angles[None], None)
-            if depth < len(self.hints):
-                hints.append(self.hints[depth](sequence[:, layout.vision]).float())
-        answers = decoder.model.norm(sequence[:, layout.sources])
+            hints.append(self.hints[depth](sequence[:, layout.vision]).float())
+        looks.append(self._looks(last, sequence, angles, layout))
+        answers = decoder.model.norm(_at_sources(last, sequence, angles, layout))
         logits = decoder.lm_head(answers).float().unflatten(-1, (steps, -1))
         losses = decoder.task_loss_prediction_head(answers).float()
         return logits, losses, torch.stack(hints), torch.stack(looks)
 
     def _looks(self, layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) -> Tensor:
-        """How a layer's first heads, one a scale, attend to the frames of the chunks: (N, C, scales, P)."""
+        """How a layer's first heads, one a scale, attend to the frames of the chunks: (N, C, scales, P).
+
+        Of all that they see: what they give to earlier frames is lost.
+        """
         attention, scales = layer.self_attn, self.cells.shape[1]
         x = layer.input_layernorm(x)
         shape = (attention.num_heads, -1)
-        seen = layout.vision[layout.frames]  # (C, P)
         queries = attention.q_proj(x[:, layout.sources]).unflatten(-1, shape)[..., :scales, :]
         keys = attention.k_proj(x).unflatten(-1, shape)[..., :scales, :]
-        queries = rotate(queries, angles[layout.sources][:, None])
-        keys = rotate(keys, angles[:, None])[:, seen]
-        fits = torch.einsum("nchd,ncphd->nchp", queries, keys) * queries.shape[-1] ** -0.5
-        return fits.float().log_softmax(-1)
+        queries = rotate(queries, angles[layout.sources][:, None]) * queries.shape[-1] ** -0.5
+        fits = torch.einsum("nchd,nlhd->nchl", queries, rotate(keys, angles[:, None])).float()
+        fits = fits.masked_fill(~layout.visible[:, None], -torch.inf).log_softmax(-1)
+        of_frame = layout.vision[layout.frames][None, :, None].expand(len(x), -1, scales, -1)
+        return fits.gather(-1, of_frame)
 
     def losses(self, frames: Tensor, labels: Labels) -> Losses:
         """What is to be minimised, and its parts, each a mean; frames as for `forward`.
@@ -117,6 +121,24 @@ class Student(nn.Module):
         edge = self.network.config.vision_grid
         known = F.adaptive_avg_pool2d(labels.known.flatten(0, 1), edge).flatten(2).transpose(1, 2)
         return torch.cat([gains, known.unflatten(0, gains.shape[:2])], -1)
+
+
+def _at_sources(layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) -> Tensor:
+    """Run the last layer where chunks are chosen, which is all that is read of it: (N, C, D)."""
+    attention, normed = layer.self_attn, layer.input_layernorm(x)
+    q, k, v = (
+        proj(tokens).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for proj, tokens in (
+            (attention.q_proj, normed[:, layout.sources]),
+            (attention.k_proj, normed),
+            (attention.v_proj, normed),
+        )
+    )
+    out = F.scaled_dot_product_attention(
+        rotate(q, angles[layout.sources]), rotate(k, angles), v, attn_mask=layout.visible
+    )
+    x = x[:, layout.sources] + attention.o_proj(out.transpose(1, 2).flatten(2))
+    return cast(Tensor, x + layer.mlp(layer.post_attention_layernorm(x)))
 
 
 def _shares(gains: Tensor) -> Tensor:

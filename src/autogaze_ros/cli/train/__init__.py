@@ -6,6 +6,7 @@ import click
 
 from autogaze_ros.cli.train.evaluate import evaluate
 from autogaze_ros.cli.train.gaze import gaze
+from autogaze_ros.cli.train.labels import labels
 from autogaze_ros.cli.train.reconstructor import reconstructor
 
 
@@ -19,5 +20,6 @@ def train() -> None:
 
 
 train.add_command(reconstructor)
+train.add_command(labels)
 train.add_command(gaze)
 train.add_command(evaluate)
