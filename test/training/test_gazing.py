@@ -6,7 +6,7 @@ import torch
 from golden import TEST_DATA, Golden
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.networks.autogaze import AutoGaze, rotary_frequencies, rotate
+from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import GREY
 from autogaze_ros.networks.configuration import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
@@ -15,7 +15,7 @@ from autogaze_ros.training.clips import normalised
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
 from autogaze_ros.training.labels import label
 from autogaze_ros.training.layout import Layout
-from autogaze_ros.training.student import Student
+from autogaze_ros.training.student import Answers, Student
 from autogaze_ros.training.teacher import GreedyTeacher
 
 RULE = Golden(TEST_DATA / "golden_rule")
@@ -33,11 +33,10 @@ def test_taught_as_it_is_run(positions):
     engine = AutoGazeEngine(network)
     ratios = [(count + 0.5) / 265 for count in COUNTS]
     gazes = [g.token_ids.tolist() for g in engine.gaze([Clip(engine.open_stream(), pixels[0], ratios)])[0]]
+    layout = Layout.of(COUNTS, 196, 10, positions)
     with torch.no_grad():
-        logits, losses, *_ = Student(network)(
-            pixels, COUNTS, torch.tensor([[token for ids in gazes for token in ids]])
-        )
-    assert followed(logits[0].numpy(), losses[0].numpy()) == gazes
+        said = Student(network)(pixels, torch.tensor([[token for ids in gazes for token in ids]]), layout)
+    assert followed(said.logits[0].numpy(), said.losses[0].numpy()) == gazes
 
 
 def followed(logits, losses):
@@ -61,28 +60,6 @@ def test_positions_of_the_original_repeat():
     assert upstream.sources.tolist() == counted.sources.tolist() == [195, 205, 411]
 
 
-def test_attention_is_told_of_as_it_is():
-    """What the student says of attention is what the layer computes."""
-    network = AutoGaze(AutoGazeConfig.from_dict(RULE.spec["config"]))
-    network.load_state_dict(RULE.network.state_dict())
-    frames = RULE.frames("frames")[None, : len(COUNTS)]
-    taken = [*range(23), *range(40, 45), *range(80, 90)]
-    layer = network.gazing_model.gaze_decoder.model.layers[-2].self_attn
-    queries, keys = [], []
-    layer.q_proj.register_forward_hook(lambda _, args, out: queries.append(out))
-    layer.k_proj.register_forward_hook(lambda _, args, out: keys.append(out))
-    with torch.no_grad():
-        *_, looks = Student(network)(normalised(torch.from_numpy(frames)), COUNTS, torch.tensor([taken]))
-    layout = Layout.of(COUNTS, 196, 10, network.config.decode_positions)
-    angles = layout.positions[:, None] * rotary_frequencies(network.config.decoder)
-    head = slice(2 * 32, 3 * 32)  # the third, of the third scale
-    chunk, frame = 3, 1  # the second frame's only chunk
-    query = rotate(queries[-1][0, :, head], angles)[layout.sources[chunk]]
-    key = rotate(keys[-1][0, :, head], angles)[: layout.sources[chunk] + 1]
-    expected = (key @ query / 32**0.5).log_softmax(0)[layout.vision[frame]]
-    assert torch.allclose(looks[0, 0, chunk, 2], expected, atol=1e-4)
-
-
 def test_a_new_network_tells_places_apart():
     network = new_network(OFFICIAL_CONFIG)
     places = network.gazing_model.connector.pos_embed
@@ -104,14 +81,15 @@ def test_what_is_minimised_is_least_where_most_is_gained():
     student = Student(network)
 
     def answered(logits):
-        chunks, known = labels.gains.shape[1], labels.known.shape[:2]
-        answers = (
+        hints = torch.zeros(3, *labels.known.shape[:2], 196, 6)
+        places = len(Layout.of(COUNTS, 196, 10, "upstream").positions)
+        student.forward = lambda *_: Answers(
             logits,
-            torch.zeros(1, chunks, 10),
-            torch.zeros(3, *known, 196, 6),
-            torch.zeros(2, 1, chunks, 4, 196),
+            losses=torch.zeros(1, len(logits[0]), 10),
+            hints=hints,
+            choosers=[torch.zeros(1, 5, len(logits[0]), places)],
+            patches=[torch.zeros(1, 196, places)],
         )
-        student.forward = lambda *_: answers
         return student.losses(pixels, labels)
 
     logits = torch.full((*labels.gains.shape[:3], 266), 50.0)

@@ -15,7 +15,7 @@ from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.reconstructor import perceptual
 from autogaze_ros.training.teacher import Chunk, GreedyTeacher
 
-_FADING = 4.0  # frames in which freshness falls to 1/e
+FADING = 4.0  # frames in which freshness falls to 1/e
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def greedy_gazes(
 
 def _known(canvas: Canvas, scales: int) -> Tensor:
     """What a canvas knows of the next frame, see `Labels`."""
-    fresh = torch.where(canvas.level > 0, ((canvas.age + 1) / -_FADING).exp(), 0.0)
+    fresh = torch.where(canvas.level > 0, ((canvas.age + 1) / -FADING).exp(), 0.0)
     return torch.stack([fresh, canvas.level / scales], 1)
 
 

@@ -17,13 +17,16 @@ class Layout:
 
     positions: (L,) of each token. sources: (C,) the tokens whose answers choose the
     chunks. frames: (C,) which frame each chunk is of. vision: (T, P) the vision
-    tokens. L leaves out the last frame's last chunk, which nothing follows.
+    tokens. gazes: (G,) the gaze tokens, and of which frame each is, gazed (G,). L leaves
+    out the last frame's last chunk, which nothing follows; so does G.
     """
 
     positions: Tensor
     sources: Tensor
     vision: Tensor
     frames: Tensor
+    gazes: Tensor
+    gazed: Tensor
 
     @property
     def visible(self) -> Tensor:
@@ -52,7 +55,13 @@ class Layout:
                 counted = torch.arange(begin, begin + size)
                 places.append(counted if last or positions == "cumulative" else frame[-size:])
                 begin += size
-        return Layout(torch.cat(places[:-1]), torch.tensor(sources), torch.stack(frames), torch.tensor(of))
+        along = torch.cat(places[:-1])
+        seen = torch.stack(frames)
+        gazes = torch.ones(len(along), dtype=torch.bool)
+        gazes[seen] = False
+        gazes = gazes.nonzero()[:, 0]
+        gazed = torch.searchsorted(seen[:, 0].contiguous(), gazes) - 1
+        return Layout(along, torch.tensor(sources), seen, torch.tensor(of), gazes, gazed)
 
     def to(self, device: torch.device) -> Layout:
         """Return the layout on a device."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -13,24 +13,43 @@ from torch import Tensor, nn
 
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies, rotate
 from autogaze_ros.tokens import TokenGrid
-from autogaze_ros.training.labels import Labels
+from autogaze_ros.training.attention import log_attention, look, recall, remember
+from autogaze_ros.training.labels import FADING, Labels
 from autogaze_ros.training.layout import Layout
 from autogaze_ros.training.run import Losses
 from autogaze_ros.training.teacher import TAKEN
 
 _SHARP = 4  # the power of gains in what is learned: squares are so flat that nothing is learned from them
-_POINT = 0.3  # weight of what attention is taught
-_POINTING = 2  # of how many last layers
+_WEIGHTS = {"look": 0.3, "recall": 0.3, "remember": 0.3}  # of the parts of the loss that do not weigh 1
+_POINTING = 2  # last layers whose choosers are taught
+_REMEMBERING = 2  # first layers whose patches are taught
+_FRESH = 4.0  # how much the hint of what is known weighs beside that of gains, which vary more
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a student says at N contexts, see `Labels` and `attention`.
+
+    logits: (N, C, K, V). losses: (N, C, K). hints: (layers - 1, N, T, P, scales + 2).
+    choosers: of each layer whose choosers are taught (N, scales + 1, C, L), logarithms of
+    attention. patches: of each layer whose patches are taught (N, P, L), the last frame's.
+    """
+
+    logits: Tensor
+    losses: Tensor
+    hints: Tensor
+    choosers: list[Tensor]
+    patches: list[Tensor]
 
 
 class Student(nn.Module):
-    """AutoGaze as it learns, with two helps that are dropped afterwards.
+    """AutoGaze as it learns, with helps that are dropped afterwards.
 
     After every layer but the last, whose patches nobody reads, a head says of every
-    patch what cells there would gain and what is known there. And where chunks are
-    chosen, one attention head a scale of the last layers is taught to look at what is to
-    be gained. That content decides is otherwise found out after thousands of steps only,
-    until then all gazes are the same.
+    patch what cells there would gain and what is known there. Some attention heads are
+    taught: in the first layers one of the patches' remembers when each was gazed at; in
+    the last layers, where chunks are chosen, one a scale looks at what is to be gained,
+    and one recalls the latest gazes.
     """
 
     def __init__(self, network: AutoGaze) -> None:
@@ -44,52 +63,34 @@ class Student(nn.Module):
             nn.Linear(decoder.hidden_size, told) for _ in range(decoder.num_hidden_layers - 1)
         )
 
-    def forward(
-        self, frames: Tensor, counts: Sequence[int], taken: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Answer normalised frames (N, T, 3, S, S) of which gazes took `taken`, see `Labels`.
-
-        Returns logits (N, C, K, V), losses (N, C, K), hints (layers - 1, N, T, P, scales
-        + 2), and the logarithms of how much attention each patch of the frame gets (2, N,
-        C, scales, P).
-        """
+    def forward(self, frames: Tensor, taken: Tensor, layout: Layout) -> Answers:
+        """Answer normalised frames (N, T, 3, S, S) of which gazes took `taken`, see `Labels`."""
         decoder = self.network.gazing_model.gaze_decoder
-        steps = self.network.config.decoder.num_multi_token_pred
         vision = self.network.embed_frames(frames)
-        layout = Layout.of(counts, vision.shape[2], steps, self.network.config.decode_positions)
-        layout = layout.to(frames.device)
-        gazes = decoder.model.embed_tokens(taken).to(vision.dtype).split(list(counts), dim=1)
-        parts = itertools.chain.from_iterable(zip(vision.unbind(1), gazes, strict=True))
-        sequence = torch.cat(list(parts), 1)[:, : len(layout.positions)]
+        count, places = len(frames), len(layout.positions)
+        sequence = vision.new_empty(count, places, vision.shape[-1])
+        sequence[:, layout.vision] = vision
+        sequence[:, layout.gazes] = decoder.model.embed_tokens(taken[:, : len(layout.gazes)]).to(vision.dtype)
         angles = layout.positions[:, None] * rotary_frequencies(decoder.model.config).to(frames.device)
-        hints, looks = [], []
+        heads = self.cells.shape[1] + 1
+        seen = layout.visible
+        last_frame = layout.vision[-1]
+        before = torch.arange(places, device=frames.device) <= last_frame[:, None]
+        hints, choosers, patches = [], [], []
         *earlier, last = cast(Sequence[DecoderLayer], decoder.model.layers)
         for depth, layer in enumerate(earlier):
+            if depth < _REMEMBERING:
+                head = slice(layer.self_attn.num_heads - 1, layer.self_attn.num_heads)
+                patches.append(log_attention(layer, sequence, angles, head, last_frame, before)[:, 0])
             if depth > len(earlier) - _POINTING:
-                looks.append(self._looks(layer, sequence, angles, layout))
+                choosers.append(log_attention(layer, sequence, angles, slice(0, heads), layout.sources, seen))
             sequence = layer(sequence, angles[None], None)
             hints.append(self.hints[depth](sequence[:, layout.vision]).float())
-        looks.append(self._looks(last, sequence, angles, layout))
+        choosers.append(log_attention(last, sequence, angles, slice(0, heads), layout.sources, seen))
         answers = decoder.model.norm(_at_sources(last, sequence, angles, layout))
-        logits = decoder.lm_head(answers).float().unflatten(-1, (steps, -1))
         losses = decoder.task_loss_prediction_head(answers).float()
-        return logits, losses, torch.stack(hints), torch.stack(looks)
-
-    def _looks(self, layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) -> Tensor:
-        """How a layer's first heads, one a scale, attend to the frames of the chunks: (N, C, scales, P).
-
-        Of all that they see: what they give to earlier frames is lost.
-        """
-        attention, scales = layer.self_attn, self.cells.shape[1]
-        x = layer.input_layernorm(x)
-        shape = (attention.num_heads, -1)
-        queries = attention.q_proj(x[:, layout.sources]).unflatten(-1, shape)[..., :scales, :]
-        keys = attention.k_proj(x).unflatten(-1, shape)[..., :scales, :]
-        queries = rotate(queries, angles[layout.sources][:, None]) * queries.shape[-1] ** -0.5
-        fits = torch.einsum("nchd,nlhd->nchl", queries, rotate(keys, angles[:, None])).float()
-        fits = fits.masked_fill(~layout.visible[:, None], -torch.inf).log_softmax(-1)
-        of_frame = layout.vision[layout.frames][None, :, None].expand(len(x), -1, scales, -1)
-        return fits.gather(-1, of_frame)
+        logits = decoder.lm_head(answers).float().unflatten(-1, (losses.shape[-1], -1))
+        return Answers(logits, losses, torch.stack(hints), choosers, patches)
 
     def losses(self, frames: Tensor, labels: Labels) -> Losses:
         """What is to be minimised, and its parts, each a mean; frames as for `forward`.
@@ -97,18 +98,35 @@ class Student(nn.Module):
         missed: the share of what the best choice gains that choices miss. soft: how far
         they are from a distribution by gains.
         """
+        config = self.network.config
+        layout = Layout.of(
+            labels.counts, config.vision_grid**2, config.decoder.num_multi_token_pred, config.decode_positions
+        ).to(frames.device)
         with torch.autocast(frames.device.type, torch.bfloat16):
-            logits, predicted, hints, looks = self(frames, labels.counts, labels.taken)
+            said = self(frames, labels.taken, layout)
         taken = labels.gains[:, :, :1] == TAKEN
-        choices = logits[..., :-1].masked_fill(taken, -1e4).log_softmax(-1)
-        missed = 1 - (choices.exp() * _shares(labels.gains)).sum(-1).mean()
-        soft = -(_worth(labels.gains) * choices).sum(-1).mean()
+        choices = said.logits[..., :-1].masked_fill(taken, -1e4).log_softmax(-1)
         judged = ~labels.losses.isnan()
-        loss = F.smooth_l1_loss(predicted[judged], labels.losses[judged], beta=0.1)
-        hint = F.smooth_l1_loss(hints, self._hints(labels).expand_as(hints))
-        look = -(_worth(labels.gains[:, :, 0][..., self.cells.T]) * looks).sum(-1).mean()
-        total = missed + soft + loss + hint + _POINT * look
-        return {"loss": total, "missed": missed, "soft": soft, "predicted": loss, "hint": hint, "look": look}
+        parts = {
+            "missed": 1 - (choices.exp() * _shares(labels.gains)).sum(-1).mean(),
+            "soft": -(_worth(labels.gains) * choices).sum(-1).mean(),
+            "predicted": F.smooth_l1_loss(said.losses[judged], labels.losses[judged], beta=0.1),
+            "hint": F.smooth_l1_loss(said.hints, self._hints(labels).expand_as(said.hints)),
+            **self._taught(said, labels, layout),
+        }
+        total = sum(_WEIGHTS.get(name, 1.0) * part for name, part in parts.items())
+        return {"loss": cast(Tensor, total), **parts}
+
+    def _taught(self, said: Answers, labels: Labels, layout: Layout) -> Losses:
+        """How far attention is from what it is taught."""
+        worth = _worth(labels.gains[:, :, 0][..., self.cells.T])
+        covers = (labels.taken[:, : len(layout.gazes), None, None] == self.cells).any(-1).transpose(1, 2)
+        taught = {
+            "look": [look(attention[:, :-1], worth, layout) for attention in said.choosers],
+            "recall": [recall(attention[:, -1], layout) for attention in said.choosers],
+            "remember": [remember(attention, covers, layout, FADING) for attention in said.patches],
+        }
+        return {name: torch.stack(parts).mean() for name, parts in taught.items()}
 
     def _hints(self, labels: Labels) -> Tensor:
         """What a token of each scale over each patch gains at the frame's beginning, and what is known there.
@@ -120,7 +138,7 @@ class Student(nn.Module):
         gains = (gains / gains.abs().mean((0, 1, 2)).clamp(min=1e-6)).clamp(-3, 5)
         edge = self.network.config.vision_grid
         known = F.adaptive_avg_pool2d(labels.known.flatten(0, 1), edge).flatten(2).transpose(1, 2)
-        return torch.cat([gains, known.unflatten(0, gains.shape[:2])], -1)
+        return torch.cat([gains, _FRESH * known.unflatten(0, gains.shape[:2])], -1)
 
 
 def _at_sources(layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) -> Tensor:
