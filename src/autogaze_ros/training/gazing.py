@@ -10,7 +10,6 @@ from typing import cast
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,9 +18,10 @@ from autogaze_ros.networks.canvas import GREY, CanvasReconstructor
 from autogaze_ros.networks.configuration import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
 from autogaze_ros.training.clips import Clips, normalised
 from autogaze_ros.training.labels import Critic, label
+from autogaze_ros.training.places import shares_of_patches, waves
 from autogaze_ros.training.rollout import roll_out
 from autogaze_ros.training.run import Losses, Run, Schedule
-from autogaze_ros.training.student import Student, cells_of_patches
+from autogaze_ros.training.student import Student
 from autogaze_ros.training.teacher import GreedyTeacher
 
 _LENGTHS = ((0.0, 4), (0.2, 8), (0.6, 16))  # how far a run is, and how long its contexts are
@@ -68,25 +68,14 @@ def new_network(config: AutoGazeConfig, seed: int = 0) -> AutoGaze:
     nn.init.normal_(decoder.task_loss_prediction_head.weight, std=0.02)
     patches = vision.temporal_conv.weight
     grey = (patches * torch.tensor(GREY)[:, None, None, None]).sum((1, 2, 3, 4))
-    places = 0.5 * _waves(config.vision_grid, config.vision.out_dim)
-    cells = F.one_hot(cells_of_patches(config.grid), config.grid.num_tokens).sum(1).T.float()  # (tokens, P)
-    covered = cells / cells.sum(1, keepdim=True)
+    places = 0.5 * waves(config.vision_grid, config.vision.out_dim)
+    covered = shares_of_patches(config.grid)
     with torch.no_grad():
         cast(Tensor, vision.temporal_conv.bias).copy_(-grey)
         network.gazing_model.connector.pos_embed.copy_(places)
         nn.init.normal_(decoder.model.embed_tokens.weight, std=0.3)
         decoder.model.embed_tokens.weight[: len(covered)] += covered @ places
     return network
-
-
-def _waves(edge: int, width: int) -> Tensor:
-    """The slowest waves of a cosine transform over edge x edge places: (edge^2, width), of variance 1."""
-    steps = torch.arange(edge)
-    waves = (torch.pi * (steps[:, None] + 0.5) * steps / edge).cos() * 2**0.5  # (place, frequency)
-    waves[:, 0] = 1.0
-    both = torch.einsum("ru,cv->rcuv", waves, waves).flatten(2).flatten(0, 1)
-    order = (steps[:, None] ** 2 + steps**2).flatten().argsort(stable=True)[1 : width + 1]
-    return F.pad(both[:, order], (0, width - len(order)))
 
 
 class _Contexts(Dataset[tuple[Tensor, list[int]]]):

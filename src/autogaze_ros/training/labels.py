@@ -23,11 +23,11 @@ class Labels:
     """N contexts of T frames, with C chunks of at most K tokens together.
 
     counts: tokens of each frame. taken: (N, sum of counts) int64 ids as they stand in
-    the context. gains: (N, C, K, num_tokens) of every token before each of the teacher's
-    next K choices, TAKEN for those chosen before. losses: (N, C, K), the reconstruction's
-    loss after 0..K-1 more tokens, NaN where none was made. known: (N, T, 2, M, M), what
-    the canvas knows at each frame's beginning: how fresh each place is, and how fine;
-    0..1, 0 for nothing.
+    the context. gains: (N, C, K, num_tokens) of every token before each of a chunk's K
+    choices, those that were taken and then the teacher's; TAKEN for those chosen before.
+    losses: (N, C, K), the reconstruction's loss after 0..K-1 more tokens, NaN where none
+    was made. known: (N, T, 2, M, M), what the canvas knows at each frame's beginning: how
+    fresh each place is, and how fine; 0..1, 0 for nothing.
     """
 
     counts: Sequence[int]
@@ -116,7 +116,7 @@ def _losses(chunk: Chunk, frame: Tensor, critic: Critic, grid: TokenGrid, count:
     """The loss after 0..K-1 tokens of a chunk, of its first contexts: (count, K).
 
     It is known before and after the chunk; in between it is taken to fall as the
-    teacher's own account of the error does.
+    teacher's account of the error does.
     """
     frame, canvas = frame[:count], Canvas(*(part[:count] for part in vars(chunk.canvas).values()))
     begin, end = (

@@ -12,15 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies, rotate
-from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.attention import log_attention, look, recall, remember
 from autogaze_ros.training.labels import FADING, Labels
 from autogaze_ros.training.layout import Layout
+from autogaze_ros.training.places import cells_of_patches, shares_of_patches, waves
 from autogaze_ros.training.run import Losses
 from autogaze_ros.training.teacher import TAKEN
 
 _SHARP = 4  # the power of gains in what is learned: squares are so flat that nothing is learned from them
-_WEIGHTS = {"look": 0.3, "recall": 0.3, "remember": 0.3}  # of the parts of the loss that do not weigh 1
+# Of the parts of the loss that do not weigh 1.
+_WEIGHTS = {"where": 0.5, "look": 0.3, "recall": 0.3, "remember": 0.3}
+_WAVES = 48  # of a cosine transform tell the cells of the two coarser scales apart, nearly those of the next
 _POINTING = 2  # last layers whose choosers are taught
 _REMEMBERING = 2  # first layers whose patches are taught
 _FRESH = 4.0  # how much the hint of what is known weighs beside that of gains, which vary more
@@ -31,6 +33,7 @@ class Answers:
     """What a student says at N contexts, see `Labels` and `attention`.
 
     logits: (N, C, K, V). losses: (N, C, K). hints: (layers - 1, N, T, P, scales + 2).
+    where: (layers - 1, N, L, waves).
     choosers: of each layer whose choosers are taught (N, scales + 1, C, L), logarithms of
     attention. patches: of each layer whose patches are taught (N, P, L), the last frame's.
     """
@@ -38,6 +41,7 @@ class Answers:
     logits: Tensor
     losses: Tensor
     hints: Tensor
+    where: Tensor
     choosers: list[Tensor]
     patches: list[Tensor]
 
@@ -46,10 +50,12 @@ class Student(nn.Module):
     """AutoGaze as it learns, with helps that are dropped afterwards.
 
     After every layer but the last, whose patches nobody reads, a head says of every
-    patch what cells there would gain and what is known there. Some attention heads are
+    patch what cells there would gain and what is known there, and another of every token
+    where it is, so that this is not lost among the rest. Some attention heads are
     taught: in the first layers one of the patches' remembers when each was gazed at; in
     the last layers, where chunks are chosen, one a scale looks at what is to be gained,
-    and one recalls the latest gazes.
+    and one recalls the latest gazes. No token counts that was chosen before, since none is
+    chosen twice.
     """
 
     def __init__(self, network: AutoGaze) -> None:
@@ -58,10 +64,21 @@ class Student(nn.Module):
         decoder, grid = network.config.decoder, network.config.grid
         self.cells: Tensor
         self.register_buffer("cells", cells_of_patches(grid), persistent=False)
-        told = len(grid.scales) + 2
-        self.hints = nn.ModuleList(
-            nn.Linear(decoder.hidden_size, told) for _ in range(decoder.num_hidden_layers - 1)
+        places = waves(network.config.vision_grid, _WAVES)
+        self.places: Tensor
+        self.register_buffer(
+            "places", torch.cat([shares_of_patches(grid) @ places, places]), persistent=False
         )
+        told = len(grid.scales) + 2
+        earlier = range(decoder.num_hidden_layers - 1)
+        network.gazing_model.gaze_decoder.lm_head.weight.register_hook(self._shared)
+        self.hints = nn.ModuleList(nn.Linear(decoder.hidden_size, told) for _ in earlier)
+        self.where = nn.ModuleList(nn.Linear(decoder.hidden_size, _WAVES) for _ in earlier)
+
+    def _shared(self, gradient: Tensor) -> Tensor:
+        """Let the heads of a chunk's tokens learn from one another: what is best is nearly so for all."""
+        heads = gradient.unflatten(0, (self.network.config.decoder.num_multi_token_pred, -1))
+        return (heads + heads.sum(0)).flatten(0, 1)
 
     def forward(self, frames: Tensor, taken: Tensor, layout: Layout) -> Answers:
         """Answer normalised frames (N, T, 3, S, S) of which gazes took `taken`, see `Labels`."""
@@ -76,7 +93,7 @@ class Student(nn.Module):
         seen = layout.visible
         last_frame = layout.vision[-1]
         before = torch.arange(places, device=frames.device) <= last_frame[:, None]
-        hints, choosers, patches = [], [], []
+        hints, where, choosers, patches = [], [], [], []
         *earlier, last = cast(Sequence[DecoderLayer], decoder.model.layers)
         for depth, layer in enumerate(earlier):
             if depth < _REMEMBERING:
@@ -86,11 +103,12 @@ class Student(nn.Module):
                 choosers.append(log_attention(layer, sequence, angles, slice(0, heads), layout.sources, seen))
             sequence = layer(sequence, angles[None], None)
             hints.append(self.hints[depth](sequence[:, layout.vision]).float())
+            where.append(self.where[depth](F.rms_norm(sequence, sequence.shape[-1:])).float())
         choosers.append(log_attention(last, sequence, angles, slice(0, heads), layout.sources, seen))
         answers = decoder.model.norm(_at_sources(last, sequence, angles, layout))
         losses = decoder.task_loss_prediction_head(answers).float()
         logits = decoder.lm_head(answers).float().unflatten(-1, (losses.shape[-1], -1))
-        return Answers(logits, losses, torch.stack(hints), choosers, patches)
+        return Answers(logits, losses, torch.stack(hints), torch.stack(where), choosers, patches)
 
     def losses(self, frames: Tensor, labels: Labels) -> Losses:
         """What is to be minimised, and its parts, each a mean; frames as for `forward`.
@@ -104,18 +122,26 @@ class Student(nn.Module):
         ).to(frames.device)
         with torch.autocast(frames.device.type, torch.bfloat16):
             said = self(frames, labels.taken, layout)
-        taken = labels.gains[:, :, :1] == TAKEN
-        choices = said.logits[..., :-1].masked_fill(taken, -1e4).log_softmax(-1)
+        choices = said.logits[..., :-1].masked_fill(labels.gains == TAKEN, -1e4).log_softmax(-1)
         judged = ~labels.losses.isnan()
         parts = {
             "missed": 1 - (choices.exp() * _shares(labels.gains)).sum(-1).mean(),
             "soft": -(_worth(labels.gains) * choices).sum(-1).mean(),
             "predicted": F.smooth_l1_loss(said.losses[judged], labels.losses[judged], beta=0.1),
             "hint": F.smooth_l1_loss(said.hints, self._hints(labels).expand_as(said.hints)),
+            "where": F.mse_loss(said.where, self._where(labels, layout).expand_as(said.where)),
             **self._taught(said, labels, layout),
         }
         total = sum(_WEIGHTS.get(name, 1.0) * part for name, part in parts.items())
         return {"loss": cast(Tensor, total), **parts}
+
+    def _where(self, labels: Labels, layout: Layout) -> Tensor:
+        """Where the tokens of the sequence are: (N, L, waves)."""
+        tokens = len(self.places) - len(self.cells)
+        ids = labels.taken.new_empty(len(labels.taken), len(layout.positions))
+        ids[:, layout.vision] = tokens + torch.arange(len(self.cells), device=ids.device)
+        ids[:, layout.gazes] = labels.taken[:, : len(layout.gazes)]
+        return self.places[ids]
 
     def _taught(self, said: Answers, labels: Labels, layout: Layout) -> Losses:
         """How far attention is from what it is taught."""
@@ -169,14 +195,3 @@ def _worth(gains: Tensor) -> Tensor:
     """What is to be gained, as a distribution over the last dimension."""
     worth = _shares(gains) ** _SHARP
     return worth / worth.sum(-1, keepdim=True).clamp(min=1e-12)
-
-
-def cells_of_patches(grid: TokenGrid) -> Tensor:
-    """(P, scales): the ids of the cells over each patch of the finest scale."""
-    edge = grid.sizes[-1]
-    rows, columns = np.divmod(np.arange(edge * edge), edge)
-    ids = [
-        grid.token_id(scale, rows * size // edge, columns * size // edge)
-        for scale, size in enumerate(grid.sizes)
-    ]
-    return torch.from_numpy(np.stack(ids, 1))

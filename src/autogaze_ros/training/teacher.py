@@ -147,7 +147,7 @@ class GreedyTeacher:
         """Go through T frames (N, T, 3, S, S) chunk by chunk, with `counts` tokens of each.
 
         gazes: T times (N, count), another's tokens, which are taken instead of the
-        teacher's; the teacher says at each chunk how it would go on from there.
+        teacher's; the teacher says before each what it would have gained.
         """
         frames = frames.to(self.device)
         canvas = Canvas.blank(len(frames), self.grid, self.device)
@@ -157,19 +157,23 @@ class GreedyTeacher:
             chosen = torch.zeros(len(frames), self.grid.num_tokens, dtype=torch.bool, device=self.device)
             for begin in range(0, count, self.chunk):
                 size = min(self.chunk, count - begin)
-                wanted, gained, left = self.go_on(lack, chosen, self.chunk)
-                taken = wanted[:, :size] if gazes is None else gazes[time][:, begin : begin + size]
+                others = None if gazes is None else gazes[time][:, begin : begin + size]
+                ids, gained, left = self.go_on(lack, chosen, self.chunk, others)
+                taken = ids[:, :size]
                 then = chosen.scatter(1, taken, True)
                 yield Chunk(time, taken, gained, left, canvas, chosen, then)
                 chosen = then
             canvas = canvas.show(frame, chosen, self.grid)
 
-    def go_on(self, lack: Lack, chosen: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    def go_on(
+        self, lack: Lack, chosen: Tensor, steps: int, others: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Choose the next `steps` tokens of frames.
 
-        chosen: (N, num_tokens) bool, what this frame has, never chosen again. Returns ids
-        (N, steps), the gains of all tokens before each step (N, steps, num_tokens), TAKEN
-        for those chosen, and the error left (N, steps + 1), before each step and at the end.
+        chosen: (N, num_tokens) bool, what this frame has, never chosen again. others: (N,
+        n), another's tokens, which are taken first. Returns ids (N, steps), the gains of
+        all tokens before each step (N, steps, num_tokens), TAKEN for those chosen, and the
+        error left (N, steps + 1), before each step and at the end.
         """
         finest = self._finest(chosen)
         known = lack.under.gather(1, finest.clamp(min=0)[:, None])[:, 0]
@@ -177,11 +181,11 @@ class GreedyTeacher:
         levels = torch.arange(len(self.grid.sizes), device=self.device)[:, None]
         rows = torch.arange(len(error), device=self.device)
         ids, gained, left = [], [], [error.sum(1)]
-        for _ in range(steps):
+        for step in range(steps):
             useful = finest[:, None] < levels
             gain = cell_sums(torch.where(useful, error[:, None] - lack.under, 0), self.grid)
             gain = gain.masked_fill(chosen, TAKEN)
-            token = gain.argmax(1)
+            token = gain.argmax(1) if others is None or step >= others.shape[1] else others[:, step]
             scale = self._scale[token]
             cell = self._cells[token] & (finest < scale[:, None])
             error = torch.where(cell, lack.under[rows, scale], error)
