@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from autogaze_ros.training.labels import Critic
     from autogaze_ros.training.teacher import GreedyTeacher
 
-_CONTEXT = 16  # frames
 _TOKENS = click.IntRange(1, AUTOGAZE_GRID.num_tokens)
 
 
@@ -79,12 +78,11 @@ def _lines(
     import torch
 
     from autogaze_ros.engines.preprocessing import preprocess
+    from autogaze_ros.evaluation.contexts import FRAMES
     from autogaze_ros.training.labels import greedy_gazes
 
     begin = 0
-    while context := [
-        preprocess(frame.image, AUTOGAZE_GRID.scales[-1]) for frame in islice(frames, _CONTEXT)
-    ]:
+    while context := [preprocess(frame.image, AUTOGAZE_GRID.scales[-1]) for frame in islice(frames, FRAMES)]:
         counts = [tokens[0], *[tokens[1]] * (len(context) - 1)]
         for index, (ids, losses) in enumerate(greedy_gazes(torch.stack(context), counts, teacher, critic)):
             yield {
