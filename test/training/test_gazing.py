@@ -88,6 +88,7 @@ def test_what_is_minimised_is_least_where_most_is_gained():
             losses=torch.zeros(1, len(logits[0]), 10),
             hints=hints,
             where=torch.zeros(3, 1, places, 48),
+            told=[torch.zeros(4, 1, places, 32)],
             choosers=[torch.zeros(1, 5, len(logits[0]), places)],
             patches=[torch.zeros(1, 196, places)],
         )

@@ -37,7 +37,7 @@ def test_labels_along_the_teachers_own_gazes(frames):
 
 
 def test_what_is_judged_is_the_loss_along_the_way(frames, critic):
-    labels = label(frames, COUNTS, GreedyTeacher(), judged=(critic, 1, 2))
+    labels = label(frames, COUNTS, GreedyTeacher(), judged=(critic, [1], 2))
     assert (~labels.losses.isnan()).nonzero()[:, :2].unique(dim=0).tolist() == [[0, 1], [1, 1]]
     chunks = list(GreedyTeacher().walk(frames, COUNTS))
     shown = (

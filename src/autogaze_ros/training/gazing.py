@@ -24,11 +24,12 @@ from autogaze_ros.training.run import Losses, Run, Schedule
 from autogaze_ros.training.student import Student
 from autogaze_ros.training.teacher import GreedyTeacher
 
-_LENGTHS = ((0.0, 4), (0.2, 8), (0.6, 16))  # how far a run is, and how long its contexts are
+_LENGTHS = ((0.0, 4), (0.2, 8), (0.7, 16))  # how far a run is, and how long its contexts are
 _SHORTER = 0.3  # share of batches with contexts shorter than that
 _FIRST, _FIRST_ODDS = (5, 10, 20, 40, 60, 100), (0.1, 0.25, 0.15, 0.1, 0.25, 0.15)
 _LATER, _LATER_ODDS = (5, 10, 20, 50), (0.15, 0.55, 0.2, 0.1)
 _TEACHERS = 0.2  # share of batches along the teacher's gazes; others go along the network's own
+_JUDGED = 3  # chunks of a batch whose loss is made known, in a context for every 16 frames
 _SURE = 0.5  # share of those in which it takes what it holds best, as it is run; in others it draws
 
 # The published network's sizes (see nvidia/AutoGaze's config.json), with the positions of plain counting.
@@ -138,7 +139,8 @@ def train_gaze(
             with torch.autocast(teacher.device.type, torch.bfloat16):
                 gazes = roll_out(network, pixels, counts, draw)
         chunks = sum(-(-count // teacher.chunk) for count in counts)
-        judged = (critic, int(rng.integers(chunks)), max(1, frames // 16))
+        numbers = rng.permutation(chunks)[:_JUDGED].tolist()
+        judged = (critic, numbers, max(1, frames // 16))
         return student.losses(pixels, label(pixels, counts, teacher, gazes, judged))
 
     student.load_state_dict(run.train(losses))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -58,11 +58,11 @@ def label(
     counts: Sequence[int],
     teacher: GreedyTeacher,
     gazes: Sequence[Tensor] | None = None,
-    judged: tuple[Critic, int, int] | None = None,
+    judged: tuple[Critic, Container[int], int] | None = None,
 ) -> Labels:
     """Label normalised contexts (N, T, 3, S, S) along the teacher's gazes, or another's.
 
-    gazes: as for `GreedyTeacher.walk`. judged: who judges, which chunk, and of how many
+    gazes: as for `GreedyTeacher.walk`. judged: who judges, which chunks, and of how many
     contexts: reconstructing everything would take longer than all the rest.
     """
     chunks: list[Chunk] = []
@@ -72,7 +72,7 @@ def label(
             known.append(_known(chunk.canvas, len(teacher.grid.scales)))
         chunks.append(chunk)
         loss = torch.full(chunk.gains.shape[:2], torch.nan, device=chunk.gains.device)
-        if judged is not None and judged[1] == number:
+        if judged is not None and number in judged[1]:
             critic, _, count = judged
             loss[:count] = _losses(chunk, frames[:, chunk.time], critic, teacher.grid, count)
         losses.append(loss)

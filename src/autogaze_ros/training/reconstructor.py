@@ -11,15 +11,17 @@ from torch import Tensor
 
 from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.evaluation.lpips import open_lpips
+from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.configuration import CanvasConfig
 from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.clips import Clips, normalised
 from autogaze_ros.training.run import Losses, Run, Schedule
-from autogaze_ros.training.teacher import gains
+from autogaze_ros.training.teacher import GreedyTeacher, gains
 
-_CLIPS, _FRAMES = 3, 5  # of one batch
-_PERCEIVED = 4  # frames of a batch that LPIPS looks at
+_CLIPS, _FRAMES = 4, 16  # of one batch; late in a context canvases are full of old cells
+_LEARNED = 6  # frames of each of these contexts that are reconstructed
+_TEACHERS = 0.4  # share of batches that the greedy teacher gazes at
 
 
 def train_reconstructor(
@@ -33,26 +35,26 @@ def train_reconstructor(
 ) -> CanvasReconstructor:
     """Train a reconstructor in a folder, where it resumes; returns it with averaged weights.
 
-    What is minimised is the mean absolute difference in normalised units plus LPIPS.
-    start: go on from its weights. Raises LpipsError where LPIPS has no weights, ValueError
+    What is minimised is the mean absolute difference in normalised units plus LPIPS_WEIGHT
+    times LPIPS. start: go on from its weights. Raises LpipsError where LPIPS has no weights, ValueError
     where the folder holds another run.
     """
     torch.manual_seed(seed)
     network = start or CanvasReconstructor(CanvasConfig())
     network.to(device).requires_grad_(True)
     distance = perceptual()
+    teacher = GreedyTeacher(network.grid, device)
     notes = {"kind": "reconstructor", "sources": [list(frames.shape) for frames in clips.sources]}
     run = Run(network, folder, schedule, seed=seed, notes=notes)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
         frames = normalised(torch.from_numpy(clips.batch(rng, _CLIPS, _FRAMES)).to(device))
-        canvases, targets = _canvases(rng, frames, network.grid)
+        canvases, targets = _canvases(rng, frames, teacher)
         with torch.autocast(frames.device.type, torch.bfloat16):
             pictures = network(canvases)
         difference = (pictures - targets).abs().mean()
-        looked = rng.permutation(len(targets))[:_PERCEIVED].tolist()
-        perceived = distance(pictures[looked], targets[looked]).mean()
-        return {"loss": difference + perceived, "l1": difference, "lpips": perceived}
+        perceived = distance(pictures, targets).mean()
+        return {"loss": difference + LPIPS_WEIGHT * perceived, "l1": difference, "lpips": perceived}
 
     network.load_state_dict(run.train(losses))
     return network
@@ -69,24 +71,38 @@ def perceptual() -> Callable[[Tensor, Tensor], Tensor]:
     return lambda a, b: lpips(shown(a), shown(b))
 
 
-def _canvases(rng: np.random.Generator, frames: Tensor, grid: TokenGrid) -> tuple[Canvas, Tensor]:
-    """Show frames (N, T, …) by random gazes; the canvases after each, and the frames, N * T together."""
+def _canvases(rng: np.random.Generator, frames: Tensor, teacher: GreedyTeacher) -> tuple[Canvas, Tensor]:
+    """Show frames (N, T, …) by the teacher's or by random gazes; canvases after some of them, and those."""
     count, length = frames.shape[:2]
-    canvas = Canvas.blank(count, grid, frames.device)
-    shown = []
+    counts, grid = _counts(rng, length), teacher.grid
+    gazes = teacher.gaze(frames, counts) if rng.random() < _TEACHERS else None
     habit = _Habit(rng, count, frames.device)
-    for time in range(length):
-        chosen = habit.choose(rng, frames[:, time], canvas, grid, _budget(rng, first=time == 0))
+    canvas = Canvas.blank(count, grid, frames.device)
+    learned = sorted(rng.choice(length, min(_LEARNED, length), replace=False).tolist())
+    shown = []
+    for time in range(learned[-1] + 1):
+        if gazes is None:
+            chosen = habit.choose(rng, frames[:, time], canvas, grid, counts[time])
+        else:
+            none = torch.zeros(count, grid.num_tokens, dtype=torch.bool, device=frames.device)
+            chosen = none.scatter(1, gazes[time], True)
         canvas = canvas.show(frames[:, time], chosen, grid)
-        shown.append(canvas)
+        if time in learned:
+            shown.append(canvas)
     together = Canvas(*(torch.cat([getattr(c, name) for c in shown]) for name in vars(canvas)))
-    return together, frames.transpose(0, 1).flatten(0, 1)
+    return together, frames[:, learned].transpose(0, 1).flatten(0, 1)
 
 
-def _budget(rng: np.random.Generator, *, first: bool) -> int:
-    """Tokens of a frame, from a handful to most of them, mostly few."""
-    low, high = (4, 200) if first else (2, 60)
-    return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+def _counts(rng: np.random.Generator, length: int) -> list[int]:
+    """Tokens of a context's frames: of the first from a handful to most, then mostly few, often alike."""
+
+    def some(low: int, high: int) -> int:
+        return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    first, later = some(4, 200), some(2, 60)
+    if rng.random() < 0.5:
+        return [first] + [later] * (length - 1)
+    return [first, *(some(2, 60) for _ in range(length - 1))]
 
 
 class _Habit:

@@ -21,7 +21,7 @@ from autogaze_ros.training.teacher import TAKEN
 
 _SHARP = 4  # the power of gains in what is learned: squares are so flat that nothing is learned from them
 # Of the parts of the loss that do not weigh 1.
-_WEIGHTS = {"where": 0.5, "look": 0.3, "recall": 0.3, "remember": 0.3}
+_WEIGHTS = {"where": 0.5, "told": 0.5, "look": 0.3, "recall": 0.3, "remember": 0.3}
 _WAVES = 48  # of a cosine transform tell the cells of the two coarser scales apart, nearly those of the next
 _POINTING = 2  # last layers whose choosers are taught
 _REMEMBERING = 2  # first layers whose patches are taught
@@ -33,7 +33,8 @@ class Answers:
     """What a student says at N contexts, see `Labels` and `attention`.
 
     logits: (N, C, K, V). losses: (N, C, K). hints: (layers - 1, N, T, P, scales + 2).
-    where: (layers - 1, N, L, waves).
+    where: (layers - 1, N, L, waves). told: of each layer whose choosers are taught
+    (scales, N, L, some of waves), what is read of values.
     choosers: of each layer whose choosers are taught (N, scales + 1, C, L), logarithms of
     attention. patches: of each layer whose patches are taught (N, P, L), the last frame's.
     """
@@ -42,6 +43,7 @@ class Answers:
     losses: Tensor
     hints: Tensor
     where: Tensor
+    told: list[Tensor]
     choosers: list[Tensor]
     patches: list[Tensor]
 
@@ -54,8 +56,8 @@ class Student(nn.Module):
     where it is, so that this is not lost among the rest. Some attention heads are
     taught: in the first layers one of the patches' remembers when each was gazed at; in
     the last layers, where chunks are chosen, one a scale looks at what is to be gained,
-    and one recalls the latest gazes. No token counts that was chosen before, since none is
-    chosen twice.
+    and its values tell where that is; and one recalls the latest gazes. No token counts
+    that was chosen before, since none is chosen twice.
     """
 
     def __init__(self, network: AutoGaze) -> None:
@@ -74,6 +76,8 @@ class Student(nn.Module):
         network.gazing_model.gaze_decoder.lm_head.weight.register_hook(self._shared)
         self.hints = nn.ModuleList(nn.Linear(decoder.hidden_size, told) for _ in earlier)
         self.where = nn.ModuleList(nn.Linear(decoder.hidden_size, _WAVES) for _ in earlier)
+        readings = torch.randn(_POINTING, len(grid.scales), decoder.head_dim, min(_WAVES, decoder.head_dim))
+        self.readings = nn.Parameter(readings * decoder.head_dim**-0.5)
 
     def _shared(self, gradient: Tensor) -> Tensor:
         """Let the heads of a chunk's tokens learn from one another: what is best is nearly so for all."""
@@ -93,22 +97,32 @@ class Student(nn.Module):
         seen = layout.visible
         last_frame = layout.vision[-1]
         before = torch.arange(places, device=frames.device) <= last_frame[:, None]
-        hints, where, choosers, patches = [], [], [], []
+        hints, where, told, choosers, patches = [], [], [], [], []
         *earlier, last = cast(Sequence[DecoderLayer], decoder.model.layers)
         for depth, layer in enumerate(earlier):
             if depth < _REMEMBERING:
                 head = slice(layer.self_attn.num_heads - 1, layer.self_attn.num_heads)
                 patches.append(log_attention(layer, sequence, angles, head, last_frame, before)[:, 0])
             if depth > len(earlier) - _POINTING:
+                told.append(self._told(layer, sequence, len(told)))
                 choosers.append(log_attention(layer, sequence, angles, slice(0, heads), layout.sources, seen))
             sequence = layer(sequence, angles[None], None)
             hints.append(self.hints[depth](sequence[:, layout.vision]).float())
             where.append(self.where[depth](F.rms_norm(sequence, sequence.shape[-1:])).float())
+        told.append(self._told(last, sequence, len(told)))
         choosers.append(log_attention(last, sequence, angles, slice(0, heads), layout.sources, seen))
         answers = decoder.model.norm(_at_sources(last, sequence, angles, layout))
         losses = decoder.task_loss_prediction_head(answers).float()
         logits = decoder.lm_head(answers).float().unflatten(-1, (losses.shape[-1], -1))
-        return Answers(logits, losses, torch.stack(hints), torch.stack(where), choosers, patches)
+        return Answers(logits, losses, torch.stack(hints), torch.stack(where), told, choosers, patches)
+
+    def _told(self, layer: DecoderLayer, sequence: Tensor, number: int) -> Tensor:
+        """What can be read of the values that the looking heads of a taught layer gather, see `Answers`."""
+        readings = self.readings[number]
+        width = readings.shape[1]
+        rows = layer.self_attn.v_proj.weight[: len(readings) * width]
+        values = F.linear(layer.input_layernorm(sequence), rows).unflatten(-1, (-1, width))
+        return (values.movedim(-2, 0) @ readings[:, None]).float()
 
     def losses(self, frames: Tensor, labels: Labels) -> Losses:
         """What is to be minimised, and its parts, each a mean; frames as for `forward`.
@@ -124,12 +138,14 @@ class Student(nn.Module):
             said = self(frames, labels.taken, layout)
         choices = said.logits[..., :-1].masked_fill(labels.gains == TAKEN, -1e4).log_softmax(-1)
         judged = ~labels.losses.isnan()
+        where = self._where(labels, layout)
         parts = {
             "missed": 1 - (choices.exp() * _shares(labels.gains)).sum(-1).mean(),
             "soft": -(_worth(labels.gains) * choices).sum(-1).mean(),
             "predicted": F.smooth_l1_loss(said.losses[judged], labels.losses[judged], beta=0.1),
             "hint": F.smooth_l1_loss(said.hints, self._hints(labels).expand_as(said.hints)),
-            "where": F.mse_loss(said.where, self._where(labels, layout).expand_as(said.where)),
+            "where": F.mse_loss(said.where, where.expand_as(said.where)),
+            "told": _told_apart(said.told, where),
             **self._taught(said, labels, layout),
         }
         total = sum(_WEIGHTS.get(name, 1.0) * part for name, part in parts.items())
@@ -165,6 +181,18 @@ class Student(nn.Module):
         edge = self.network.config.vision_grid
         known = F.adaptive_avg_pool2d(labels.known.flatten(0, 1), edge).flatten(2).transpose(1, 2)
         return torch.cat([gains, _FRESH * known.unflatten(0, gains.shape[:2])], -1)
+
+
+def _told_apart(told: list[Tensor], where: Tensor) -> Tensor:
+    """How far values are from telling where (N, L, waves) they come from.
+
+    A head's values have fewer numbers than there are waves: the last layer's tell the
+    slowest, those of layers before the fastest, so that together they tell all.
+    """
+    width = told[-1].shape[-1]
+    waves = [where[..., -width:]] * (len(told) - 1) + [where[..., :width]]
+    parts = [F.mse_loss(one, other.expand_as(one)) for one, other in zip(told, waves, strict=True)]
+    return torch.stack(parts).mean()
 
 
 def _at_sources(layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) -> Tensor:

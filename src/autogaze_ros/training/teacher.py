@@ -28,6 +28,9 @@ _POWER = 1.25
 # Contrast, in normalised units, that halves an error's weight. Without such weights L1 is the same and
 # LPIPS of 60, then 10 tokens 2 % higher. The weight of age lowers L1 by 1 % and LPIPS of 10 tokens by 2 %.
 _MASKED = 0.3
+# How much more a gain counts that makes a picture sharp, which mean differences hardly see. Of the greedy
+# gazes that lowers LPIPS of 60, then 10 tokens by 7 % for 3 % in L1.
+_SHARPER, _SHARPENING = 1.6, 2  # and the first scale that does
 TAKEN = -1.0  # stands for the gain of a token that was chosen before; none can lose as much
 
 
@@ -132,6 +135,7 @@ class GreedyTeacher:
         tokens = np.arange(grid.num_tokens)
         self._scale = torch.from_numpy(grid.locate(tokens)[0]).to(device)
         self._cells = torch.from_numpy(_cells(grid)).to(device)
+        self._weights = torch.where(self._scale < _SHARPENING, 1.0, _SHARPER)
 
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
         """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T times (N, count) int64, in order."""
@@ -185,7 +189,7 @@ class GreedyTeacher:
         for step in range(steps):
             useful = finest[:, None] < levels
             gain = cell_sums(torch.where(useful, error[:, None] - lack.under, 0), self.grid)
-            gain = gain.masked_fill(chosen, TAKEN)
+            gain = (gain * self._weights).masked_fill(chosen, TAKEN)
             token = gain.argmax(1) if others is None or step >= others.shape[1] else others[:, step]
             scale = self._scale[token]
             cell = self._cells[token] & (finest < scale[:, None])

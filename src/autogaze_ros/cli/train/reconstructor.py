@@ -18,7 +18,7 @@ Example:
 )
 @clip_options
 @out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
-@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of 15 frames each.")
+@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of 24 frames each.")
 @click.option("--start", default="", help="Checkpoint to go on from.  [default: none]")
 @device_option()
 def reconstructor(
