@@ -97,7 +97,8 @@ class Student(nn.Module):
         seen = layout.visible
         last_frame = layout.vision[-1]
         before = torch.arange(places, device=frames.device) <= last_frame[:, None]
-        hints, where, told, choosers, patches = [], [], [], [], []
+        hints, where, choosers, patches = [], [], [], []
+        told: list[Tensor] = []
         *earlier, last = cast(Sequence[DecoderLayer], decoder.model.layers)
         for depth, layer in enumerate(earlier):
             if depth < _REMEMBERING:
