@@ -69,8 +69,8 @@ def test_groups_are_told_apart_and_together():
 def test_predictions_that_are_right_are_calibrated():
     rng = np.random.default_rng(0)
     real = rng.uniform(0, 1, (2, len(SOURCES), FRAMES, 2))
-    told = calibrate(study(measures(0.5), SOURCES, measures=real, predicted=real @ [1, 1.5] - 0.1))
-    assert told.swept["L1 + 1.5 LPIPS"] == pytest.approx(1) and 0.5 < told.swept["LPIPS"] < 0.95
+    told = calibrate(study(measures(0.5), SOURCES, measures=real, predicted=real @ [1, 2] - 0.1))
+    assert told.swept["L1 + 2 LPIPS"] == pytest.approx(1) and 0.5 < told.swept["LPIPS"] < 0.95
     assert all(part.difference == pytest.approx(0.1) for part in told.bins)
     assert sum(part.frames for part in told.bins) == 2 * len(SOURCES) * FRAMES
 

@@ -1,6 +1,6 @@
 """Whether the losses that AutoGaze predicts are those that come, and whether it stops by them.
 
-The real loss is L1 in normalised units plus 1.5 times LPIPS, which is what the loss
+The real loss is L1 in normalised units plus twice LPIPS, which is what the loss
 head learns in `autogaze train`. Other checkpoints learnt another sum: of them only
 rank correlations say something.
 """
@@ -16,7 +16,7 @@ from autogaze_ros.evaluation.gaze_study import Study
 from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT, MEASURES, loss_of
 from autogaze_ros.evaluation.statistics import Floats, rank_correlation
 
-REAL = f"{MEASURES[0]} + {LPIPS_WEIGHT} {MEASURES[1]}"
+REAL = f"{MEASURES[0]} + {LPIPS_WEIGHT:g} {MEASURES[1]}"
 _BINS = 8
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.evaluation.lpips import open_lpips
-from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.configuration import CanvasConfig
 from autogaze_ros.tokens import TokenGrid
@@ -21,6 +20,7 @@ from autogaze_ros.training.teacher import GreedyTeacher, gains
 
 _CLIPS, _FRAMES = 4, 16  # of one batch; late in a context canvases are full of old cells
 _LEARNED = 6  # frames of each of these contexts that are reconstructed
+_LPIPS_WEIGHT = 1.5
 _TEACHERS = 0.4  # share of batches that the greedy teacher gazes at
 
 
@@ -35,8 +35,8 @@ def train_reconstructor(
 ) -> CanvasReconstructor:
     """Train a reconstructor in a folder, where it resumes; returns it with averaged weights.
 
-    What is minimised is the mean absolute difference in normalised units plus LPIPS_WEIGHT
-    times LPIPS. start: go on from its weights. Raises LpipsError where LPIPS has no weights, ValueError
+    What is minimised is the mean absolute difference in normalised units plus 1.5 times
+    LPIPS. start: go on from its weights. Raises LpipsError where LPIPS has no weights, ValueError
     where the folder holds another run.
     """
     torch.manual_seed(seed)
@@ -54,7 +54,7 @@ def train_reconstructor(
             pictures = network(canvases)
         difference = (pictures - targets).abs().mean()
         perceived = distance(pictures, targets).mean()
-        return {"loss": difference + LPIPS_WEIGHT * perceived, "l1": difference, "lpips": perceived}
+        return {"loss": difference + _LPIPS_WEIGHT * perceived, "l1": difference, "lpips": perceived}
 
     network.load_state_dict(run.train(losses))
     return network
