@@ -93,6 +93,15 @@ def test_labels_tell_what_is_lost_after_every_chunk(folder, reconstructor, tmp_p
     assert lines[0]["losses"] == sorted(lines[0]["losses"], reverse=True)
 
 
+def test_what_is_balanced_can_be_loaded_and_keeps_its_licence(folder, reconstructor):
+    result = run("train", "balance", *DRIVE, "--cache", folder / "frames", "--contexts", "1",
+                 "--start", "embedded", "--reconstruction", reconstructor / "checkpoint",
+                 "--out", folder / "balanced")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("shifts +0.0, +0.0, +0.0, +0.0: loss ")
+    assert load_autogaze(folder / "balanced").license == "Apache-2.0"
+
+
 def test_one_line_for_mistakes(folder, gaze, tmp_path):
     for arguments, told in (
         (("gaze", "--out", tmp_path / "b", "--cache", tmp_path), "nothing to train on"),
@@ -101,6 +110,10 @@ def test_one_line_for_mistakes(folder, gaze, tmp_path):
         (
             (*gaze[1:], tmp_path / "d", "--reconstruction", publish(tmp_path / "mae")),
             "takes a reconstructor on canvases",
+        ),
+        (
+            ("balance", "--start", "embedded", "--cache", tmp_path, "--out", tmp_path / "e"),
+            "nothing to train on",
         ),
         (("reconstructor", "--drive-seeds", "a", "--out", tmp_path / "c"), "no list of seeds"),
         (("reconstructor", "--drive-seeds", "9-0", "--out", tmp_path / "c"), "no list of seeds"),

@@ -38,10 +38,10 @@ class Labels:
 
 
 class Critic:
-    """Says how far reconstructions are from frames: L1 in normalised units plus LPIPS_WEIGHT times LPIPS."""
+    """Says how far reconstructions are from frames: L1 in normalised units plus so many times LPIPS."""
 
-    def __init__(self, reconstructor: CanvasReconstructor) -> None:
-        self._reconstructor = reconstructor
+    def __init__(self, reconstructor: CanvasReconstructor, lpips_weight: float = LPIPS_WEIGHT) -> None:
+        self._reconstructor, self._lpips_weight = reconstructor, lpips_weight
         self._distance: Callable[[Tensor, Tensor], Tensor] = perceptual()
 
     @torch.no_grad()
@@ -50,7 +50,7 @@ class Critic:
         with torch.autocast(frame.device.type, torch.bfloat16):
             picture = self._reconstructor(canvas)
             perceived = self._distance(picture, frame).float()
-        return (picture - frame).abs().mean((1, 2, 3)) + LPIPS_WEIGHT * perceived
+        return (picture - frame).abs().mean((1, 2, 3)) + self._lpips_weight * perceived
 
 
 def label(

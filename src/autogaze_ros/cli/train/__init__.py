@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from autogaze_ros.cli.train.balance import balance
 from autogaze_ros.cli.train.evaluate import evaluate
 from autogaze_ros.cli.train.gaze import gaze
 from autogaze_ros.cli.train.labels import labels
@@ -15,11 +16,12 @@ def train() -> None:
     """Train weights of your own, and see what they are worth.
 
     A reconstructor first, then AutoGaze, which learns to predict its loss. Either is
-    resumed by the same command after any interruption.
+    resumed by the same command after any interruption. At last AutoGaze is balanced.
     """
 
 
 train.add_command(reconstructor)
 train.add_command(labels)
 train.add_command(gaze)
+train.add_command(balance)
 train.add_command(evaluate)
