@@ -1,6 +1,8 @@
 """Loading, faults and endings of the node."""
 
 import signal
+import subprocess
+import sys
 from itertools import count
 
 import pytest
@@ -157,3 +159,23 @@ def test_a_node_of_another_name_says_so_in_diagnostics(world):
     for name in ("eyes", "eyes: front"):
         world.wait_for(lambda name=name: diagnostics.of(name), f"diagnostics of {name}")
     assert not diagnostics.of("autogaze")
+
+
+def test_an_interrupt_upon_the_error_that_it_caused_is_no_error():
+    """The handler of signals ends rclpy first, which makes whatever runs fail, and then interrupts Python."""
+    code = """
+import sys
+from autogaze_ros.node import gaze_node
+
+def interrupted():
+    raise KeyboardInterrupt
+
+def cut():
+    gaze_node.rclpy.ok = interrupted
+    raise gaze_node._rclpy.RCLError("rcl node's context is invalid")
+
+gaze_node.GazeNode = cut
+sys.exit(gaze_node.main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -284,23 +284,24 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
     node, begun, ended = None, False, True
     try:
-        rclpy.init(args=args)
-        begun = True
-        node = GazeNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        if not node.start():
-            return 1 if node.context.ok() else 0  # 0: interrupted meanwhile
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+        try:
+            rclpy.init(args=args)
+            begun = True
+            node = GazeNode()
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            if not node.start():
+                return 1 if node.context.ok() else 0  # 0: interrupted meanwhile
+            executor.spin()
+        except Exception as error:
+            if begun and not rclpy.ok():  # a signal came in the middle of something
+                return node.exit_status if node is not None else 0
+            if not isinstance(error, (ParameterException, _rclpy.RCLError)):
+                raise
+            print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1
+    except KeyboardInterrupt:  # which may follow upon the error that the same signal has caused
         pass
-    except Exception as error:
-        if begun and not rclpy.ok():  # a signal came in the middle of something
-            return node.exit_status if node is not None else 0
-        if not isinstance(error, (ParameterException, _rclpy.RCLError)):
-            raise
-        print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
