@@ -63,19 +63,30 @@ def test_what_is_gone_on_from_keeps_its_licence(folder, reconstructor):
     assert load_reconstructor(folder / "more" / "checkpoint").license == "Theirs-1.0"
 
 
-def test_killed_and_resumed_gives_the_same_weights(folder, gaze):
-    whole = run(*gaze, folder / "whole")
-    assert whole.exit_code == 0, whole.output
-    command = [sys.executable, "-m", "autogaze_ros.cli", *gaze, folder / "cut"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize("kind", ["gaze", "reconstructor"])
+def test_killed_and_resumed_gives_the_same_weights(folder, gaze, kind):
+    again = {
+        "gaze": gaze[1:-1],
+        "reconstructor": (kind, *DRIVE, "--cache", folder / "frames", "--steps", "3"),
+    }
+    command = ["train", *again[kind], "--out"]
+    whole, cut = folder / f"whole_{kind}", folder / f"cut_{kind}"
+    done = run(*command, whole)
+    assert done.exit_code == 0, done.output
+    interpreted = [sys.executable, "-m", "autogaze_ros.cli", *command, cut]
+    with subprocess.Popen(interpreted, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        assert process.stderr.readline().startswith("step 1 of 6")  # a state has just been written
+        assert process.stderr.readline().startswith("step 1 of")  # a state has just been written
         process.send_signal(signal.SIGKILL)
-    assert not (folder / "cut" / "checkpoint").exists()
-    again = run(*gaze, folder / "cut")
-    assert again.exit_code == 0, again.output
-    assert weights(folder / "cut") == weights(folder / "whole")
-    assert load_autogaze(folder / "cut" / "checkpoint").network.config.decode_positions == "cumulative"
+    assert not (cut / "checkpoint").exists()
+    done = run(*command, cut)
+    assert done.exit_code == 0, done.output
+    assert weights(cut) == weights(whole)
+
+
+def test_what_is_trained_from_nothing_counts_its_positions(folder, gaze):
+    assert run(*gaze, folder / "whole_gaze").exit_code == 0
+    assert load_autogaze(folder / "whole_gaze" / "checkpoint").network.config.decode_positions == "cumulative"
 
 
 def test_labels_tell_what_is_lost_after_every_chunk(folder, reconstructor, tmp_path):
@@ -105,8 +116,8 @@ def test_what_is_balanced_can_be_loaded_and_keeps_its_licence(folder, reconstruc
 def test_one_line_for_mistakes(folder, gaze, tmp_path):
     for arguments, told in (
         (("gaze", "--out", tmp_path / "b", "--cache", tmp_path), "nothing to train on"),
-        ((*gaze[1:], folder / "whole", "--rate", "2"), "holds a run with other rate"),
-        ((*gaze[1:], folder / "whole", "--start", "embedded"), "other start"),
+        ((*gaze[1:], folder / "whole_gaze", "--rate", "2"), "holds a run with other rate"),
+        ((*gaze[1:], folder / "whole_gaze", "--start", "embedded"), "other start"),
         (
             (*gaze[1:], tmp_path / "d", "--reconstruction", publish(tmp_path / "mae")),
             "takes a reconstructor on canvases",

@@ -161,21 +161,27 @@ def test_a_node_of_another_name_says_so_in_diagnostics(world):
     assert not diagnostics.of("autogaze")
 
 
-def test_an_interrupt_upon_the_error_that_it_caused_is_no_error():
+@pytest.mark.parametrize(
+    "module, cut",
+    [
+        ("autogaze_ros.node.gaze_node", "module.GazeNode = cut; sys.exit(module.main())"),
+        ("autogaze_ros.demo.playing", "sys.exit(module.play(cut, 'player', None))"),
+    ],
+)
+def test_an_interrupt_upon_the_error_that_it_caused_is_no_error(module, cut):
     """The handler of signals ends rclpy first, which makes whatever runs fail, and then interrupts Python."""
-    code = """
+    code = f"""
 import sys
-from autogaze_ros.node import gaze_node
+import {module} as module
 
 def interrupted():
     raise KeyboardInterrupt
 
 def cut():
-    gaze_node.rclpy.ok = interrupted
-    raise gaze_node._rclpy.RCLError("rcl node's context is invalid")
+    module.rclpy.ok = interrupted
+    raise module._rclpy.RCLError("rcl node's context is invalid")
 
-gaze_node.GazeNode = cut
-sys.exit(gaze_node.main())
+{cut}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -33,9 +33,26 @@ def test_it_goes_where_the_loss_is_less(frames):
     before = shares(network, frames)
     shifts = balance(network, frames, by_level(2), told.append)
     assert shares(network, frames)[1] > before[1]
-    losses = [float(line.rpartition(" ")[2]) for line in told]
-    assert losses[-1] == min(losses) < losses[0]
-    assert f"{shifts[0]:+.1f}, {shifts[1]:+.1f}" in told[-1]
+    losses = {line.partition(":")[0]: float(line.rpartition(" ")[2]) for line in told}
+    assert len(losses) == len(told)  # nothing is tried twice
+    assert min(losses, key=losses.get) == "shifts " + ", ".join(f"{shift:+.1f}" for shift in shifts)
+
+
+def test_a_shift_is_what_logits_gain(frames):
+    network, states = load_autogaze("embedded").network, []
+    head = network.gazing_model.gaze_decoder.lm_head
+    head.register_forward_pre_hook(lambda _, given: states.append(given[0]))
+    roll_out(network, frames, [10] * LENGTH)
+    hidden = torch.cat(states)
+    with torch.no_grad():
+        before = head(hidden)
+        shifts = balance(network, frames, by_level(2))
+        gained = (head(hidden) - before).unflatten(1, (10, -1))
+    scales = AUTOGAZE_GRID.locate(np.arange(265))[0]
+    assert any(shifts)
+    for scale, shift in enumerate(shifts):
+        assert torch.allclose(gained[..., :265][..., scales == scale], torch.tensor(shift), atol=0.1)
+    assert (gained[..., 265] == 0).all()
 
 
 def test_what_cannot_be_bettered_stays(frames):

@@ -46,18 +46,23 @@ def play(make: Callable[[], Player], name: str, args: list[str] | None, *, inter
 
     interrupted: the status then.
     """
-    player, status = None, interrupted
+    player, begun, status = None, False, interrupted
     try:
-        rclpy.init(args=args)
-        player = make()
-        rclpy.spin_until_future_complete(player, player.finished)
-        if player.finished.done():
-            status = player.finished.result() or 0
-    except (KeyboardInterrupt, ExternalShutdownException):
+        try:
+            rclpy.init(args=args)
+            begun = True
+            player = make()
+            rclpy.spin_until_future_complete(player, player.finished)
+            if player.finished.done():
+                status = player.finished.result() or 0
+        except (ValueError, OSError, ParameterException, _rclpy.RCLError) as error:
+            if not begun or rclpy.ok():  # else a signal came in the middle of something
+                status = _failure(name, error)
+    except (
+        KeyboardInterrupt,
+        ExternalShutdownException,
+    ):  # also upon the error that the same signal has caused
         pass
-    except (ValueError, OSError, ParameterException, _rclpy.RCLError) as error:
-        if player is None or player.context.ok():  # else a signal came while publishing
-            status = _failure(name, error)
     finally:
         if player is not None:
             for number in (signal.SIGINT, signal.SIGTERM):

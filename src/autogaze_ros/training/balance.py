@@ -1,22 +1,24 @@
 """Balancing scales: how readily tokens of each are chosen, by what reconstructions come to.
 
-What a network is unsure of it gives little probability, and so it prefers scales whose
-few cells are easily told apart, though others would show more. Logits of a scale are
-therefore raised or lowered together (as Menon et al. 2021, "Long-tail learning via logit
-adjustment", do with classes), as far as that makes reconstructions better.
+A network learns choices one by one, and where it is unsure of them takes too much of one
+scale and too little of another. Logits of a scale are therefore raised or lowered
+together (as Menon et al. 2021, "Long-tail learning via logit adjustment", do with
+classes), as far as that makes reconstructions better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
+from itertools import product
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import Canvas
-from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.labels import Critic
 from autogaze_ros.training.rollout import roll_out
 
@@ -31,35 +33,40 @@ def balance(
 ) -> list[float]:
     """Balance a network in place on normalised contexts (N, T, 3, S, S); returns each scale's shift.
 
-    One scale after the other is shifted by steps, down or else up, for as long as the
-    critic's mean loss over all frames falls. report: is told of every trial.
+    One scale after the other is shifted by steps, down and up, for as long as the critic's
+    mean loss over all frames falls. report: is told of every trial.
     """
-    grid = network.config.grid
     readout = network.gazing_model.gaze_decoder.lm_head.weight
-    one = _constant(network, frames)
+    directions = _directions(network, frames)
     original = readout.detach().clone()
 
-    def tried(shifts: Sequence[float]) -> float:
+    def put(steps: tuple[int, ...]) -> list[float]:
+        shifts = [_STEP * count for count in steps]
         with torch.no_grad():
-            readout.copy_(original + _shifted(shifts, grid, one, network.config.decoder.num_multi_token_pred))
+            readout.copy_(original + torch.tensordot(torch.tensor(shifts).to(directions), directions, 1))
+        return shifts
+
+    @cache
+    def tried(steps: tuple[int, ...]) -> float:
+        told = ", ".join(f"{shift:+.1f}" for shift in put(steps))
         loss = _loss(network, frames, critic)
-        report(f"shifts {', '.join(f'{shift:+.1f}' for shift in shifts)}: loss {loss:.4f}")
+        report(f"shifts {told}: loss {loss:.4f}")
         return loss
 
-    best = [0.0] * len(grid.scales)
-    least = tried(best)
-    for scale in range(len(best)):
-        for step in (-_STEP, _STEP):
-            begun = least
-            while True:
-                trial = [*best[:scale], best[scale] + step, *best[scale + 1 :]]
-                if (loss := tried(trial)) >= least:
-                    break
-                best, least = trial, loss
-            if least < begun:
-                break
-    tried(best)
-    return best
+    best = (0,) * len(directions)
+    for scale, step in product(range(len(best)), (-1, 1)):
+        while tried(best) > tried(trial := (*best[:scale], best[scale] + step, *best[scale + 1 :])):
+            best = trial
+    return put(best)
+
+
+def _directions(network: AutoGaze, frames: Tensor) -> Tensor:
+    """What added to the read-out raises the logits of each scale by one: (scales, heads * V, D)."""
+    grid, heads = network.config.grid, network.config.decoder.num_multi_token_pred
+    scales = torch.from_numpy(grid.locate(np.arange(grid.num_tokens))[0])
+    tokens = F.one_hot(scales, len(grid.scales)).float().T
+    rows = F.pad(tokens, (0, 1)).repeat(1, heads)  # the last token ends a gaze
+    return rows[..., None].to(frames.device) * _constant(network, frames)
 
 
 def _constant(network: AutoGaze, frames: Tensor) -> Tensor:
@@ -76,13 +83,6 @@ def _constant(network: AutoGaze, frames: Tensor) -> Tensor:
     square = hidden.T @ hidden
     square.diagonal().add_(1e-3 * square.diagonal().mean())
     return torch.linalg.solve(square, hidden.sum(0)).float()
-
-
-def _shifted(shifts: Sequence[float], grid: TokenGrid, one: Tensor, heads: int) -> Tensor:
-    """What is added to the read-out (heads * V, D) so that logits of scales shift."""
-    scales = torch.from_numpy(grid.locate(np.arange(grid.num_tokens))[0])
-    rows = torch.cat([torch.tensor(shifts)[scales], torch.zeros(1)])  # the last token ends a gaze
-    return rows.repeat(heads)[:, None].to(one.device) * one
 
 
 @torch.no_grad()

@@ -18,12 +18,7 @@ Example:
 )
 @clip_options
 @click.option("--start", required=True, help="AutoGaze weights to balance.")
-@click.option(
-    "--reconstruction",
-    default="embedded",
-    show_default=True,
-    help="Weights of the reconstructor to be served.",
-)
+@click.option("--reconstruction", default="embedded", show_default=True, help="Weights that reconstruct.")
 @click.option(
     "--contexts", type=click.IntRange(1), default=16, show_default=True, help="To balance on, 16 frames each."
 )
