@@ -1,0 +1,114 @@
+"""Frames, sources of frames, and the selection of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
+DEFAULT_RATE = 10.0  # frames per second where a source does not tell: Bench2Drive's
+
+
+class SourceError(ValueError):
+    """A source of frames that is missing, damaged or empty; the message says which."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image.
+
+    image: (H, W, 3) uint8 RGB, not empty, no edge over MOST_ASPECT times the other
+    (SourceError). stamp: nanoseconds, of the source's own clock. frame_id: of the
+    message's header, else the camera's name. received: nanoseconds of a bag's
+    recorder, else None. jpeg: the file that the image was decoded from, if it was
+    a JPEG. epoch: what a frame of another epoch showed does not count any more.
+    """
+
+    image: NDArray[np.uint8]
+    stamp: int
+    camera: str = "front"
+    frame_id: str = "front"
+    received: int | None = None
+    jpeg: bytes = b""
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        height, width = self.image.shape[:2]
+        if not 1 <= max(height, width) <= MOST_ASPECT * min(height, width):
+            raise SourceError(f"an image of {width}x{height} pixels is no camera's: at most {MOST_ASPECT}:1")
+
+
+class Thinning:
+    """Decides which frames are kept, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._place = 0
+        self._kept: int | None = None
+
+    def keeps(self, stamp: int, stride: int = 1, rate: float = 0.0) -> bool:
+        """Whether the next one is: every stride-th, of these at most rate a second by stamp (0: all)."""
+        place, self._place = self._place, self._place + 1
+        if place % stride:
+            return False
+        # A hair early is in time, since stamps are rounded; back in time is a new beginning.
+        if rate and self._kept is not None and 0 <= stamp - self._kept < 0.999e9 / rate:
+            return False
+        self._kept = stamp
+        return True
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames of a source are wanted.
+
+    first, last: places in the source, both included, from 0. stride: every how
+    many of these. rate: at most so many a second, by their stamps; 0: all.
+    """
+
+    first: int = 0
+    last: int | None = None
+    stride: int = 1
+    rate: float = 0.0
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield the wanted frames."""
+        thinning = Thinning()
+        for place, frame in enumerate(frames):
+            if self.last is not None and place > self.last:
+                return
+            if place >= self.first and thinning.keeps(frame.stamp, self.stride, self.rate):
+                yield frame
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finite sequence of frames that can be read more than once.
+
+    length: number of frames as far as it is known, else 0. rate: frames per second.
+    """
+
+    length: int
+    rate: float
+    read: Callable[[], Iterator[Frame]]
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.read()
+
+    def select(self, selection: Selection) -> Source:
+        """Return the source of the wanted frames only."""
+        end = self.length if selection.last is None else min(self.length, selection.last + 1)
+        rate = self.rate / selection.stride
+        slower = bool(selection.rate) and selection.rate < rate
+        return Source(
+            length=0 if slower else len(range(selection.first, end, selection.stride)),
+            rate=selection.rate if slower else rate,
+            read=lambda: selection(self.read()),
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, without the file that a caller names anyway."""
+    return getattr(error, "strerror", None) or str(error)
