@@ -1,4 +1,4 @@
-"""Six cameras live: python benchmarks/cameras.py [--selector autogaze [--tokens 265]] [--large] [--out FILE].
+"""Six cameras live: python benchmarks/cameras.py [--selector autogaze [--tokens 265]] [--large] [--busy N] [--out FILE].
 
 The stand-in for CARLA's bridge plays frames that it rendered beforehand, reliable
 bgra8 images of 800x600 at 10 Hz; the node gazes; this process subscribes. Images
@@ -6,6 +6,8 @@ are counted at the publisher, in the node (/diagnostics) and, as gazes, here. An
 age is the time on this process's clock from an instant's /clock, which the
 stand-in publishes before the instant's images, to the gaze's arrival. It is
 measured twice: `unloaded` with one instant in two seconds, and at the full rate.
+With --busy N the full rate is measured once more, beside N processes that each
+want a core, as a planner or RViz does.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,17 @@ def process(module, parameters, log):
         finally:
             child.terminate()
             child.wait()
+
+
+@contextmanager
+def busy(count):
+    """Run so many processes that compute without pause."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            stack.callback(child.wait)
+            stack.callback(child.terminate)
+        yield
 
 
 def write_rig(path, large):
@@ -186,6 +199,7 @@ def main():
     parser.add_argument("--tokens", type=int, help="of each frame, whatever loss is predicted")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--prerendered", type=int, default=20, help="instants that are played to and fro")
+    parser.add_argument("--busy", type=int, default=0, help="also measure beside so many busy processes")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -196,6 +210,9 @@ def main():
         "unloaded": measure(options, 20, max_rate=0.5),
         "full_rate": measure(options, options.seconds),
     }
+    if options.busy:
+        with busy(options.busy):
+            results["full_rate_busy"] = measure(options, options.seconds)
     rclpy.try_shutdown()
     unloaded, loaded = (results[name]["age_ms"] for name in ("unloaded", "full_rate"))
     results["age_by_unloaded"] = {name: round(loaded[name] / unloaded[name], 2) for name in loaded}
@@ -205,6 +222,7 @@ def main():
         "cameras": 6,
         "rate": RATE,
         "seconds": options.seconds,
+        "busy": options.busy,
     }
     inputs |= {"front": "1600x900" if options.large else "800x600", "others": "800x600", "encoding": "bgra8"}
     publish(machine(load_average=os.getloadavg()[0]), inputs, results, options.out)

@@ -49,8 +49,8 @@ def test_what_is_missing_or_no_video(tmp_path):
     for name, message in (
         ("none.mp4", "does not exist"),
         ("empty", "holds no images"),
-        ("text.mp4", "not a readable video"),
-        ("nothing.mp4", "not a readable video"),
+        ("text.mp4", "is a text file"),
+        ("nothing.mp4", "is an empty file"),
     ):
         with pytest.raises(SourceError, match=message) as caught:
             open_source(tmp_path / name)
@@ -137,7 +137,7 @@ def test_what_cannot_be_opened_is_left_out(images, tmp_path, caplog):
     (folder / "00006.png").symlink_to("nowhere.png")
     assert [frame.stamp // 100_000_000 for frame in open_source(folder)] == [0, 1, 2, 3, 4, 5]
     assert caplog.messages == [
-        f"{folder / '00002b.jpg'} is left out: it is a folder",
+        f"{folder}: left out is what is no image: 00002b.jpg",
         f"{folder / '00006.png'} is left out: No such file or directory",
     ]
 

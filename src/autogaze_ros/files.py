@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,13 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def replace_nothing(path: str | os.PathLike[str]) -> None:
+    """Raise FileExistsError if a path is taken; an empty folder may be filled."""
+    target = Path(path)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{path} exists already; remove it or name another")
+
+
 @contextmanager
 def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """Yield a path of the same name in a hidden folder beside `path`, where the folder is to be made.
@@ -36,8 +43,8 @@ def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False)
     FileExistsError is raised at once, as for the current folder.
     """
     target = Path(path).absolute()  # of "." the name is known only then
-    if target.exists() and not replace and (target.is_file() or any(target.iterdir())):
-        raise FileExistsError(f"{path} exists already; remove it or name another")
+    if not replace:
+        replace_nothing(path)
     if target.exists() and target.samefile(Path()):  # one's shell would stand in the folder that is removed
         raise FileExistsError(f"{path} is the current folder, which cannot be replaced; name another")
     aside = target.with_name(f".{target.name}.part")
@@ -50,6 +57,34 @@ def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False)
         (aside / target.name).rename(target)
     finally:
         shutil.rmtree(aside)
+
+
+def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.PathLike[str]) -> None:
+    """Raise ValueError if an output is a source, holds one or lies inside one, by whatever links.
+
+    Outputs need not exist; sources that do not are left out, such as ids of a hub.
+    """
+    real = [(source, place) for source in map(Path, sources) for place in _places(source)]
+    for output in map(Path, outputs):
+        written = output.resolve()
+        for source, place in real:
+            if written.is_relative_to(place) or (output.exists() and output.samefile(place)):
+                raise ValueError(f"{output} is the source {source}, or lies inside it; name another output")
+            if place.is_relative_to(written):
+                raise ValueError(f"{output} holds the source {source}; name another output")
+
+
+def _places(source: Path) -> list[Path]:
+    """Return where a source really lies, and what a folder links to."""
+    if not source.exists():
+        return []
+    entries = source.iterdir() if source.is_dir() else ()
+    return [source.resolve(), *(entry.resolve() for entry in entries if entry.is_symlink())]
+
+
+def ffmpeg_name(path: str | os.PathLike[str]) -> str:
+    """Return a path as FFmpeg takes it for a file, whatever colons its name has."""
+    return f"file:{Path(path).absolute()}"
 
 
 def share_folder() -> Path:

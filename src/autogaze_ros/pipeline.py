@@ -19,14 +19,17 @@ from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze, area
 
 @dataclass
 class StageLatency:
-    """The fields of StageLatency.msg, milliseconds; who does a stage fills it in."""
+    """The fields of StageLatency.msg, milliseconds; who does a stage fills it in.
 
-    wait: float = 0.0
-    preprocess: float = 0.0
-    gaze: float = 0.0
-    reconstruct: float = 0.0
-    render: float = 0.0
-    total: float = 0.0
+    NaN where there is no such stage.
+    """
+
+    wait: float = math.nan
+    preprocess: float = math.nan
+    gaze: float = math.nan
+    reconstruct: float = math.nan
+    render: float = math.nan
+    total: float = math.nan
     batch_size: int = 1
     age: float = math.nan
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.files import written_aside
+from autogaze_ros.files import ffmpeg_name, written_aside
 from autogaze_ros.needs import needs
 from autogaze_ros.pipeline import GazeRecord
 from autogaze_ros.tokens import AUTOGAZE_GRID
@@ -23,6 +23,8 @@ _RED = (255, 40, 40)
 # Codec, layout of pixels, quality (less is better), and what edges are multiples of.
 _VIEWABLE = ("libx264", "yuv420p", "20", 2)
 _LOSSLESS = ("libx264rgb", "rgb24", "0", 1)
+_TIME_BASE = Fraction(1, 90_000)  # of a video's times, seconds: divides by all usual rates
+_SHORTEST = 1_000_000  # nanoseconds between two frames of a video
 
 
 def overlay(
@@ -95,29 +97,61 @@ def stacked(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.vstack(parts[:-1])
 
 
+class PlayingTimes:
+    """Turns the times of frames into those at which a video shows them.
+
+    Where time stands still, goes back, or leaps by more than max_gap seconds, the
+    usual time passes: that of the frame before; at first that of a rate per second.
+    """
+
+    def __init__(self, rate: float, max_gap: float) -> None:
+        self._usual = round(1e9 / rate)
+        self._most = max_gap * 1e9
+        self._last: int | None = None
+        self._next = 0
+
+    def __call__(self, time: int | None) -> int:
+        """Return when to show the next frame, nanoseconds from 0; time: its own, None where it has none."""
+        if self._last is not None and time is not None:
+            step = time - self._last
+            if _SHORTEST <= step <= self._most:
+                self._next += step - self._usual
+                self._usual = step
+        shown, self._last = self._next, time
+        self._next += self._usual
+        return shown
+
+
 @contextmanager
 def video_writer(
-    path: str | os.PathLike[str], rate: float, *, lossless: bool = False
-) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
-    """Yield a function that appends RGB pictures (H, W, 3) to an H.264 file.
+    path: str | os.PathLike[str], rate: float, *, lossless: bool = False, max_gap: float = 2.0
+) -> Iterator[Callable[..., None]]:
+    """Yield a function that appends an RGB picture (H, W, 3), shown at its time, to an H.264 file.
 
-    The first picture sets the video's size, others are scaled to it. The file
-    appears only when the context ends, whole; after an exception there is none.
-    lossless: decoded pictures equal the written ones; few players show such files.
-    Raises ValueError where PyAV is missing.
+    It takes the picture and, where they are not `rate` a second, its time in nanoseconds;
+    pauses over max_gap seconds are left out. The first picture sets the video's size,
+    others are scaled to it. The file appears only when the context ends, whole; after
+    an exception there is none. lossless: decoded pictures equal the written ones; few
+    players show such files. Raises ValueError where PyAV is missing, or FFmpeg refuses.
     """
     with needs("av", "writing videos"):
         import av
 
     codec, layout, crf, multiple = _LOSSLESS if lossless else _VIEWABLE
-    with written_aside(path) as aside, av.open(aside, "w") as container:
+    times = PlayingTimes(rate, max_gap)
+    with (
+        _one_line(av.FFmpegError),
+        written_aside(path) as aside,
+        av.open(ffmpeg_name(aside), "w") as container,
+    ):
         stream: Any = container.add_stream(
             codec, Fraction(rate).limit_denominator(1000), options={"crf": crf, "preset": "veryfast"}
         )
+        stream.codec_context.time_base = _TIME_BASE
         stream.pix_fmt = layout
         stream.width = 0
 
-        def write(picture: NDArray[np.uint8]) -> None:
+        def write(picture: NDArray[np.uint8], time: int | None = None) -> None:
             if not stream.width:
                 edges = (max(multiple, edge // multiple * multiple) for edge in picture.shape[:2])
                 stream.height, stream.width = edges
@@ -125,10 +159,22 @@ def video_writer(
                 size = (stream.width, stream.height)
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = round(times(time) * _TIME_BASE.denominator / 1e9), _TIME_BASE
             container.mux(stream.encode(frame))
 
         yield write
         container.mux(stream.encode(None))
+
+
+@contextmanager
+def _one_line(kind: type[Exception]) -> Iterator[None]:
+    """Turn FFmpeg's own errors, which are neither OSError nor ValueError at times, into ValueError."""
+    try:
+        yield
+    except kind as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"FFmpeg cannot write it: {getattr(error, 'strerror', error)}") from error
 
 
 def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:

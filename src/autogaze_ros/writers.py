@@ -57,7 +57,7 @@ def scenario_writer(path: Path) -> Iterator[Write]:
 def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False) -> Iterator[Write]:
     """Write one camera's images as a video (.mkv, .mp4).
 
-    rate: frames per second, which the stamps are taken to have. lossless: the video
+    rate: frames per second where the stamps do not tell. lossless: the video
     gives the images back exactly, and few players show it. Tags are not written.
     Raises ValueError where there are several cameras.
     """
@@ -67,7 +67,7 @@ def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False)
             if len(shot) != 1:
                 raise ValueError(f"a video holds one camera, not {', '.join(shot) or 'none'}")
             ((image, _),) = shot.values()
-            append(image)
+            append(image, stamp)
 
         yield write
 

@@ -6,6 +6,7 @@ import click
 
 from autogaze_ros import __version__
 from autogaze_ros.cli import checkpoint, compare, drive, gaze, train
+from autogaze_ros.threads import bound_spinning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,4 +24,5 @@ cli.add_command(train.train)
 
 def main() -> None:
     """Run the command line."""
+    bound_spinning()
     cli(prog_name="autogaze")

@@ -7,12 +7,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from autogaze_ros.frames import Selection
+from autogaze_ros.frames import Selection, Source, open_source
 from autogaze_ros.node.parameters import PARAMETERS
+from autogaze_ros.stamps import monitored
+from autogaze_ros.threads import set_threads
 
 
 def parameter_option(name: str, kind: Any) -> Any:
@@ -35,34 +38,93 @@ def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "task_loss_requirement": float,
         "device": str,
     }
+    command = threads_option()(command)
     for name, kind in reversed(kinds.items()):
         command = parameter_option(name, kind)(command)
     return command
 
 
+def threads_option() -> Any:
+    """An option that takes effect at once; the command does not get it."""
+    parameter = PARAMETERS["threads"]
+
+    def take(context: click.Context, option: click.Parameter, count: int) -> None:
+        if count:
+            set_threads(count)
+
+    return click.option(
+        "--threads", type=click.IntRange(*(parameter.bounds or ())), default=parameter.default,
+        show_default=True, help=parameter.description, expose_value=False, callback=take,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SourceChoice:
+    """Options of a source and of its frames; see source_options."""
+
+    camera: str
+    topic: str
+    folder_rate: float
+    max_gap: float
+    selection: Selection
+
+    def open(self, path: str) -> Source:
+        """Open the source and select its frames; raises SourceError."""
+        found = open_source(path, camera=self.camera, topic=self.topic, folder_rate=self.folder_rate)
+        return monitored(found, self.max_gap).select(self.selection)
+
+
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that choose frames of a source; the command gets camera, topic and selection."""
+    """Options that choose frames of a source; the command gets a SourceChoice as `choice`."""
 
     @click.option("--camera", default="", help="Camera of a Bench2Drive scenario.  [default: rgb_front]")
     @click.option("--topic", default="", help="Image topic of a bag that has several.")
     @click.option(
-        "--first", type=click.IntRange(min=0), default=0, show_default=True,
+        "--folder-rate",
+        type=click.FloatRange(min=0, max=1000),
+        default=0.0,
+        help="Frames per second of images whose names hold no stamps.  [default: 10]",
+    )
+    @parameter_option("max_gap", click.FloatRange(*(PARAMETERS["max_gap"].bounds or ())))
+    @click.option(
+        "--first",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
         help="First frame, counted from 0.",
-    )  # fmt: skip
+    )
     @click.option("--last", type=click.IntRange(min=0), help="Last frame.")
     @click.option(
-        "--stride", type=click.IntRange(min=1), default=1, show_default=True,
+        "--stride",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
         help="Take every how many frames.",
-    )  # fmt: skip
+    )
     @click.option(
-        "--rate", type=click.FloatRange(min=0), default=0.0, show_default=True,
+        "--rate",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
         help="Frames per second at most; 0 takes all.",
-    )  # fmt: skip
+    )
     @functools.wraps(command)
-    def wrapped(*, first: int, last: int | None, stride: int, rate: float, **options: Any) -> Any:
-        return command(selection=Selection(first, last, stride, rate), **options)
+    def wrapped(
+        *,
+        camera: str,
+        topic: str,
+        folder_rate: float,
+        max_gap: float,
+        first: int,
+        last: int | None,
+        stride: int,
+        rate: float,
+        **options: Any,
+    ) -> Any:
+        selection = Selection(first, last, stride, rate)
+        return command(choice=SourceChoice(camera, topic, folder_rate, max_gap, selection), **options)
 
-    return wrapped
+    return wrapped  # fmt: skip
 
 
 @contextmanager

@@ -14,9 +14,15 @@ from typing import Any
 
 import click
 
-from autogaze_ros.cli.common import errors_in_one_line, gazing_options, parameter_option, source_options
-from autogaze_ros.files import written_aside
-from autogaze_ros.frames import Frame, Selection, Source, SourceError, open_source
+from autogaze_ros.cli.common import (
+    SourceChoice,
+    errors_in_one_line,
+    gazing_options,
+    parameter_option,
+    source_options,
+)
+from autogaze_ros.files import keep_apart, written_aside
+from autogaze_ros.frames import Frame, Source, SourceError
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Selector, create_selector
 from autogaze_ros.weights import about
@@ -112,9 +118,7 @@ def compare(
     selector: str,
     against: str,
     frames: int | None,
-    camera: str,
-    topic: str,
-    selection: Selection,
+    choice: SourceChoice,
     gazing_ratio: float,
     task_loss_requirement: float,
     **options: Any,
@@ -130,7 +134,9 @@ def compare(
     """
     budget: dict[str, Any] = {"gazing_ratio": gazing_ratio, "task_loss_requirement": task_loss_requirement}
     with errors_in_one_line():
-        found = open_source(source, camera=camera, topic=topic).select(selection)
+        found = choice.open(source)
+        if out is not None:
+            keep_apart([out], source)
         selectors = [create_selector(name, **options) for name in (selector, against)]
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)

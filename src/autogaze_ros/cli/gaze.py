@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,23 @@ import click
 
 from autogaze_ros.bags import BagError
 from autogaze_ros.cli.common import (
+    SourceChoice,
     errors_in_one_line,
     gazing_options,
     interruptible,
     parameter_option,
     source_options,
 )
-from autogaze_ros.cli.reconstruct import Measured, MeasuringReconstructor
+from autogaze_ros.cli.reconstruct import MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
-from autogaze_ros.files import written_aside
-from autogaze_ros.frames import Frame, Selection, SourceError, open_source
-from autogaze_ros.gaze_json import gaze_json, plain
-from autogaze_ros.pipeline import GazedFrame, Pipeline
-from autogaze_ros.rendering import overlay, side_by_side, video_writer
+from autogaze_ros.cli.results import Result, Summary, Write, json_lines, video
+from autogaze_ros.files import keep_apart, replace_nothing
+from autogaze_ros.frames import Frame, SourceError
+from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, create_selector
 from autogaze_ros.weights import about
 
-Write = Callable[[GazedFrame, Measured | None], None]
-Result = AbstractContextManager[Write]  # a file, and what writes a frame into it
+_LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
 
 
 @click.command(
@@ -45,7 +43,10 @@ Examples:
 """
 )
 @click.argument("source")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results, new or empty."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the results that OUT holds; other files stay.")
 @parameter_option("selector", click.Choice(SELECTORS))
 @gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
@@ -62,12 +63,11 @@ Examples:
 def gaze(
     source: str,
     out: Path,
+    overwrite: bool,
     frames: int | None,
     bag: str | None,
     reconstruct: str,
-    camera: str,
-    topic: str,
-    selection: Selection,
+    choice: SourceChoice,
     selector: str,
     gazing_ratio: float,
     task_loss_requirement: float,
@@ -82,28 +82,37 @@ def gaze(
     reconstruction too, and the lines its measures.
     """
     with errors_in_one_line():
-        found = open_source(source, camera=camera, topic=topic).select(selection)
+        found = choice.open(source)
+        keep_apart([out, *(out / name for name in (_LINES, _VIDEO, _BAG))], source)
+        if not overwrite:
+            replace_nothing(out)
         chosen = create_selector(selector, **options)
         rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"])
         for weights in (chosen.info, rebuild):
             if weights and weights.license:
                 click.echo(about(weights.checkpoint, weights.license), err=True)
         pipeline = Pipeline(chosen, gazing_ratio=gazing_ratio, task_loss_requirement=task_loss_requirement)
+        click.echo(f"{source}: {found.about}", err=True)
         out.mkdir(parents=True, exist_ok=True)
-        results: dict[str, Result] = {}
+        results = [
+            Result(out / _LINES, json_lines(out / _LINES)),
+            Result(out / _VIDEO, video(out / _VIDEO, found.rate, choice.max_gap)),
+        ]
         if bag:
-            results["gazes_bag"] = _recording(out / "gazes_bag", bag, Path(source), topic, selection.first)
-        results["gazes.jsonl"] = _lines(out / "gazes.jsonl")
-        results["side_by_side.mp4"] = _video(out / "side_by_side.mp4", found.rate)
+            results.insert(0, Result(out / _BAG, _recording(out / _BAG, bag, Path(source), choice)))
         total = min(found.length or math.inf, frames or math.inf)
         length = None if total == math.inf else int(total)
+        summary = Summary()
         with click.progressbar(
             islice(found, frames), length, label="Gazing", show_pos=True, file=sys.stderr
         ) as bar:
-            count = _write(pipeline, rebuild, bar, results.values(), out)
-    click.echo(f"{count} frames: {', '.join(str(out / name) for name in results)}")
-    if rebuild:
-        click.echo(rebuild.summary())
+            count = _write(pipeline, rebuild, bar, results, summary, out)
+        whole = [str(result.path) for result in results if not result.fault]
+        click.echo(f"{count} frames: {', '.join(whole) or 'no result'}\n{summary}")
+        if rebuild:
+            click.echo(rebuild.summary())
+        if faults := [f"{result.path} is missing: {result.fault}" for result in results if result.fault]:
+            raise click.ClickException("; ".join(faults))
 
 
 def _reconstructor(weights: str, chunk_size: int, device: str) -> MeasuringReconstructor | None:
@@ -111,51 +120,36 @@ def _reconstructor(weights: str, chunk_size: int, device: str) -> MeasuringRecon
 
 
 @contextmanager
-def _recording(path: Path, storage: str, source: Path, topic: str, skipped: int) -> Iterator[Write]:
+def _recording(path: Path, storage: str, source: Path, choice: SourceChoice) -> Iterator[Write]:
     """Yield a function that writes a gaze into a bag."""
-    with recording(path, storage, source, topic=topic, skipped=skipped) as record:
+    with recording(path, storage, source, topic=choice.topic, skipped=choice.selection.first) as record:
         yield lambda gazed, made: record(gazed)
-
-
-@contextmanager
-def _lines(path: Path) -> Iterator[Write]:
-    """Yield a function that writes a gaze, and the reconstruction's measures, as a line of JSON."""
-    with written_aside(path) as aside, aside.open("w") as lines:
-        yield lambda gazed, made: print(json.dumps(_json(gazed, made)), file=lines)
-
-
-@contextmanager
-def _video(path: Path, rate: float) -> Iterator[Write]:
-    """Yield a function that writes a frame beside itself with its gaze, and its reconstruction."""
-    with video_writer(path, rate) as append:
-
-        def write(gazed: GazedFrame, made: Measured | None) -> None:
-            image = gazed.frame.image
-            pictures = [image, overlay(image, gazed.record, checkpoint=gazed.checkpoint)]
-            append(side_by_side(*pictures, *([made.image] if made else [])))
-
-        yield write
 
 
 def _write(
     pipeline: Pipeline,
     rebuild: MeasuringReconstructor | None,
     frames: Iterable[Frame],
-    results: Iterable[Result],
+    results: Sequence[Result],
+    summary: Summary,
     out: Path,
 ) -> int:
     """Write the results of whole frames, also of those before an interruption; returns their number."""
     count = 0
     ending: Exception | None = None
     with ExitStack() as stack:
-        writers = [stack.enter_context(result) for result in results]
+        for result in results:
+            stack.enter_context(result)
         interrupted = stack.enter_context(interruptible())
         try:
             for frame in frames:
                 (gazed,) = pipeline.process([frame])
+                latency = gazed.record.latency
+                latency.total = latency.preprocess + latency.gaze
+                summary.add(gazed.record)
                 made = rebuild(gazed) if rebuild else None
-                for write in writers:
-                    write(gazed, made)
+                for result in results:
+                    result(gazed, made)
                 if gazed.restarted:
                     click.echo(f"\nframe {count}: {gazed.restarted}; the stream begins anew", err=True)
                 count += 1
@@ -174,8 +168,3 @@ def _write(
         click.echo(f"\n{count} whole frames written to {out}", err=True)
         raise ending
     return count
-
-
-def _json(gazed: GazedFrame, made: Measured | None) -> dict[str, Any]:
-    line = gaze_json(gazed)
-    return {**line, "reconstruction": plain(made.measures)} if made else line

@@ -40,6 +40,11 @@ class Frame:
         if not 1 <= max(height, width) <= MOST_ASPECT * min(height, width):
             raise SourceError(f"an image of {width}x{height} pixels is no camera's: at most {MOST_ASPECT}:1")
 
+    @property
+    def time(self) -> int:
+        """The stamp or, where that is zero, the time of receipt; nanoseconds."""
+        return self.stamp or self.received or 0
+
 
 class Thinning:
     """Decides which frames are kept, in the order in which they come."""
@@ -65,7 +70,7 @@ class Selection:
     """Which frames of a source are wanted.
 
     first, last: places in the source, both included, from 0. stride: every how
-    many of these. rate: at most so many a second, by their stamps; 0: all.
+    many of these. rate: at most so many a second, by their times; 0: all.
     """
 
     first: int = 0
@@ -79,7 +84,7 @@ class Selection:
         for place, frame in enumerate(frames):
             if self.last is not None and place > self.last:
                 return
-            if place >= self.first and thinning.keeps(frame.stamp, self.stride, self.rate):
+            if place >= self.first and thinning.keeps(frame.time, self.stride, self.rate):
                 yield frame
 
 
@@ -87,12 +92,14 @@ class Selection:
 class Source:
     """A finite sequence of frames that can be read more than once.
 
-    length: number of frames as far as it is known, else 0. rate: frames per second.
+    length: number of frames as far as it is known, else 0. rate: frames per second,
+    on average. about: what is read of it, and what is assumed, in a few words.
     """
 
     length: int
     rate: float
     read: Callable[[], Iterator[Frame]]
+    about: str = ""
 
     def __iter__(self) -> Iterator[Frame]:
         return self.read()
@@ -106,6 +113,7 @@ class Source:
             length=0 if slower else len(range(selection.first, end, selection.stride)),
             rate=selection.rate if slower else rate,
             read=lambda: selection(self.read()),
+            about=self.about,
         )
 
 

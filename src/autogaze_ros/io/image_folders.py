@@ -1,73 +1,110 @@
-"""Folders of images, and Bench2Drive's scenarios, as sources of frames."""
+"""Folders of images, single images, and Bench2Drive's scenarios, as sources of frames."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
+from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import ImageError, decode_image
 from autogaze_ros.io.frame import DEFAULT_RATE, Frame, Source, SourceError, reason_of
+from autogaze_ros.io.image_names import ImageSequence, arrange, shortened
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-_JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
+# Of a GIF alone the frames are read, as of a video.
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+_JPEG = b"\xff\xd8\xff"  # its first bytes
+_FRONT = "rgb_front"  # Bench2Drive's camera
 _log = logging.getLogger(__name__)
 
 
-def scenario_cameras(path: Path) -> Path | None:
-    """Return a Bench2Drive scenario's folder of cameras, in the scenario or one level below."""
+def is_image(path: Path) -> bool:
+    """Return if a file's name is that of an image; False for hidden files, which systems leave about."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def find_cameras(path: Path) -> Path | None:
+    """Return a Bench2Drive scenario's folder of cameras: itself, `camera` in it, or one level below."""
+    if (path / _FRONT).is_dir():
+        return path
     found = [folder for folder in (path / "camera", *sorted(path.glob("*/camera"))) if folder.is_dir()]
     if len(found) > 1:
-        raise SourceError(
-            f"{path} holds several scenarios; name one of {', '.join(str(f.parent) for f in found)}"
-        )
+        names = shortened([str(folder.parent) for folder in found])
+        raise SourceError(f"{path} holds several scenarios; name one: {names}")
     return found[0] if found else None
 
 
-def open_scenario(path: Path, cameras: Path, camera: str) -> Source:
+def open_scenario(path: Path, cameras: Path, camera: str, rate: float = 0.0) -> Source:
     """Open one camera of a Bench2Drive scenario; cameras: its folder of cameras. Raises SourceError."""
-    chosen = cameras / (camera or "rgb_front")
+    chosen = cameras / (camera or _FRONT)
     if not chosen.is_dir():
         known = sorted(folder.name for folder in cameras.iterdir() if folder.is_dir())
         raise SourceError(f"{path} has no camera {chosen.name!r}; it has {', '.join(known)}")
-    return open_images(chosen, chosen.name)
+    return open_images(chosen, chosen.name, rate)
+
+
+def open_images(path: Path, camera: str = "front", rate: float = 0.0) -> Source:
+    """Open the images of a folder, or a single one; raises SourceError.
+
+    rate: frames a second where the names hold no stamps; 0: Bench2Drive's ten.
+    """
+    found = arrange(_image_files(path) if path.is_dir() else [path], rate or DEFAULT_RATE)
+    for warning in found.warnings:
+        _log.warning("%s: %s", path, warning)
+    if rate and found.declared:
+        _log.warning("%s: its images have stamps in their names, so that the rate is not asked for", path)
+    span = found.stamps[-1] - found.stamps[0]
+    declared = (len(found.stamps) - 1) * 1e9 / span if found.declared and span else 0.0
+    pace = (
+        "" if found.declared else f", {rate:g} a second" if rate else f", {DEFAULT_RATE:g} a second assumed"
+    )
+    return Source(
+        len(found.paths),
+        declared or rate or DEFAULT_RATE,
+        lambda: _read_images(found, camera),
+        f"{len(found.paths)} images, {found.about}{pace}",
+    )
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """Return a folder's images, in order of name."""
-    named = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    folders = [path for path in named if path.is_dir()]
-    for path in folders:
-        _log.warning("%s is left out: it is a folder", path)
-    return [path for path in named if path not in folders]
-
-
-def open_images(folder: Path, camera: str = "front") -> Source:
-    """Open the images of a folder, in order of name; raises SourceError."""
-    images = _image_files(folder)
+    """Return a folder's images, and name what else is there."""
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    images = [path for path in visible if is_image(path) and (path.is_file() or not path.exists())]
     if not images:
-        raise SourceError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    numbers = list(range(len(images)))
-    if all(path.stem.isdecimal() for path in images):
-        images.sort(key=lambda path: int(path.stem))  # 10 stands before 9 in order of name
-        numbers = [int(path.stem) for path in images]
-        gaps = [f"{a + 1}..{b - 1}" for a, b in pairwise(numbers) if b > a + 1]
-        if gaps:
-            _log.warning("%s: images %s are missing; their time passes all the same", folder, ", ".join(gaps))
-    return Source(len(images), DEFAULT_RATE, lambda: _read_images(images, numbers, camera))
+        raise SourceError(_no_images(folder, visible))
+    if others := sorted({path.name for path in visible} - {path.name for path in images}):
+        _log.warning("%s: left out is what is no image: %s", folder, shortened(others))
+    return images
 
 
-def _read_images(images: list[Path], numbers: list[int], camera: str) -> Iterator[Frame]:
+def _kind(path: Path) -> str:
+    return "folders" if path.is_dir() else path.suffix.lower() or "files without a suffix"
+
+
+def _no_images(folder: Path, visible: list[Path]) -> str:
+    """Return what a folder without images is, and the way on."""
+    below = [path.name for path in visible if path.is_dir() and any(map(is_image, path.iterdir()))]
+    if below:
+        return f"{folder} holds no images itself; name one of its folders that do: {shortened(below)}"
+    found = shortened([f"{count} {kind}" for kind, count in sorted(Counter(map(_kind, visible)).items())])
+    return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) but {found or 'nothing'}"
+
+
+def _read_images(images: ImageSequence, camera: str) -> Iterator[Frame]:
     count = 0
-    for path, number in zip(images, numbers, strict=True):
-        try:
-            data = path.read_bytes()
-            stamp = round(number * 1e9 / DEFAULT_RATE)
-            jpeg = data if path.suffix.lower() in _JPEG_SUFFIXES else b""
-            yield Frame(decode_image(data), stamp, camera, frame_id=camera, jpeg=jpeg)
+    with Complaints(_log) as complain:
+        for path, stamp in zip(images.paths, images.stamps, strict=True):
+            try:
+                data = path.read_bytes()
+                jpeg = data if data.startswith(_JPEG) else b""
+                frame = Frame(decode_image(data), stamp, camera, frame_id=camera, jpeg=jpeg)
+            except (ImageError, SourceError, OSError) as error:
+                complain(str(path), f"is left out: {reason_of(error)}")
+                continue
             count += 1
-        except (ImageError, SourceError, OSError) as error:
-            _log.warning("%s is left out: %s", path, reason_of(error))
+            yield frame
     if count == 0:
-        raise SourceError(f"{images[0].parent} holds no readable image")
+        raise SourceError(f"{images.paths[0].parent} holds no readable image")

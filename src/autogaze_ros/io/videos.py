@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autogaze_ros.io.frame import DEFAULT_RATE, Frame, Source, SourceError, reason_of
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from autogaze_ros.files import ffmpeg_name
+from autogaze_ros.io.frame import DEFAULT_RATE, MOST_ASPECT, Frame, Source, SourceError, reason_of
 from autogaze_ros.needs import needs
 
+_ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
+_MOST_WAITING = 64  # frames without a time before the first that has one
 _CUT = 1.0  # seconds that a video must miss to be called cut off: containers round
+_LOCAL = {"protocol_whitelist": "file"}  # playlists may name what lies elsewhere
 _log = logging.getLogger(__name__)
 
 
 def open_video(path: Path) -> Source:
-    """Open a video file; raises SourceError."""
+    """Open a video file; raises SourceError.
+
+    Frames are those of its main stream, upright and with square pixels as players
+    show them. Stamps are the container's times, counted from its first frame where
+    they begin below zero.
+    """
     with needs("av", "reading videos", SourceError):
         import av
 
     try:
-        with av.open(path) as container:
-            stream = _video_stream(container, path)
-            length, rate = stream.frames, float(stream.average_rate or DEFAULT_RATE)
+        with av.open(ffmpeg_name(path), options=_LOCAL) as container:
+            stream = _main_stream(container, path)
+            pace = _pace(container, stream)
+            length, about = stream.frames, _about(container, stream)
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{path} is not a readable video: {reason_of(error)}") from error
-    return Source(length, rate, lambda: _read_video(path, rate))
+    if pace.assumed:
+        _log.warning("%s declares no rate: its frames are taken as %g a second", path, pace.rate)
+    return Source(length, pace.rate, lambda: _read_video(path), about)
 
 
-def _read_video(path: Path, rate: float) -> Iterator[Frame]:
+def _read_video(path: Path) -> Iterator[Frame]:
     import av
 
-    index, seconds, whole = 0, 0.0, True
+    index, seconds, start, whole = 0, 0.0, 0.0, True
     try:
-        with av.open(path) as container:
-            stream = _video_stream(container, path)
+        with av.open(ffmpeg_name(path), options=_LOCAL) as container:
+            stream = _main_stream(container, path)
             stream.thread_type = "AUTO"
-            for decoded in container.decode(stream):
+            pace = _pace(container, stream)
+            for decoded, seconds in _timed(container.decode(stream), pace, path):
                 if whole and decoded.is_corrupt:  # once: one fault spoils what is predicted from it too
                     whole = False
                     _log.warning("%s is damaged at frame %d: from there on images may be wrong", path, index)
-                seconds = index / rate if decoded.time is None else decoded.time
-                yield Frame(decoded.to_ndarray(format="rgb24"), round(seconds * 1e9))
+                start = min(seconds, 0.0) if not index else start
+                yield Frame(_as_shown(decoded, stream, path), round((seconds - start) * 1e9))
                 index += 1
             # Other streams may last longer than the video.
             declared = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-            if whole and index and declared > seconds + 1 / rate + _CUT:
+            if whole and index and declared > seconds + 1 / pace.rate + _CUT:
                 _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{path} is damaged behind frame {index}: {reason_of(error)}") from error
@@ -53,7 +72,94 @@ def _read_video(path: Path, rate: float) -> Iterator[Frame]:
         raise SourceError(f"{path} holds no frames")
 
 
-def _video_stream(container: Any, path: Path) -> Any:
-    if not container.streams.video:
-        raise SourceError(f"{path} holds no video")
-    return container.streams.video[0]
+def _timed(frames: Iterable[Any], pace: _Pace, path: Path) -> Iterator[tuple[Any, float]]:
+    """Yield decoded frames with their seconds; times that are missing are counted from others, and told."""
+    before: float | None = None
+    waiting: list[Any] = []
+    missing = False
+    for index, decoded in enumerate(frames):
+        if not pace.timed:
+            yield decoded, index / pace.rate
+            continue
+        if decoded.time is None and not missing:
+            missing = True
+            _log.warning("%s: frames without a time are counted, %g a second", path, pace.rate)
+        if decoded.time is None and before is None and len(waiting) < _MOST_WAITING:
+            waiting.append(decoded)
+            continue
+        following = len(waiting) / pace.rate if before is None else before + 1 / pace.rate
+        before = following if decoded.time is None else float(decoded.time)
+        for place, early in enumerate(waiting):
+            yield early, before - (len(waiting) - place) / pace.rate
+        waiting = []
+        yield decoded, before
+    yield from ((decoded, place / pace.rate) for place, decoded in enumerate(waiting))
+
+
+def _main_stream(container: Any, path: Path) -> Any:
+    """Return the stream that players show: never a cover picture; raises SourceError."""
+    from av.stream import Disposition
+
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    videos = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not videos:
+        what = "only a cover picture" if container.streams.video else "no video"
+        raise SourceError(f"{path} holds {what}")
+    # What the container calls its default, else the largest, else the first.
+    return max(videos, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
+
+
+def _pixels(stream: Any) -> int:
+    return int(stream.width * stream.height)
+
+
+def _about(container: Any, stream: Any) -> str:
+    about, streams = f"{stream.codec_context.name} video", len(container.streams.video)
+    if streams == 1:
+        return about
+    return f"{about}, stream {stream.index} ({stream.width}x{stream.height}) of {streams}"
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """Times of a video's frames.
+
+    rate: frames a second. timed: the container has times; assumed: neither it nor
+    the bitstream tells the rate.
+    """
+
+    rate: float
+    timed: bool
+    assumed: bool
+
+
+def _pace(container: Any, stream: Any) -> _Pace:
+    from av.format import Flags
+
+    if container.format.flags & Flags.no_timestamps.value:  # a bare bitstream: times are FFmpeg's guess
+        declared = stream.codec_context.framerate
+        return _Pace(float(declared or _ASSUMED_RATE), timed=False, assumed=not declared)
+    return _Pace(float(stream.average_rate or stream.guessed_rate or DEFAULT_RATE), timed=True, assumed=False)
+
+
+def _as_shown(decoded: Any, stream: Any, path: Path) -> NDArray[np.uint8]:
+    """Return a frame (H, W, 3) RGB with square pixels, turned as its display matrix says."""
+    image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
+    aspect = float(stream.sample_aspect_ratio or 1)
+    width = round(image.shape[1] * aspect)
+    if not width or width > MOST_ASPECT * image.shape[0]:
+        raise SourceError(f"{path} declares pixels of {aspect:g}:1, and so frames beyond {MOST_ASPECT}:1")
+    if width != image.shape[1]:
+        image = cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_LINEAR)
+    for data in decoded.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return np.ascontiguousarray(_turned(image, struct.unpack("<9i", bytes(data))))
+    return image
+
+
+def _turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Apply a display matrix, to the nearest right angle: (x, y) is shown at (ax + cy, bx + dy)."""
+    a, b, _, c, d, *_ = matrix
+    if abs(b) > abs(a):  # columns become rows
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

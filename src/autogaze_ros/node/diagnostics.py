@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from autogaze_ros.node.engines import Settings, device_memory
 from autogaze_ros.node.statistics import STAGES, CameraStatistics, Load, Reading, percentiles
+from autogaze_ros.threads import threads, waiting
 
 _LATE = 3.0  # times the expected pause between gazes, from which on they are missed
 Judgement = tuple[bytes, str]
@@ -106,6 +107,8 @@ def node_values(settings: Settings, state: str, load: Load) -> dict[str, Any]:
         "state": state,
         **{name: settings[name] for name in names},
         "busy": f"{load.share():.0%}",
+        "threads": threads() or "no torch",
+        "waiting of threads": waiting() or "OpenMP's default",
         "device memory (MiB)": f"{device_memory() / 2**20:.1f}",
         "resident memory (MiB)": f"{resident_memory() / 2**20:.1f}",
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autogaze_ros.needs import needs
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import Selector, create_selector
+from autogaze_ros.threads import set_threads
 
 if TYPE_CHECKING:
     from autogaze_ros.reconstruction import Reconstructor
@@ -33,6 +34,8 @@ class Engines:
             first_contexts=_first_contexts(cameras, selector.chunk_size) if settings["stagger"] else {},
         )
         self.reconstructor = _reconstructor(settings)
+        if "torch" in sys.modules:
+            set_threads(settings["threads"])
         self.tried = self.loaded = _choice(settings)
 
     def outdated(self, settings: Settings) -> bool:

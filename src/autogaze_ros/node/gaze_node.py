@@ -34,6 +34,7 @@ from autogaze_ros.node.qos import described, listed, policy_name, publisher_over
 from autogaze_ros.node.services import Services
 from autogaze_ros.node.session import Session
 from autogaze_ros.node.statistics import Load
+from autogaze_ros.threads import bound_spinning
 from autogaze_ros.weights import about
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -283,6 +284,7 @@ class GazeNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
     node, begun, ended = None, False, True
+    bound_spinning()
     try:
         try:
             rclpy.init(args=args)

@@ -16,8 +16,8 @@ from autogaze_ros.node.declare import image_topic
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.qos import described, listed, policy_name, reliability_for, subscription_overrides
 from autogaze_ros.node.statistics import CameraStatistics
-from autogaze_ros.node.timeline import Timeline
 from autogaze_ros.node.worker import Arrival, stamp_of
+from autogaze_ros.stamps import StampMonitor
 
 if TYPE_CHECKING:
     from autogaze_ros.node.gaze_node import GazeNode
@@ -41,7 +41,7 @@ class Intake:
         self.depth = max(DEPTH, node.value("queue_size")) if every else DEPTH
         self._subscription: Any = None
         self._watch: Any = None
-        self._timeline, self._thinning, self._epoch = Timeline(), Thinning(), 0
+        self._monitor, self._thinning, self._epoch = StampMonitor(), Thinning(), 0
         self._heard = 0.0  # monotonic seconds of the last image
         self._reported_silence = False
 
@@ -102,7 +102,7 @@ class Intake:
         arrived, settings, stamp = time.perf_counter(), self._node.settings, stamp_of(message.header)
         self._heard, self._reported_silence = time.monotonic(), False
         self._statistics.received()
-        if broken := self._timeline.follow(stamp, settings["max_gap"]):
+        if broken := self._monitor.check(stamp, settings["max_gap"]):
             self._epoch += 1
             self.warn(f"{broken}; the stream begins anew")
         when = stamp or round(arrived * 1e9)

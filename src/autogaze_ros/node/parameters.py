@@ -52,6 +52,9 @@ PARAMETERS = {
         " nvidia/AutoGaze, which is then downloaded.",
     ),
     "device": Parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N."),
+    "threads": Parameter(
+        0, "CPU threads that the networks use; 0: torch's choice, all cores.", bounds=(0, 1024)
+    ),
     "positions": Parameter(
         "checkpoint",
         "Where decode steps stand: upstream repeats positions as the original does, cumulative counts on,"

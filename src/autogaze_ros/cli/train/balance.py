@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train.common import clip_options, device_option, load_canvases
+from autogaze_ros.cli.train.common import clip_options, compute_options, load_canvases
 
 
 @click.command(
@@ -23,7 +23,7 @@ Example:
     "--contexts", type=click.IntRange(1), default=16, show_default=True, help="To balance on, 16 frames each."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the checkpoint.")
-@device_option()
+@compute_options
 def balance(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int,
     start: str, reconstruction: str, contexts: int, out: Path, device: str,

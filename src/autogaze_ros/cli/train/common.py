@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from autogaze_ros.cli.common import threads_option
+
 if TYPE_CHECKING:
     from autogaze_ros.networks.canvas import CanvasReconstructor
     from autogaze_ros.networks.checkpoints import Checkpoint
@@ -38,12 +40,13 @@ def seed_option() -> Any:
     )
 
 
-def device_option() -> Any:
-    """Where a network is trained or run."""
-    return click.option(
+def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a network is trained or run, and on how many threads; the command gets the device."""
+    device = click.option(
         "--device", default="auto", show_default=True,
         help="cpu, cuda or cuda:N; auto takes a GPU where there is one.",
     )  # fmt: skip
+    return device(threads_option()(command))
 
 
 def out_option(help: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train.common import LICENSE, clip_options, device_option, load_canvases, out_option
+from autogaze_ros.cli.train.common import LICENSE, clip_options, compute_options, load_canvases, out_option
 
 
 @click.command(
@@ -33,7 +33,7 @@ Examples:
 )
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Greatest learning rate.")
 @click.option("--start", default="", help="AutoGaze weights to go on from.  [default: none]")
-@device_option()
+@compute_options
 def gaze(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int, out: Path,
     reconstruction: str, steps: int, frames: int, rate: float, start: str, device: str,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train.common import device_option, load_canvases, out_option
+from autogaze_ros.cli.train.common import compute_options, load_canvases, out_option
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, open_source
 from autogaze_ros.tokens import AUTOGAZE_GRID
@@ -40,7 +40,7 @@ Example:
     "--reconstruction", default="embedded", show_default=True,
     help="Weights of the reconstructor whose loss is told.",
 )  # fmt: skip
-@device_option()
+@compute_options
 def labels(
     sources: tuple[str, ...], out: Path, first: int, later: int, reconstruction: str, device: str
 ) -> None:

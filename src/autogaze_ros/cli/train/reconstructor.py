@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train.common import LICENSE, clip_options, device_option, load_canvases, out_option
+from autogaze_ros.cli.train.common import LICENSE, clip_options, compute_options, load_canvases, out_option
 
 
 @click.command(
@@ -20,7 +20,7 @@ Example:
 @out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
 @click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of 24 frames each.")
 @click.option("--start", default="", help="Checkpoint to go on from.  [default: none]")
-@device_option()
+@compute_options
 def reconstructor(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int,
     out: Path, steps: int, start: str, device: str,

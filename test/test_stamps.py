@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros.node.timeline import Timeline
+from autogaze_ros.stamps import StampMonitor
 
 SECOND = 10**9
 
@@ -22,15 +22,15 @@ SECOND = 10**9
     ids=str,
 )  # fmt: skip
 def test_what_breaks_a_stream(stamps, expected):
-    timeline = Timeline()
-    assert [timeline.follow(stamp * SECOND, 2.0) for stamp in stamps] == expected
+    monitor = StampMonitor()
+    assert [monitor.check(stamp * SECOND, 2.0) for stamp in stamps] == expected
 
 
 @given(st.lists(st.integers(-5, 50)))
 def test_between_two_breaks_stamps_never_fall(stamps):
-    timeline, last = Timeline(), None
+    monitor, last = StampMonitor(), None
     for stamp in stamps:
-        broken = timeline.follow(stamp * SECOND, 3.0)
+        broken = monitor.check(stamp * SECOND, 3.0)
         if last is not None and not broken:
             assert last <= stamp <= last + 3
         last = stamp

@@ -1,0 +1,200 @@
+"""Videos as cameras, phones and recorders write them."""
+
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+from autogaze_ros.frames import SourceError, open_source
+
+WIDTH, HEIGHT = 160, 96
+ONE = 65536
+
+
+def picture(corner=255):
+    """Grey, with a white block in the upper left."""
+    image = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    image[: HEIGHT // 3, : WIDTH // 3] = corner
+    return image
+
+
+def write(path, count=5, *, codec="libx264", rate=10, times=None, aspect=None, **options):
+    """times: of the frames, in units of 1/rate."""
+    with av.open(str(path), "w", **options) as container:
+        stream = container.add_stream(codec, rate)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        if codec == "libx264":
+            stream.codec_context.max_b_frames = 0
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        for place in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(), format="rgb24")
+            frame.pts, frame.time_base = times[place] if times else place, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def with_matrix(path, *matrix):
+    """Put a display matrix into an MP4's track header."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44  # of a header of version 0
+    data[place : place + 36] = struct.pack(">9i", *matrix, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def bright_corner(image):
+    height, width = image.shape[0] // 4, image.shape[1] // 4
+    corners = {
+        "tl": image[:height, :width], "tr": image[:height, -width:],
+        "bl": image[-height:, :width], "br": image[-height:, -width:],
+    }  # fmt: skip
+    return max(corners, key=lambda name: corners[name].mean())
+
+
+@pytest.mark.parametrize(
+    "matrix, corner, turned",
+    [
+        ((ONE, 0, 0, 0, ONE, 0, 0), "tl", False),
+        ((0, ONE, 0, -ONE, 0, 0, 0), "tr", True),
+        ((-ONE, 0, 0, 0, -ONE, 0, 0), "br", False),
+        ((0, -ONE, 0, ONE, 0, 0, 0), "bl", True),
+        ((-ONE, 0, 0, 0, ONE, 0, 0), "tr", False),
+        ((ONE, 0, 0, 0, -ONE, 0, 0), "bl", False),
+        ((0, ONE, 0, ONE, 0, 0, 0), "tl", True),
+        ((0, -ONE, 0, -ONE, 0, 0, 0), "br", True),
+    ],
+    ids=["as it is", "90", "180", "270", "mirrored", "flipped", "transposed", "transversed"],
+)
+def test_frames_stand_as_the_display_matrix_says(tmp_path, matrix, corner, turned):
+    frame = next(iter(open_source(with_matrix(write(tmp_path / "clip.mp4"), *matrix))))
+    assert frame.image.shape == ((WIDTH, HEIGHT, 3) if turned else (HEIGHT, WIDTH, 3))
+    assert bright_corner(frame.image) == corner
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("aspect, width", [(Fraction(4, 3), 213), (Fraction(1, 2), 80)])
+def test_pixels_that_are_not_square_become_so(tmp_path, suffix, aspect, width):
+    frame = next(iter(open_source(write(tmp_path / f"clip.{suffix}", aspect=aspect))))
+    assert frame.image.shape == (HEIGHT, width, 3) and bright_corner(frame.image) == "tl"
+
+
+def test_pixels_of_absurd_shape_are_refused(tmp_path):
+    video = write(tmp_path / "clip.mp4", aspect=Fraction(4, 3))
+    data = bytearray(video.read_bytes())
+    place = data.index(b"pasp") + 4
+    data[place : place + 8] = struct.pack(">II", 100, 1)
+    video.write_bytes(data)
+    with pytest.raises(SourceError, match="declares pixels of 100:1, and so frames beyond 32:1"):
+        list(open_source(video))
+
+
+@pytest.mark.parametrize("suffix, codec", [("h264", "libx264"), ("m4v", "mpeg4"), ("m2v", "mpeg2video")])
+@pytest.mark.parametrize("rate", [20, 30])
+def test_a_bitstream_has_the_rate_that_it_declares(tmp_path, caplog, suffix, codec, rate):
+    kind = {"m4v": "m4v", "m2v": "mpeg2video"}.get(suffix, suffix)
+    source = open_source(write(tmp_path / f"clip.{suffix}", codec=codec, rate=rate, format=kind))
+    assert source.rate == rate
+    assert [frame.stamp for frame in source] == [round(place * 1e9 / rate) for place in range(5)]
+    assert not caplog.messages
+
+
+def test_a_bitstream_that_declares_no_rate_is_told(tmp_path, caplog):
+    path = tmp_path / "clip.mjpeg"
+    with av.open(str(path), "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", 20)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert [frame.stamp // 10**6 for frame in open_source(path)] == [0, 40, 80]
+    assert caplog.messages == [f"{path} declares no rate: its frames are taken as 25 a second"]
+
+
+def test_frames_have_their_own_times(tmp_path):
+    video = write(tmp_path / "clip.mkv", rate=100, times=[0, 3, 10, 11, 50])
+    assert [frame.stamp // 10**6 for frame in open_source(video)] == [0, 30, 100, 110, 500]
+
+
+def test_times_below_zero_count_from_the_first_frame(tmp_path):
+    times = [-3, -2, -1, 0, 1]
+    video = write(tmp_path / "clip.ts", times=times, options={"avoid_negative_ts": "disabled"})
+    with av.open(str(video)) as container:
+        assert next(container.decode(video=0)).time == pytest.approx(-0.3)
+    assert [frame.stamp // 10**6 for frame in open_source(video)] == [0, 100, 200, 300, 400]
+
+
+def test_times_that_are_missing_are_counted_back_from_the_first(tmp_path, caplog):
+    times = [-3, -2, -1, 0, 1]  # Matroska has no such times, and leaves them out
+    video = write(tmp_path / "clip.mkv", times=times, options={"avoid_negative_ts": "disabled"})
+    with av.open(str(video)) as container:
+        assert [frame.time for frame in container.decode(video=0)][:4] == [None, None, None, 0.0]
+    assert [frame.stamp // 10**6 for frame in open_source(video)] == [0, 100, 200, 300, 400]
+    assert caplog.messages == [f"{video}: frames without a time are counted, 10 a second"]
+
+
+def two_streams(path, sizes, default):
+    with av.open(str(path), "w") as container:
+        streams = []
+        for place, (width, height) in enumerate(sizes):
+            stream = container.add_stream("libx264", 10)
+            if place == default:
+                stream.disposition = Disposition.default
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            streams.append(stream)
+        for stream in streams:
+            image = np.full((stream.height, stream.width, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix, default, stream", [("avi", None, 1), ("mkv", 0, 0), ("mkv", 1, 1)])
+def test_of_several_streams_the_main_one_is_taken_and_told(tmp_path, suffix, default, stream):
+    sizes = [(64, 48), (320, 240)]
+    source = open_source(two_streams(tmp_path / f"clip.{suffix}", sizes, default))
+    width, height = sizes[stream]
+    assert source.about == f"h264 video, stream {stream} ({width}x{height}) of 2"
+    assert next(iter(source)).image.shape == (height, width, 3)
+
+
+def with_cover(path, *codecs):
+    """Streams of one frame each, 64x48, and before them a cover picture of 640x480."""
+    with av.open(str(path), "w") as container:
+        for codec, width, height in (("mjpeg", 640, 480), *((codec, 64, 48) for codec in codecs)):
+            stream = container.add_stream(codec, 10)
+            stream.width, stream.height = width, height
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            if codec == "mjpeg":
+                stream.disposition = Disposition.attached_pic
+        for stream in container.streams.video:
+            image = np.full((stream.height, stream.width, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    return path
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    frames = list(open_source(with_cover(tmp_path / "clip.mp4", "libx264")))
+    assert [frame.image.shape for frame in frames] == [(48, 64, 3)]
+    with pytest.raises(SourceError, match="holds only a cover picture"):
+        open_source(with_cover(tmp_path / "song.mp4"))
+
+
+@pytest.mark.parametrize("name", ["12:30:05.mp4", "a%03d b#c?.mp4", "дорога 路.mp4", "http:x.mp4"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_names_are_names_of_files(tmp_path, monkeypatch, name, relative):
+    write(tmp_path / "clip.mp4").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_source(name if relative else tmp_path / name))) == 5
+
+
+def test_playlists_lead_nowhere(tmp_path):
+    playlist = tmp_path / "live.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n")
+    with pytest.raises(SourceError, match="is a text file"):
+        open_source(playlist)
