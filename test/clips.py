@@ -46,6 +46,15 @@ def write_bag(folder: Path, storage: str, topics: dict[str, list[np.ndarray | No
     return folder
 
 
+def write_stamped(folder: Path, times: list[tuple[int, int]], storage: str = "mcap") -> Path:
+    """A rosbag2 with small images on /image; times: of receipt and stamps, nanoseconds."""
+    with bag_writer(folder, storage) as bag:
+        for place, (received, stamp) in enumerate(times):
+            image = np.full((48, 64, 3), 40 + 9 * (place % 20), np.uint8)
+            bag.write("/image", IMAGE, received, image_fields(header(stamp, "camera"), image))
+    return folder
+
+
 def jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 

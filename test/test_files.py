@@ -1,7 +1,7 @@
 import pytest
 
 from autogaze_ros import files
-from autogaze_ros.files import folder_written_aside, message_folder, written_aside
+from autogaze_ros.files import folder_written_aside, keep_apart, message_folder, written_aside
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
@@ -66,3 +66,43 @@ def test_messages_are_found_in_the_installation_and_in_the_source_tree(tmp_path,
     monkeypatch.setattr(files, "__file__", str(tmp_path / "lib" / "python" / "autogaze_ros" / "files.py"))
     with pytest.raises(FileNotFoundError, match="not installed"):
         message_folder()
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder with a file, and a link to another file."""
+    (tmp_path / "data" / "bag").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / "bag" / "bag.mcap").touch()
+    (tmp_path / "elsewhere" / "part.mcap").touch()
+    (tmp_path / "data" / "bag" / "part.mcap").symlink_to(tmp_path / "elsewhere" / "part.mcap")
+    return tmp_path / "data" / "bag"
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["data/bag", "data", "data/bag/out", "data/../data/bag/new/out", ".", "elsewhere", "elsewhere/part.mcap"],
+)
+@pytest.mark.parametrize("relative", [False, True])
+def test_no_output_is_or_holds_a_source_or_lies_inside_one(source, monkeypatch, output, relative):
+    root = source.parents[1]
+    monkeypatch.chdir(root)
+    for named in (source, source / "bag.mcap") if output in ("data/bag", "data", ".") else (source,):
+        with pytest.raises(ValueError, match="name another output"):
+            keep_apart([root / "fine", output if relative else root / output], named)
+
+
+def test_links_do_not_hide_a_source(source, tmp_path):
+    (tmp_path / "link").symlink_to(source)
+    for output, named in ((tmp_path / "link" / "out", source), (source / "out", tmp_path / "link")):
+        with pytest.raises(ValueError, match="lies inside"):
+            keep_apart([output], named)
+    (tmp_path / "hard.mcap").hardlink_to(source / "bag.mcap")
+    with pytest.raises(ValueError, match="is the source"):
+        keep_apart([tmp_path / "hard.mcap"], source / "bag.mcap")
+
+
+def test_outputs_beside_sources_are_fine(source, tmp_path):
+    keep_apart(
+        [tmp_path / "out", source.parent / "bag2", source.parent / "bag.out"], source, "nvidia/AutoGaze", ""
+    )

@@ -1,10 +1,14 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from clips import scene
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autogaze_ros.frames import Frame, open_source
 from autogaze_ros.pipeline import Pipeline
-from autogaze_ros.rendering import mask_levels, overlay, side_by_side, video_writer
+from autogaze_ros.rendering import PlayingTimes, mask_levels, overlay, side_by_side, video_writer
 from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
@@ -106,3 +110,27 @@ def test_odd_edges_and_changing_sizes_make_a_playable_video(tmp_path):
             write(np.zeros((*size, 3), np.uint8))
     frames = list(open_source(tmp_path / "clip.mp4"))
     assert [frame.image.shape for frame in frames] == [(100, 202, 3)] * 3
+
+
+def test_what_the_codec_refuses_is_an_error_of_one_line(tmp_path):
+    with (
+        pytest.raises(ValueError, match="FFmpeg cannot write it"),
+        video_writer(tmp_path / "a.mp4", 10) as write,
+    ):
+        write(np.zeros((16, 20_000, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+@given(st.lists(st.integers(0, 10**13), max_size=20), st.floats(0.5, 120))
+def test_pictures_are_shown_at_their_times_as_far_as_these_rise(times, rate):
+    playing = PlayingTimes(rate, max_gap=2.0)
+    shown = [playing(time) for time in times]
+    assert all(a < b for a, b in pairwise(shown)) and shown[:1] in ([], [0])
+    for (a, b), (was, will) in zip(pairwise(times), pairwise(shown), strict=True):
+        if 10**6 <= b - a <= 2 * 10**9:
+            assert will - was == b - a
+
+
+def test_without_times_pictures_are_shown_at_the_rate():
+    playing = PlayingTimes(20.0, max_gap=2.0)
+    assert [playing(None) for _ in range(3)] == [0, 50_000_000, 100_000_000]

@@ -9,14 +9,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from cli_harness import PATCHES, assert_all_have, gazes, run
+from cli_harness import GAZE, PATCHES, assert_all_have, decoded, gazes, run
 from click.testing import CliRunner
-from clips import cut, jpeg, scene, write_bag, write_folder, write_video
+from clips import cut, jpeg, recorded, scene, write_bag, write_folder, write_stamped, write_video
 from golden import TEST_DATA, Golden
 from video_maes import publish
 
 from autogaze_ros.cli import cli
-from autogaze_ros.cli import gaze as gaze_module
 from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.networks.checkpoints import save_autogaze
 from autogaze_ros.writers import carla_bag_writer, video_file_writer
@@ -53,6 +52,93 @@ def test_a_video(images, clip, tmp_path):
     pictures = list(open_source(tmp_path / "side_by_side.mp4"))
     assert len(pictures) == 8 and pictures[0].image.shape == (360, 640 + 4 + 640, 3)
     assert np.abs(pictures[0].image[:, :640].astype(int) - images[0]).mean() < 8
+
+
+def test_the_end_tells_tokens_by_scale_coverage_and_time(clip, tmp_path):
+    result = run("gaze", clip, "--out", tmp_path, *PATCHES, "--frames", 3)
+    counts = np.mean([record["tokens_per_scale"] for record in gazes(tmp_path)], axis=0)
+    scales = ", ".join(f"{count:.1f} of {n}x{n}" for count, n in zip(counts, (2, 4, 7, 14), strict=True))
+    coverage = np.mean([record["coverage"] for record in gazes(tmp_path)])
+    assert f"tokens a frame: {counts.sum():.1f} ({scales}), {coverage:.1%} of 265" in result.stdout
+    assert re.search(r"ms a frame to prepare and gaze: \d+\.\d \(median\)", result.stdout)
+
+
+def test_stages_that_are_not_there_have_no_time(clip, tmp_path):
+    run("gaze", clip, "--out", tmp_path, *PATCHES, "--frames", 2)
+    for record in gazes(tmp_path):
+        latency = record["latency"]
+        assert {name for name, value in latency.items() if value is None} == {
+            "wait",
+            "reconstruct",
+            "render",
+            "age",
+        }
+        assert latency["total"] == pytest.approx(latency["preprocess"] + latency["gaze"])
+
+
+def test_what_is_there_is_replaced_only_on_demand(clip, tmp_path):
+    out = tmp_path / "out"
+    assert run("gaze", clip, "--out", out, *PATCHES, "--frames", 2, "--bag", "mcap").exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    result = run("gaze", clip, "--out", out, *PATCHES, "--frames", 3)
+    assert result.exit_code == 1 and "exists already" in result.output and len(gazes(out)) == 2
+    result = run("gaze", clip, "--out", out, *PATCHES, "--frames", 3, "--overwrite")
+    assert result.exit_code == 0 and len(gazes(out)) == 3
+    # What the earlier run alone has left would be taken for this one's.
+    assert sorted(path.name for path in out.iterdir()) == ["gazes.jsonl", "notes.txt", "side_by_side.mp4"]
+
+
+def test_a_source_is_never_written_over(images, tmp_path):
+    source = write_bag(tmp_path / "out" / "gazes_bag", "mcap", {"/image": images})
+    before = recorded(source).read_bytes()
+    for out in (tmp_path / "out", source, source / "new"):
+        result = run("gaze", source, "--out", out, *PATCHES, "--bag", "mcap", "--overwrite")
+        assert result.exit_code == 1 and "name another output" in result.output
+    assert recorded(source).read_bytes() == before and not (source / "new").exists()
+
+
+def test_a_result_that_fails_ends_only_itself(images, tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise ValueError("no room in a picture")
+
+    clip = write_video(tmp_path / "drive.mp4", images)
+    monkeypatch.setattr("autogaze_ros.cli.results.overlay", refuse)
+    result = run("gaze", clip, "--out", tmp_path / "out", *PATCHES, "--bag", "mcap")
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert result.output.splitlines()[-1].endswith("side_by_side.mp4 is missing: no room in a picture")
+    assert len(gazes(tmp_path / "out")) == len(decoded(tmp_path / "out" / "gazes_bag", GAZE)) == 8
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["gazes.jsonl", "gazes_bag"]
+
+
+def test_streams_begin_anew_where_the_nodes_would(images, tmp_path, caplog):
+    second, start = 10**9, 1_700_000_000 * 10**9
+    for name, stamps, streams in (
+        ("gap", [start, start + second // 10, start + 60 * second, start + 60 * second + 1], [0, 0, 1, 1]),
+        ("back", [100 * second, 101 * second, 5 * second, 6 * second], [0, 0, 1, 1]),
+        ("zero", [0, 0, 0], [0, 1, 1]),
+    ):
+        bag = write_stamped(tmp_path / name, [(start + n * second // 10, s) for n, s in enumerate(stamps)])
+        assert run("gaze", bag, "--out", tmp_path / f"{name}_out", *PATCHES).exit_code == 0
+        records = gazes(tmp_path / f"{name}_out")
+        assert [record["stream_id"] for record in records] == streams
+    assert sum("the stream begins anew" in message for message in caplog.messages) == 3
+    assert run("gaze", tmp_path / "gap", "--out", tmp_path / "far", *PATCHES, "--max-gap", 99).exit_code == 0
+    assert [record["stream_id"] for record in gazes(tmp_path / "far")] == [0, 0, 0, 0]
+
+
+def test_zero_stamps_are_thinned_by_their_receipt(tmp_path):
+    start = 1_700_000_000 * 10**9
+    bag = write_stamped(tmp_path / "bag", [(start + n * 10**8, 0) for n in range(8)])
+    assert run("gaze", bag, "--out", tmp_path / "out", *PATCHES, "--rate", 5).exit_code == 0
+    assert len(gazes(tmp_path / "out")) == 4
+
+
+def test_the_video_plays_at_the_frames_own_times(tmp_path):
+    milliseconds = [0, 100, 350, 400, 60_400, 60_500]  # over a pause of a minute only the usual time passes
+    bag = write_stamped(tmp_path / "bag", [(n * 10**6, 10**9 + n * 10**6) for n in milliseconds])
+    assert run("gaze", bag, "--out", tmp_path / "out", *PATCHES).exit_code == 0
+    shown = [frame.stamp // 10**6 for frame in open_source(tmp_path / "out" / "side_by_side.mp4")]
+    assert shown == [0, 100, 350, 400, 450, 550]
 
 
 def test_a_folder_gives_the_gazes_of_its_images(images, tmp_path):
@@ -166,7 +252,8 @@ def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):
         yield from islice(source.read(), 4)
         raise SourceError("drive.mp4 is damaged behind frame 4")
 
-    monkeypatch.setattr(gaze_module, "open_source", lambda *_, **__: replace(source, read=damaged))
+    damaged_source = replace(source, read=damaged)
+    monkeypatch.setattr("autogaze_ros.cli.common.open_source", lambda *_, **__: damaged_source)
     result = run("gaze", clip, "--out", tmp_path, *PATCHES, "--bag", "sqlite3")
     assert result.exit_code == 1
     assert "4 whole frames written" in result.output and "damaged behind frame 4" in result.output
@@ -219,8 +306,9 @@ def test_progress_on_a_terminal_and_in_a_log(clip, tmp_path, monkeypatch):
     log = run("gaze", clip, "--out", tmp_path, *PATCHES).output
     assert log.count("Gazing") == 1 and "/8" not in log
     monkeypatch.setattr("click._termui_impl.isatty", lambda stream: True)
-    assert "8/8" in run("gaze", clip, "--out", tmp_path, *PATCHES).output
-    unknown = run("gaze", clip, "--out", tmp_path, *PATCHES, "--rate", 5).output
+    again = ["gaze", clip, "--out", tmp_path, *PATCHES, "--overwrite"]
+    assert "8/8" in run(*again).output
+    unknown = run(*again, "--rate", 5).output
     assert "]  4" in unknown and not re.search(r"4/\d", unknown)
 
 
@@ -244,7 +332,7 @@ def test_a_fault_leaves_nothing_half_written(clip, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(gaze_module, "overlay", fail)
+    monkeypatch.setattr("autogaze_ros.cli.results.overlay", fail)
     arguments = ["gaze", clip, "--out", str(tmp_path), *PATCHES, "--bag", "mcap"]
     with pytest.raises(RuntimeError):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)

@@ -51,9 +51,9 @@ def test_a_selection_takes_along_what_belongs_to_it(images, tmp_path):
 
 def test_gazing_at_a_bag_of_gazes_replaces_them(images, tmp_path):
     source, out = write_bag(tmp_path / "bag", "mcap", {"/image": images}), tmp_path / "out"
-    run("gaze", source, "--out", out, *PATCHES, "--bag", "mcap")
-    first = gazes(out)
-    result = run("gaze", out / "gazes_bag", "--out", out, *PATCHES, "--bag", "mcap")
+    run("gaze", source, "--out", tmp_path / "earlier", *PATCHES, "--bag", "mcap")
+    first = gazes(tmp_path / "earlier")
+    result = run("gaze", tmp_path / "earlier" / "gazes_bag", "--out", out, *PATCHES, "--bag", "mcap")
     assert result.exit_code == 0, result.output
     assert [gaze["token_ids"] for gaze in gazes(out)] == [gaze["token_ids"] for gaze in first]
     assert originals(out / "gazes_bag") == messages(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +31,7 @@ from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, create_selector
 from autogaze_ros.weights import about
 
-_LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
+_RESULTS = _LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
 
 
 @click.command(
@@ -83,7 +84,7 @@ def gaze(
     """
     with errors_in_one_line():
         found = choice.open(source)
-        keep_apart([out, *(out / name for name in (_LINES, _VIDEO, _BAG))], source)
+        keep_apart([out, *(out / name for name in _RESULTS)], source)
         if not overwrite:
             replace_nothing(out)
         chosen = create_selector(selector, **options)
@@ -107,12 +108,22 @@ def gaze(
             islice(found, frames), length, label="Gazing", show_pos=True, file=sys.stderr
         ) as bar:
             count = _write(pipeline, rebuild, bar, results, summary, out)
+        _remove_earlier(out, [result.path.name for result in results])
         whole = [str(result.path) for result in results if not result.fault]
         click.echo(f"{count} frames: {', '.join(whole) or 'no result'}\n{summary}")
         if rebuild:
             click.echo(rebuild.summary())
         if faults := [f"{result.path} is missing: {result.fault}" for result in results if result.fault]:
             raise click.ClickException("; ".join(faults))
+
+
+def _remove_earlier(out: Path, written: Sequence[str]) -> None:
+    """Remove results of an earlier run, which would be taken for this one's."""
+    for path in (out / name for name in _RESULTS if name not in written):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _reconstructor(weights: str, chunk_size: int, device: str) -> MeasuringReconstructor | None:

@@ -25,8 +25,8 @@ Write = Callable[[GazedFrame, Measured | None], None]
 class Result:
     """One result, which appears whole when the context ends without exception.
 
-    opened: yields a function that writes a frame. fault: why it cannot be written;
-    then it is left out, and the others go on.
+    opened: yields a function that writes a frame. fault: why that failed; then the
+    result is left out, and the others go on.
     """
 
     def __init__(self, path: Path, opened: AbstractContextManager[Write]) -> None:
@@ -36,8 +36,7 @@ class Result:
         self._stack = ExitStack()
 
     def __enter__(self) -> Result:
-        with self._alone():
-            self._write = self._stack.enter_context(self._opened)
+        self._write = self._stack.enter_context(self._opened)
         return self
 
     def __call__(self, gazed: GazedFrame, made: Measured | None) -> None:

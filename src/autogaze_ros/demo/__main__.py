@@ -22,7 +22,7 @@ from autogaze_ros.demo.drive.drive import Drive
 from autogaze_ros.demo.processes import Process, process
 from autogaze_ros.demo.replaying import replay
 from autogaze_ros.demo.viewer import Viewer
-from autogaze_ros.files import share_folder
+from autogaze_ros.files import keep_apart, share_folder
 from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.rendering import video_writer
@@ -69,8 +69,10 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
     if clip and carla:
         raise click.ClickException("CLIP and CARLA are two demonstrations: choose one")
     try:
+        if clip:
+            keep_apart([out], clip)
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     # Images come only once the weights are loaded.
     chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE}

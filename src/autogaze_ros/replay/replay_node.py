@@ -17,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from autogaze_ros.bags import GAZE_MASK, BagError, bag_recorder, gaze_topic, open_bag
 from autogaze_ros.demo.playing import Player, play
+from autogaze_ros.files import keep_apart
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.node.declare import declare, declare_camera, image_topic
 from autogaze_ros.node.parameters import CAMERAS, PARAMETERS
@@ -65,6 +66,7 @@ class Replay(Player):
             raise ValueError(f"cameras {', '.join(cameras)} must have a topic each")
         self._links = Links(self._cameras.values())
         self._ledger: Ledger[Message] = Ledger()
+        keep_apart([self._value("out")], self._value("bag"))
         self._bag = self._open.enter_context(open_bag(Path(self._value("bag"))))
         if self._bag.cut:
             self.get_logger().warning(self._bag.cut)

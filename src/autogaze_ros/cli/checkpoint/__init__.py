@@ -8,6 +8,7 @@ import click
 
 from autogaze_ros.cli.checkpoint.inspection import inspect
 from autogaze_ros.cli.common import errors_in_one_line
+from autogaze_ros.files import keep_apart
 from autogaze_ros.networks.configuration import AutoGazeConfig
 from autogaze_ros.weights import about
 
@@ -91,6 +92,7 @@ def convert(source: str, out: Path, dtype: str) -> None:
     with errors_in_one_line():
         from autogaze_ros.networks import checkpoints
 
+        keep_apart([out], source)
         before, after = checkpoints.convert(source, out, dtype)
     click.echo(about(source, before.license), err=True)
     click.echo(f"{source}: {before.size:,} bytes")

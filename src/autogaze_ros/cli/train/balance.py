@@ -8,6 +8,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train.common import clip_options, compute_options, load_canvases
+from autogaze_ros.files import keep_apart
 
 
 @click.command(
@@ -46,6 +47,8 @@ def balance(
         from autogaze_ros.training.clips import normalised, open_clips
         from autogaze_ros.training.labels import Critic
 
+        keep_apart([out, cache], *sources)
+        keep_apart([out], start, reconstruction)
         begun, where = load_autogaze(start), choose_device(device)
         clips = open_clips(sources, drive_seeds, drive_frames, cache)
         images = clips.batch(np.random.default_rng(seed), contexts, FRAMES)

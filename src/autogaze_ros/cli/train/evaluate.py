@@ -12,7 +12,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train.common import Seeds
-from autogaze_ros.files import folder_written_aside
+from autogaze_ros.files import folder_written_aside, keep_apart
 from autogaze_ros.node.parameters import PARAMETERS
 
 if TYPE_CHECKING:
@@ -54,9 +54,11 @@ def evaluate(
     tokens that each method chose, and L1 and LPIPS say how well. Writes
     OUT/results.json, OUT/tables.md for a model card, and OUT/context_*.jpg.
     """
-    with errors_in_one_line(), folder_written_aside(out) as aside:
-        aside.mkdir()
-        _evaluate(_contexts(sources, drive_seeds, contexts), checkpoint, reconstruction, aside, seed)
+    with errors_in_one_line():
+        keep_apart([out], *sources, checkpoint, reconstruction)
+        with folder_written_aside(out) as aside:
+            aside.mkdir()
+            _evaluate(_contexts(sources, drive_seeds, contexts), checkpoint, reconstruction, aside, seed)
     click.echo(f"{out}: results.json, tables.md and a picture of each source")
 
 

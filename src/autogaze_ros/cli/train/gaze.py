@@ -8,6 +8,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train.common import LICENSE, clip_options, compute_options, load_canvases, out_option
+from autogaze_ros.files import keep_apart
 
 
 @click.command(
@@ -52,6 +53,8 @@ def gaze(
         from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network, train_gaze
         from autogaze_ros.training.run import Schedule
 
+        keep_apart([out, cache], *sources)
+        keep_apart([out / "checkpoint"], start, reconstruction)
         begun = load_autogaze(start) if start else None
         network = begun.network if begun else new_network(OFFICIAL_CONFIG, seed)
         train_gaze(

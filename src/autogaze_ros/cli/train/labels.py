@@ -13,7 +13,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train.common import compute_options, load_canvases, out_option
-from autogaze_ros.files import written_aside
+from autogaze_ros.files import keep_apart, written_aside
 from autogaze_ros.frames import Frame, open_source
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
@@ -56,6 +56,7 @@ def labels(
         from autogaze_ros.training.labels import Critic
         from autogaze_ros.training.teacher import GreedyTeacher
 
+        keep_apart([out], *sources)
         place = choose_device(device)
         judges = GreedyTeacher(device=place), Critic(load_canvases(reconstruction).network.to(place))
         count = 0

@@ -8,6 +8,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train.common import LICENSE, clip_options, compute_options, load_canvases, out_option
+from autogaze_ros.files import keep_apart
 
 
 @click.command(
@@ -36,6 +37,8 @@ def reconstructor(
         from autogaze_ros.training.reconstructor import train_reconstructor
         from autogaze_ros.training.run import Schedule
 
+        keep_apart([out, cache], *sources)
+        keep_apart([out / "checkpoint"], start)
         begun = load_canvases(start) if start else None
         network = begun.network if begun else None
         clips = open_clips(sources, drive_seeds, drive_frames, cache)
