@@ -64,7 +64,8 @@ def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.Pat
 
     Outputs need not exist; sources that do not are left out, such as ids of a hub.
     """
-    real = [(source, place) for source in map(Path, filter(None, sources)) for place in _places(source)]
+    named = [Path(source) for source in sources if source]
+    real = [(source, place) for source in named for place in _places(source)]
     for output in map(Path, outputs):
         written = output.resolve()
         for source, place in real:
