@@ -39,7 +39,7 @@ class World:
         self.node = Node("tester", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._processes: list[Process] = []
+        self.processes: list[Process] = []
 
     def run(
         self, module: str, parameters: Mapping[str, Any] | None = None, *arguments: str, profile: bool = True
@@ -51,8 +51,8 @@ class World:
 
     def start(self, command: list[str], *, profile: bool = True) -> Process:
         environment = {name: value for name, value in self.environment.items() if profile or name != PROFILE}
-        process = Process(command, self.folder / f"process{len(self._processes)}.log", environment)
-        self._processes.append(process)
+        process = Process(command, self.folder / f"process{len(self.processes)}.log", environment)
+        self.processes.append(process)
         return process
 
     def collect(self, kind: type, topic: str, qos: Any = 50) -> list[Any]:
@@ -67,7 +67,7 @@ class World:
         while not done():
             self._executor.spin_once(timeout_sec=0.05)
             if time.monotonic() > deadline:
-                logs = "\n".join(process.log() for process in self._processes)
+                logs = "\n".join(process.log() for process in self.processes)
                 raise AssertionError(f"no {what} within {patience:.0f} s; the processes said:\n{logs}")
 
     def wait_for_links(self, *cameras: str, publishers: int = 1) -> None:
@@ -97,9 +97,9 @@ class World:
         return future.result()
 
     def close(self) -> None:
-        for process in self._processes:
+        for process in self.processes:
             process.ask_to_end()
-        for process in self._processes:
+        for process in self.processes:
             process.kill()
         self._executor.shutdown()
         self.node.destroy_node()

@@ -75,6 +75,10 @@ class Camera:
         self._publisher = world.node.create_publisher(kind, topic, qos)
         self.gazes = world.collect(GazeMask, f"/autogaze/{name}/gaze")
 
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._world.node.destroy_publisher(self._publisher)
+
     def show(self, *messages: Any) -> None:
         """Publish images and go on."""
         for message in messages:

@@ -6,6 +6,7 @@ instant. What it wrote appears, whole, when the context ends without exception.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -57,11 +58,11 @@ def scenario_writer(path: Path) -> Iterator[Write]:
 def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False) -> Iterator[Write]:
     """Write one camera's images as a video (.mkv, .mp4).
 
-    rate: frames per second where the stamps do not tell. lossless: the video
+    rate: frames per second where the stamps do not rise. lossless: the video
     gives the images back exactly, and few players show it. Tags are not written.
     Raises ValueError where there are several cameras.
     """
-    with video_writer(path, rate, lossless=lossless) as append:
+    with video_writer(path, rate, lossless=lossless, max_gap=math.inf) as append:
 
         def write(stamp: int, shot: Shot) -> None:
             if len(shot) != 1:
