@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 
-# libgomp spins so many rounds (a few microseconds), Intel's runtime so many milliseconds.
-_BOUNDED = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+# libgomp spins so many rounds, a few microseconds; Intel's runtime counts in milliseconds, of which one is
+# too long already: measured with intel-openmp 2026.2, a millisecond helped nothing beside a busy process.
+_BOUNDED = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 _CHOICES = ("OMP_WAIT_POLICY", *_BOUNDED)
 _default = _current = 0  # threads: torch's own choice, and those in use; 0 until `set_threads` was called
 
