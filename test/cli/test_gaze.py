@@ -88,6 +88,17 @@ def test_what_is_there_is_replaced_only_on_demand(clip, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["gazes.jsonl", "notes.txt", "side_by_side.mp4"]
 
 
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("name", ["12:30:05", "a%03d b#c?d", "дорога 路"])
+def test_results_may_have_any_name(images, tmp_path, monkeypatch, name, storage):
+    clip = write_folder(tmp_path / "frames", images[:2])
+    monkeypatch.chdir(tmp_path)
+    for out in (name, tmp_path / "absolute" / name):
+        result = run("gaze", clip, "--out", out, *PATCHES, "--bag", storage)
+        assert result.exit_code == 0, result.output
+        assert_all_have(tmp_path / out, 2)
+
+
 def test_a_source_is_never_written_over(images, tmp_path):
     source = write_bag(tmp_path / "out" / "gazes_bag", "mcap", {"/image": images})
     before = recorded(source).read_bytes()

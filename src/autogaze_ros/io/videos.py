@@ -38,9 +38,15 @@ def open_video(path: Path) -> Source:
         with av.open(ffmpeg_name(path), options=_LOCAL) as container:
             stream = _main_stream(container, path)
             pace = _pace(container, stream)
-            length, about = stream.frames, _about(container, stream)
+            length, about, choice = (
+                stream.frames,
+                f"{stream.codec_context.name} video",
+                _choice(container, stream),
+            )
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{path} is not a readable video: {reason_of(error)}") from error
+    if choice:
+        _log.warning("%s: %s", path, choice)
     if pace.assumed:
         _log.warning("%s declares no rate: its frames are taken as %g a second", path, pace.rate)
     return Source(length, pace.rate, lambda: _read_video(path), about)
@@ -113,11 +119,14 @@ def _pixels(stream: Any) -> int:
     return int(stream.width * stream.height)
 
 
-def _about(container: Any, stream: Any) -> str:
-    about, streams = f"{stream.codec_context.name} video", len(container.streams.video)
-    if streams == 1:
-        return about
-    return f"{about}, stream {stream.index} ({stream.width}x{stream.height}) of {streams}"
+def _choice(container: Any, stream: Any) -> str:
+    """Return which stream is read where there are others."""
+    others = len(container.streams.video) - 1
+    return (
+        f"stream {stream.index} ({stream.width}x{stream.height}) is read, {others} more left out"
+        if others
+        else ""
+    )
 
 
 @dataclass(frozen=True)
