@@ -18,7 +18,7 @@ from autogaze_ros.cli.common import errors_in_one_line, gazing_options, paramete
 from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, Source, SourceError, open_source
 from autogaze_ros.pipeline import GazeRecord, Pipeline
-from autogaze_ros.selectors import SELECTORS, Selector, create_selector
+from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_selector
 from autogaze_ros.weights import about
 
 
@@ -116,7 +116,7 @@ def compare(
     topic: str,
     selection: Selection,
     gazing_ratio: float,
-    task_loss_requirement: float,
+    task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
     """Gaze at SOURCE with two selectors and tell where they differ.

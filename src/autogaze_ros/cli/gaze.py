@@ -28,7 +28,7 @@ from autogaze_ros.frames import Frame, Selection, SourceError, open_source
 from autogaze_ros.gaze_json import gaze_json, plain
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import overlay, side_by_side, video_writer
-from autogaze_ros.selectors import SELECTORS, create_selector
+from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
 from autogaze_ros.weights import about
 
 Write = Callable[[GazedFrame, Measured | None], None]
@@ -39,7 +39,7 @@ Result = AbstractContextManager[Write]  # a file, and what writes a frame into i
     epilog="""\b
 Examples:
   autogaze gaze drive.mp4 --out gazes --reconstruct embedded
-  autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
+  autogaze gaze drive.mp4 --out gazes --selector patch_difference
   autogaze gaze recording.mcap --out gazes --topic /carla/ego_vehicle/rgb_front/image --bag mcap
   autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --reconstruct ~/VideoMAE/videomae.pt
 """
@@ -70,7 +70,7 @@ def gaze(
     selection: Selection,
     selector: str,
     gazing_ratio: float,
-    task_loss_requirement: float,
+    task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
     """Gaze at SOURCE and write down which tokens were chosen.
