@@ -197,11 +197,16 @@ def _json(
 ) -> str:
     results = {
         **{key: _finite(value) for key, value in settings.items()},
-        "selectors": [dataclasses.asdict(selector.info) for selector in selectors],
+        "selectors": [_selector_json(selector, settings["task_loss_requirement"]) for selector in selectors],
         "summary": dataclasses.asdict(summary),
         "frames": [_frame_json(frame) for frame in compared],
     }
     return json.dumps(results, allow_nan=False) + "\n"
+
+
+def _selector_json(selector: Selector, asked: Requirement) -> dict[str, Any]:
+    requirement = _finite(selector.requirement(asked))
+    return {**dataclasses.asdict(selector.info), "task_loss_requirement": requirement}
 
 
 def _frame_json(frame: FrameComparison) -> dict[str, Any]:

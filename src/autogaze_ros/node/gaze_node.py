@@ -179,11 +179,12 @@ class GazeNode(LifecycleNode):
         """Tell what was loaded."""
         if session is not self._session:
             return
+        when = "" if session.loading else ", from each camera's next context on"
         session.loading = self._starting = False
         self._fault = ""
         info = engines.pipeline.choice.selector.info
         origin = f", {about(info.checkpoint, info.license)}" if info.checkpoint else ""
-        self.get_logger().info(f"selector {info.selector} on {info.device}{origin}")
+        self.get_logger().info(f"selector {info.selector} on {info.device}{origin}{when}")
         if made := engines.reconstructor:
             most = made.stream_bytes / 2**20
             origin = about(made.checkpoint, made.license)

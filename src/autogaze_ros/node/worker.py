@@ -81,7 +81,8 @@ class Worker:
     def run(self) -> None:
         """Work until the buffer is closed."""
         try:
-            self._take_in([self._settings])  # also what was set since they were loaded
+            held = self._engines.tried
+            self._take_in([{name: now for name, now in self._settings.items() if now != held[name]}])
             while True:
                 terms = self._follow()
                 batch = self._buffer.take(terms, wait=not self._background.busy)
