@@ -64,7 +64,7 @@ def main():
     def encode(image, gaze):
         return encoder(gather(image, gaze))
 
-    pipeline = Pipeline(create_selector("patch_difference"), gazing_ratio=0.75, task_loss_requirement=0.3)
+    pipeline = Pipeline(create_selector("patch_difference"), gazing_ratio=0.75)
     tokens, gazing, sparse, dense = [], [], [], []
     for frame in islice(open_source(sys.argv[1]) if len(sys.argv) > 1 else drive(), FRAMES):
         (gazed,), milliseconds = timed(pipeline.process, [frame])

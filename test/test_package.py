@@ -13,6 +13,8 @@ import yaml
 
 from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
 from autogaze_ros.replay.parameters import REPLAY
+from autogaze_ros.selectors import SELECTORS, create_selector
+from autogaze_ros.weights import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -193,6 +195,15 @@ def test_the_readmes_parameters_are_those_of_the_node():
         assert yaml.safe_load(rows[name][0] or "''") == parameter.default, name
         mark = re.match(r"\*([\w ]+)\*; ", rows[name][1])
         assert MARKS[parameter.changes] == (mark and mark[1]), name
+
+
+@pytest.mark.parametrize("name", [name for name in SELECTORS if name != "upstream"])
+def test_the_readme_has_each_selectors_own_requirement(name):
+    rows = {row[0]: row[2:] for row in table("How it works")}
+    selector = create_selector(name, checkpoint=EMBEDDED, device="cpu")
+    units, own = rows[name]
+    assert float(own.rpartition("`")[2]) == selector.requirement("auto")
+    assert (selector.loss_units or "none") in units
 
 
 @pytest.mark.parametrize("name", ["GazeMask", "GazeInfo", "StageLatency"])

@@ -4,11 +4,14 @@ import math
 import numpy as np
 import pytest
 from clips import scene
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autogaze_ros.frames import Frame
-from autogaze_ros.pipeline import Pipeline
-from autogaze_ros.selectors import create_selector
-from autogaze_ros.tokens import AUTOGAZE_GRID
+from autogaze_ros.pipeline import FAR, Choice, Pipeline
+from autogaze_ros.selectors import Selector, SelectorInfo, create_selector
+from autogaze_ros.selectors.base import Context
+from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +91,140 @@ def test_a_changed_size_restarts_that_camera_only(images):
 def test_the_budget_changes_from_the_next_frame_on(images):
     line = pipeline(ratio=0.3, requirement=-math.inf)
     run(line, images[:1])
-    line.set_budget(0.1, -math.inf)
+    line.set_gazing_ratio(0.1)
     assert len(run(line, images[1:2])[0].record.token_ids) == 26
 
 
-@pytest.mark.parametrize("ratio, requirement", [(-0.1, 0.7), (1.1, 0.7), (math.nan, 0.7), (0.5, math.nan)])
-def test_unfit_budgets_are_refused_and_change_nothing(ratio, requirement):
+@pytest.mark.parametrize("ratio", [-0.1, 1.1, math.nan])
+def test_unfit_ratios_are_refused_and_change_nothing(ratio):
     line = pipeline(ratio=0.3)
-    with pytest.raises(ValueError):
-        line.set_budget(ratio, requirement)
-    assert line.budget == (0.3, 0.2)
+    with pytest.raises(ValueError, match=r"gazing_ratio must lie in 0\.\.1, got"):
+        line.set_gazing_ratio(ratio)
+    assert line.choice.gazing_ratio == 0.3
+
+
+@pytest.mark.parametrize("name", ["patch_difference", "random"])
+def test_no_number_is_no_requirement_and_changes_nothing(name):
+    line = pipeline(name=name)
+    with pytest.raises(ValueError, match="task_loss_requirement must be auto or a number, got nan"):
+        line.set_requirement(math.nan)
+    assert line.choice.task_loss_requirement == 0.2
+
+
+@pytest.mark.parametrize("asked, held", [("auto", 0.3), (0.5, 0.5), (1, 1.0), (-math.inf, -math.inf)])
+def test_the_requirement_that_holds_is_told(images, asked, held):
+    records = [gazed.record for gazed in run(pipeline(requirement=asked, ratio=1.0), images)]
+    assert {record.task_loss_requirement for record in records} == {held}
+    assert all(r.predicted_loss <= held or len(r.token_ids) == 265 for r in records)
+
+
+@pytest.mark.parametrize("asked", ["auto", 0.5, -math.inf])
+@pytest.mark.parametrize("name", ["random", "uniform"])
+def test_where_no_loss_is_predicted_no_requirement_stops_anything(images, name, asked):
+    record = run(pipeline(name=name, requirement=asked), images[:1])[0].record
+    assert (record.task_loss_requirement, len(record.token_ids)) == (-math.inf, 79)
+
+
+class Named(Selector):
+    """Tells itself apart; takes one token a frame and looks at nothing."""
+
+    loss_units = "its own"
+
+    def __init__(self, name, chunk_size=4, requirement=0.0):
+        self.info, self.chunk_size, self.default_requirement = SelectorInfo(name), chunk_size, requirement
+
+    def open_stream(self):
+        return Context(self.chunk_size)
+
+    def preprocess(self, image):
+        return None
+
+    def select(self, requests):
+        for request in requests:
+            request.stream.advance()
+        return [Gaze(np.zeros(1, np.uint16)) for _ in requests]
+
+
+BLACK = np.zeros((4, 4, 3), np.uint8)
+CAMERAS = ("front", "rear")
+RATIOS = st.floats(0, 1)
+REQUIREMENTS = st.just("auto") | st.floats(-9, 9)
+SETS = (
+    st.tuples(st.just("ratio"), RATIOS)
+    | st.tuples(st.just("requirement"), REQUIREMENTS)
+    | st.tuples(st.just("selector"), st.sampled_from([1, 3, 16, 18, 64]), RATIOS, REQUIREMENTS)
+)
+FRAMES = st.tuples(st.just("frames"), st.lists(st.sampled_from(CAMERAS), max_size=20))
+
+
+@given(st.lists(FRAMES | SETS, max_size=25))
+def test_what_is_set_together_holds_together(events):
+    """Of each frame: its selector's budget is what was set with it, or alone since then."""
+    history = [("selector", 64, 0.5, "auto"), *events]
+    line = Pipeline(Named("0", 64), gazing_ratio=0.5)
+    newest, camera_states = 0, {}  # by camera: its last record, and how many it had since a newer selector
+    for place, (kind, *values) in enumerate(events, 1):
+        if kind == "ratio":
+            line.set_gazing_ratio(*values)
+        elif kind == "requirement":
+            line.set_requirement(*values)
+        elif kind == "selector":
+            newest, camera_states = place, {name: (last, 0) for name, (last, _) in camera_states.items()}
+            line.change(Choice(Named(str(place), values[0], requirement=place), *values[1:]))
+        else:
+            for gazed in line.process([Frame(BLACK, n, name) for n, name in enumerate(values[0])]):
+                record = gazed.record
+                set_at = int(record.selector)
+                assert (record.gazing_ratio, record.task_loss_requirement) == held(history[:place], set_at)
+                last, waited = camera_states.get(record.camera, (None, 0))
+                camera_states[record.camera] = (record, waited + (set_at != newest))
+                assert waited < FAR or set_at == newest
+                if last is None or record.selector != last.selector:
+                    assert set_at == newest and record.index_in_context == 0
+                if last is not None and record.stream_id != last.stream_id:
+                    left = history[int(last.selector)][1] - last.index_in_context - 1
+                    assert left > FAR and record.selector != last.selector
+                    assert gazed.restarted.endswith(f"ends {left} frames early, for {line.choice}")
+
+
+def held(history, set_at):
+    """Ratio and requirement of the selector that was set at a place of a history."""
+    _, _, ratio, requirement = history[set_at]
+    own = True  # whether a number is in this selector's units
+    for kind, *values in history[set_at + 1 :]:
+        own = own and kind != "selector"
+        if kind == "ratio":
+            (ratio,) = values
+        elif kind == "requirement" and own:
+            (requirement,) = values
+    return ratio, set_at if requirement == "auto" else requirement
+
+
+def test_a_selector_that_decides_already_has_its_new_budget_at_once():
+    first, other = Named("first", 64), Named("other", 64)
+    line = Pipeline(first, gazing_ratio=0.5)
+    run(line, [BLACK])
+    line.change(Choice(other, 0.1))
+    line.change(Choice(first, 0.2, 3.0))  # the other never had its turn
+    record = run(line, [BLACK])[0].record
+    assert (record.selector, record.gazing_ratio, record.task_loss_requirement) == ("first", 0.2, 3.0)
+    assert (record.stream_id, record.index_in_context) == (0, 1)
+
+
+def test_what_decides_is_told_from_its_first_frame_on():
+    line = Pipeline(Named("0"), gazing_ratio=0.5)
+    line.change(Choice(Named("1"), 0.5))
+    assert line.deciding.info.selector == "1"  # nothing has been decided yet
+    run(line, [BLACK] * 3)
+    run(line, [BLACK], "rear")
+    line.change(Choice(Named("2"), 0.5))
+    told = []
+    for _ in range(3):
+        record = run(line, [BLACK])[0].record
+        told.append((record.selector, line.deciding.info.selector))
+    assert told == [("1", "1"), ("2", "2"), ("2", "2")]
+    assert run(line, [BLACK], "rear")[0].record.selector == "1"
+    assert line.deciding.info.selector == "2"
 
 
 def fields(record):
@@ -150,7 +277,7 @@ def test_another_selector_decides_from_the_next_context_on(images):
     line = pipeline(chunk_size=4)
     run(line, images[:2])
     run(line, images[:3], "rear")
-    line.change(create_selector("random", chunk_size=2))
+    line.change(Choice(create_selector("random", chunk_size=2), 0.3))
     front = [(g.record.selector, g.record.index_in_context) for g in run(line, images[2:7])]
     rear = [(g.record.selector, g.record.index_in_context) for g in run(line, images[3:6], "rear")]
     assert front == [
@@ -166,7 +293,7 @@ def test_another_selector_decides_from_the_next_context_on(images):
 def test_a_camera_that_begins_anew_takes_the_new_selector_and_its_chunk_size(images):
     line = pipeline(chunk_size=2)
     run(line, images[:1])
-    line.change(create_selector("uniform", chunk_size=4))
+    line.change(Choice(create_selector("uniform", chunk_size=4), 0.3))
     line.restart("front")
     assert line.remaining("front") == 4
     assert [g.record.index_in_context for g in line.process([Frame(i, 0) for i in images[:5]])] == [

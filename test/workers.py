@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -30,8 +31,10 @@ def working(
     """Run a worker in a thread until the context ends; yields the fault that ended it, if one did."""
     settings = {**SETTINGS, **engines.loaded, "gazing_ratio": 0.1, "policy": "every", **settings}
     faults: list[Exception] = []
-    changed: list[Exception | None] = []
-    worker = Worker(engines, cameras, buffer, lambda: settings, Load(), changed.append)
+    told = ([], [])  # what was loaded, what decides
+    worker = Worker(
+        engines, cameras, buffer, settings, deque(), Load(), told[0].append, lambda *now: told[1].append(now)
+    )
 
     def run() -> None:
         try:

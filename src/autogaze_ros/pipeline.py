@@ -6,15 +6,17 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.frames import Frame
-from autogaze_ros.selectors.base import Request, Selector
+from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze, area
+
+FAR = 16  # frames of a context that another selector waits for at most
 
 
 @dataclass
@@ -80,6 +82,34 @@ class GazedFrame:
     restarted: str = ""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A selector and what it may spend on a frame: what is set together holds together.
+
+    gazing_ratio: 0..1. task_loss_requirement: `auto`, or a number in the selector's
+    units. Raises ValueError for others.
+    """
+
+    selector: Selector
+    gazing_ratio: float
+    task_loss_requirement: Requirement = AUTO
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gazing_ratio <= 1:
+            raise ValueError(f"gazing_ratio must lie in 0..1, got {self.gazing_ratio}")
+        asked = self.task_loss_requirement
+        if not isinstance(asked, str) and math.isnan(asked):
+            raise ValueError("task_loss_requirement must be auto or a number, got nan")
+
+    @property
+    def requirement(self) -> float:
+        """The number that holds."""
+        return self.selector.requirement(self.task_loss_requirement)
+
+    def __str__(self) -> str:
+        return f"{self.selector.info.selector} (chunk_size {self.selector.chunk_size})"
+
+
 _Kind = tuple[int, int, int]  # width, height, epoch
 
 
@@ -92,34 +122,44 @@ class _Camera:
     """One camera's stream and what its messages count.
 
     kind: size and epoch of its images; another kind begins the stream anew.
-    first: frames of a stream's first context. limit: frames of the present one.
+    choice: what decides the present context. first: frames of a stream's first
+    context. limit: frames of the present one.
     """
 
-    def __init__(self, selector: Selector, kind: _Kind, first: int) -> None:
+    def __init__(self, choice: Choice, kind: _Kind, first: int) -> None:
         self.kind = kind
         self.stream_id = 0
         self.frame_index = 0
         self.context = ContextMask()
         self._first = first
         self.limit = first
-        self._adopt(selector)
+        self.choice = choice
+        self.stream = choice.selector.open_stream()
 
     @property
     def begins(self) -> bool:
         """Whether the next frame is the first of a context."""
         return self.stream.index in (0, self.limit)
 
-    def prepare(self, selector: Selector) -> None:
-        """Where a context begins, make it one of the selector's."""
-        if not self.begins:
-            return
+    @property
+    def left(self) -> int:
+        """Frames to come in a context that has begun."""
+        return 0 if self.begins else self.limit - self.stream.index
+
+    def cannot_wait(self, choice: Choice) -> bool:
+        """Whether the context ends so late that another selector ends it now."""
+        return self.left > FAR and choice.selector is not self.choice.selector
+
+    def begin(self, choice: Choice) -> None:
+        """Begin a context of the choice's."""
         if self.stream.index:
-            self.limit = selector.chunk_size  # the first context is over
-        if selector is self.selector:
+            self.limit = choice.selector.chunk_size  # the first context is over
+        if choice.selector is self.choice.selector:
             self.stream.restart()
         else:
-            self._adopt(selector)
-        self.limit = min(self.limit, selector.chunk_size)
+            self.stream = choice.selector.open_stream()
+        self.choice = choice
+        self.limit = min(self.limit, choice.selector.chunk_size)
 
     def reset(self, kind: _Kind) -> None:
         """Begin the stream anew."""
@@ -129,18 +169,14 @@ class _Camera:
         self.stream_id += 1
         self.frame_index = 0
 
-    def _adopt(self, selector: Selector) -> None:
-        self.selector = selector
-        self.stream = selector.open_stream()
-
 
 class Pipeline:
     """Runs a selector over the streams of any number of cameras.
 
-    gazing_ratio (0..1) and task_loss_requirement apply from the next frame on;
-    a ratio outside its range raises ValueError. first_contexts: by camera, after
-    how many frames its first context ends, so that not all begin theirs at once;
-    whole ones where it is silent.
+    gazing_ratio and task_loss_requirement: as Choice's. first_contexts: by camera,
+    after how many frames its first context ends, so that not all begin theirs at
+    once; whole ones where it is silent. choice: what decides contexts to come.
+    deciding: the selector of the context that began last, of whichever camera.
     """
 
     def __init__(
@@ -148,25 +184,36 @@ class Pipeline:
         selector: Selector,
         *,
         gazing_ratio: float,
-        task_loss_requirement: float,
+        task_loss_requirement: Requirement = AUTO,
         first_contexts: Mapping[str, int] | None = None,
     ) -> None:
-        self.selector = selector
+        self.choice = Choice(selector, gazing_ratio, task_loss_requirement)
+        self.deciding = selector
         self._first_contexts = dict(first_contexts or {})
         self._cameras: dict[str, _Camera] = {}
-        self.set_budget(gazing_ratio, task_loss_requirement)
 
-    def set_budget(self, gazing_ratio: float, task_loss_requirement: float) -> None:
-        """Change what may be spent on the frames to come."""
-        if not 0 <= gazing_ratio <= 1:
-            raise ValueError(f"gazing_ratio must lie in 0..1, got {gazing_ratio}")
-        if math.isnan(task_loss_requirement):
-            raise ValueError("task_loss_requirement must be a number, got nan")
-        self.budget = (gazing_ratio, task_loss_requirement)
+    def set_gazing_ratio(self, ratio: float) -> None:
+        """Change it for all frames to come, whichever selector decides them."""
+        self.choice = replace(self.choice, gazing_ratio=ratio)
+        for camera in self._cameras.values():
+            camera.choice = replace(camera.choice, gazing_ratio=ratio)
 
-    def change(self, selector: Selector) -> None:
-        """Let another selector decide, of each camera from its next context on."""
-        self.selector = selector
+    def set_requirement(self, requirement: Requirement) -> None:
+        """Change it for all frames to come that `choice`'s selector decides, whose units it is in."""
+        self.change(replace(self.choice, task_loss_requirement=requirement))
+
+    def change(self, choice: Choice) -> None:
+        """Let a selector decide within a budget, at once where it does already.
+
+        Elsewhere both hold from the camera's next context on; where more than FAR
+        frames are to come before that, its stream begins anew with the next frame.
+        """
+        self.choice = choice
+        for camera in self._cameras.values():
+            if camera.choice.selector is choice.selector:
+                camera.choice = choice
+        if not self._cameras:
+            self.deciding = choice.selector
 
     def restart(self, camera: str) -> None:
         """Begin a camera's stream anew with its next frame."""
@@ -175,14 +222,15 @@ class Pipeline:
 
     def begins(self, camera: str) -> bool:
         """Whether a camera's next frame is the first of a context."""
-        return camera not in self._cameras or self._cameras[camera].begins
+        state = self._cameras.get(camera)
+        return state is None or state.begins or state.cannot_wait(self.choice)
 
     def remaining(self, camera: str) -> int:
         """Return how many frames of a camera are to come in the context that its next frame belongs to."""
         state = self._cameras.get(camera)
-        if state is None or state.stream.index == 0:
+        if state is None or state.stream.index == 0 or state.cannot_wait(self.choice):
             return self._first_context(camera)
-        return state.limit - state.stream.index or self.selector.chunk_size
+        return state.left or self.choice.selector.chunk_size
 
     def process(self, frames: Sequence[Frame]) -> list[GazedFrame]:
         """Decide frames of any cameras, those of one in their order.
@@ -203,7 +251,7 @@ class Pipeline:
                 place += frame.camera in places
                 room = self._first_context(frame.camera)
             elif not room:
-                place, room = place + 1, self.selector.chunk_size
+                place, room = place + 1, self.choice.selector.chunk_size
             places[frame.camera] = (place, kind, room - 1)
             if place == len(parts):
                 parts.append([])
@@ -211,7 +259,8 @@ class Pipeline:
         return parts
 
     def _first_context(self, camera: str) -> int:
-        return min(self._first_contexts.get(camera, self.selector.chunk_size), self.selector.chunk_size)
+        whole = self.choice.selector.chunk_size
+        return min(self._first_contexts.get(camera, whole), whole)
 
     def _decide(self, frames: Sequence[Frame]) -> list[GazedFrame]:
         """Decide one clip of each camera."""
@@ -222,11 +271,12 @@ class Pipeline:
         requests, latencies = {}, {}
         for name, clip in clips.items():
             camera, pairs = self._cameras[name], []
+            selector, budget = camera.choice.selector, (camera.choice.gazing_ratio, camera.choice.requirement)
             for frame in clip:
                 began = time.perf_counter()
-                pixels = camera.selector.preprocess(frame.image)
+                pixels = selector.preprocess(frame.image)
                 latency = StageLatency(preprocess=_milliseconds(began), batch_size=len(clips))
-                pairs.append((Request(camera.stream, pixels, *self.budget), latency))
+                pairs.append((Request(camera.stream, pixels, *budget), latency))
             requests[name], latencies[name] = zip(*pairs, strict=True)
         results = []
         for name, (gazes, elapsed) in self._select(requests).items():
@@ -238,7 +288,7 @@ class Pipeline:
                 record.latency = latencies[name][place]
                 record.latency.gaze = elapsed
                 pixels = requests[name][place].pixels
-                checkpoint = camera.selector.info.checkpoint
+                checkpoint = camera.choice.selector.info.checkpoint
                 results.append(GazedFrame(clips[name][place], record, pixels, checkpoint, told[place]))
         return results
 
@@ -247,7 +297,7 @@ class Pipeline:
         answers: dict[str, tuple[list[Gaze], float]] = {}
         by_selector: dict[Selector, list[str]] = {}
         for name in requests:
-            by_selector.setdefault(self._cameras[name].selector, []).append(name)
+            by_selector.setdefault(self._cameras[name].choice.selector, []).append(name)
         for selector, names in by_selector.items():
             began = time.perf_counter()
             gazes = selector.select_clips([requests[name] for name in names])
@@ -261,13 +311,18 @@ class Pipeline:
         reason = ""
         if camera is None:
             first = self._first_contexts.get(frame.camera, sys.maxsize)
-            camera = self._cameras[frame.camera] = _Camera(self.selector, kind, first)
+            camera = self._cameras[frame.camera] = _Camera(self.choice, kind, first)
         elif camera.kind != kind:
             before, now = camera.kind, kind
             if before[:2] != now[:2]:
                 reason = f"image size changed from {before[0]}x{before[1]} to {now[0]}x{now[1]}"
             camera.reset(kind)
-        camera.prepare(self.selector)
+        elif camera.cannot_wait(self.choice):
+            reason = f"{camera.choice} ends {camera.left} frames early, for {self.choice}"
+            camera.reset(kind)
+        if camera.begins:
+            camera.begin(self.choice)
+            self.deciding = self.choice.selector
         return reason
 
     def _record(self, frame: Frame, camera: _Camera, gaze: Gaze, index: int) -> GazeRecord:
@@ -292,9 +347,9 @@ class Pipeline:
             area=area(mask),
             context_area=area(camera.context.mask),
             predicted_loss=gaze.predicted_loss,
-            gazing_ratio=self.budget[0],
-            task_loss_requirement=self.budget[1],
-            selector=camera.selector.info.selector,
+            gazing_ratio=camera.choice.gazing_ratio,
+            task_loss_requirement=camera.choice.requirement,
+            selector=camera.choice.selector.info.selector,
         )
         camera.frame_index += 1
         return record

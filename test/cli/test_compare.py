@@ -95,12 +95,22 @@ def test_any_two_selectors(rule, tmp_path):
     compared = json.loads(out.read_text())
     assert [info["selector"] for info in compared["selectors"]] == ["patch_difference", "uniform"]
     assert (compared["chunk_size"], compared["task_loss_requirement"]) == (3, None)
+    assert [info["task_loss_requirement"] for info in compared["selectors"]] == [None, None]
     assert [frame["index_in_context"] for frame in compared["frames"]] == [0, 1, 2, 0]
     assert [frame["stamp"] for frame in compared["frames"]] == [0, 100_000_000, 200_000_000, 300_000_000]
     first, second = compared["frames"][0]["predicted_loss"]
     assert first > 0 and second is None
     milliseconds, ratio = compared["summary"]["milliseconds"], compared["summary"]["ratio"]
     assert min(milliseconds) > 0 and ratio == pytest.approx(milliseconds[1] / milliseconds[0])
+
+
+def test_each_selector_stops_by_its_own_requirement(rule, tmp_path):
+    result = run("compare", rule.frames["frames"], "--selector", "patch_difference", "--against", "uniform",
+                 "--frames", 1, "--out", tmp_path / "compared.json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    compared = json.loads((tmp_path / "compared.json").read_text())
+    assert compared["task_loss_requirement"] == "auto"
+    assert [info["task_loss_requirement"] for info in compared["selectors"]] == [0.3, None]
 
 
 def test_a_selector_agrees_with_itself(rule):

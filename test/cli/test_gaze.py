@@ -217,13 +217,22 @@ def test_nan_is_null(clip, tmp_path):
     assert record["predicted_loss"] is None and record["task_loss_requirement"] is None
 
 
+@pytest.mark.parametrize("asked, held", [([], 0.3), (["auto"], 0.3), (["-.inf"], None), (["1"], 1.0)])
+def test_the_requirement_is_the_selectors_own_unless_a_number_is_asked_for(clip, tmp_path, asked, held):
+    options = [f"--task-loss-requirement={value}" for value in asked]
+    result = run("gaze", clip, "--out", tmp_path, "--selector", "patch_difference", "--frames", 2, *options)
+    assert result.exit_code == 0, result.output
+    assert [record["task_loss_requirement"] for record in gazes(tmp_path)] == [held, held]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["missing.mp4", *PATCHES], "does not exist"),
         (["CLIP", "--checkpoint", ""], "needs a checkpoint"),
         (["CLIP", *PATCHES, "--gazing-ratio", "1.5"], "gazing_ratio must lie in 0..1"),
-        (["CLIP", *PATCHES, "--task-loss-requirement=nan"], "task_loss_requirement must be a number"),
+        (["CLIP", *PATCHES, "--task-loss-requirement=nan"], "task_loss_requirement must be auto or a number"),
+        (["CLIP", *PATCHES, "--task-loss-requirement", "little"], "task_loss_requirement must be auto or"),
         (["CLIP", "--selector", "saliency"], "patch_difference"),
         (["CLIP", "--checkpoint", "./nowhere"], "no checkpoint folder"),
         (["CLIP", *PATCHES, "--chunk-size", "65"], "1<=x<=64"),

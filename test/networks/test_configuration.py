@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 from golden import TEST_DATA
@@ -31,6 +32,11 @@ def test_positions_that_none_names_are_the_originals(official):
         (["scales"], "32+64", "20 tokens"),
         (["decode_positions"], "sinusoidal", "decode_positions must be one of upstream, cumulative"),
         (["scales"], "large", "invalid literal"),
+        (
+            ["task_loss_requirement_config"],
+            {"fixed": {"task_loss_requirement": math.nan}},
+            "task_loss_requirement must be a number",
+        ),
         (["gaze_model_config"], {}, "gaze_decoder_config"),
         (["gaze_model_config", "input_img_size"], 230, "input_img_size"),
         (["gaze_model_config", "gaze_decoder_config", "num_attention_heads"], 0, "num_attention_heads"),

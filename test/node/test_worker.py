@@ -7,6 +7,7 @@ from workers import SETTINGS, arrival, working
 from autogaze_ros.images import ImageError
 from autogaze_ros.node.engines import Engines
 from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.pipeline import Choice
 from autogaze_ros.selectors.blind import UniformSelector
 
 
@@ -49,7 +50,7 @@ class Camera:
 def run(frames, **settings):
     """Let a worker have frames of kinds by camera; returns the cameras and what ended it."""
     engines = Engines({**SETTINGS, "selector": "uniform", "chunk_size": 4}, list(frames))
-    engines.pipeline.change(Failing(4))
+    engines.pipeline.change(Choice(Failing(4), 0.1))
     cameras = {name: Camera(name, len(kinds)) for name, kinds in frames.items()}
     buffer = FrameBuffer(frames, 32)
     for place in range(max(map(len, frames.values()))):

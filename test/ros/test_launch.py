@@ -85,15 +85,15 @@ def test_all_are_short_and_known():
 
 def test_one_camera_until_a_gaze_arrives(world, start):
     gazes = world.collect(GazeMask, "/autogaze/front/gaze")
-    launch = start("autogaze", {**CHEAP, "image_topic": "/carla/rgb/image"})
+    own = {**CHEAP, "image_topic": "/carla/rgb/image", "task_loss_requirement": "0.5"}
+    launch = start("autogaze", own)
     publisher = world.node.create_publisher(Image, "/carla/rgb/image", 10)
     world.wait_for_links()
     publisher.publish(picture())
     world.wait_for(lambda: gazes, "gaze")
     assert len(gazes[0].token_ids) == 26
-    assert values(world, "chunk_size", "gazing_ratio", "use_sim_time", "front.transport") == [
-        4, 0.1, False, "raw",
-    ]  # fmt: skip
+    names = ("chunk_size", "gazing_ratio", "task_loss_requirement", "use_sim_time", "front.transport")
+    assert values(world, *names) == [4, 0.1, "0.5", False, "raw"]
     stops(launch)
 
 

@@ -32,30 +32,109 @@ def test_selector_chunk_size_and_mode_change_at_the_next_context(world):
     world.wait_for_links()
     camera.gaze_at(*pictures(0, 2))
     assert set_parameters(world, selector="uniform", chunk_size=3).successful
-    world.wait_for(lambda: infos and infos[-1].selector == "uniform", "news of the selector")
-    gazes = camera.gaze_at(*pictures(2, 4))
+    gazes = camera.gaze_at(*pictures(2, 2))
+    assert {(info.selector, info.chunk_size) for info in infos} == {("random", 4)}  # it decides still
+    gazes += camera.gaze_at(*pictures(4, 2))
+    world.wait_for(lambda: infos[-1].selector == "uniform", "news of the selector")
     assert [gaze.selector for gaze in gazes] == ["random", "random", "uniform", "uniform"]
     assert [gaze.index_in_context for gaze in gazes] == [2, 3, 0, 1]
     assert set_parameters(world, mode="chunk").successful
-    world.wait_for(lambda: infos[-1].mode == "chunk", "news of the mode")
-    assert (infos[-1].selector, infos[-1].chunk_size) == ("uniform", 3)
     camera.gaze_at(*pictures(6, 1))  # the last frame of its context comes alone
+    assert {info.mode for info in infos} == {"stream"}
     camera.show(*pictures(7, 3))
     world.wait_for(lambda: len(camera.gazes) == 10, "gazes of a chunk")
+    world.wait_for(lambda: infos[-1].mode == "chunk", "news of the mode")
+    assert [(info.selector, info.chunk_size, info.mode) for info in infos] == [
+        ("random", 4, "stream"), ("uniform", 3, "stream"), ("uniform", 3, "chunk"),
+    ]  # fmt: skip
     assert [gaze.index_in_context for gaze in camera.gazes[-4:]] == [2, 0, 1, 2]
     assert len({gaze.latency.gaze for gaze in camera.gazes[-3:]}) == 1  # one call
     assert {gaze.stream_id for gaze in camera.gazes} == {0}
+
+
+def holds(gaze):
+    return gaze.selector, round(gaze.gazing_ratio, 3), round(gaze.task_loss_requirement, 3)
+
+
+def test_what_is_set_together_holds_together_for_each_camera(world):
+    diagnostics, infos = Diagnostics(world), world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
+    front, rear = (Camera(world, name, f"/{name}/image") for name in ("front", "rear"))
+    patches = {"selector": "patch_difference", "chunk_size": 3, "batch_deadline": 0.0, "policy": "every"}
+    world.run(NODE, {**patches, "cameras": "[front, rear]"})
+    world.wait_for_links("front", "rear")
+    old, new = ("patch_difference", 0.75, 0.3), ("random", 0.5, -math.inf)
+    assert [holds(gaze) for gaze in front.gaze_at(*pictures(0, 2)) + rear.gaze_at(*pictures(0, 1))] == [
+        old
+    ] * 3
+    assert set_parameters(world, selector="random", gazing_ratio=0.5, task_loss_requirement=0.1).successful
+    assert [holds(gaze) for gaze in front.gaze_at(*pictures(2, 2))] == [old, new]
+    world.wait_for(lambda: infos[-1].selector == "random", "news of the selector")
+    assert holds(rear.gaze_at(*pictures(1, 1))[0]) == old
+    told = lambda name: diagnostics.newest(f"autogaze: {name}").get("selector")  # noqa: E731
+    world.wait_for(lambda: (told("front"), told("rear")) == ("random", "patch_difference"), "both selectors")
+    assert diagnostics.newest("autogaze: rear")["task_loss_requirement"] == "0.3"
+    assert set_parameters(world, gazing_ratio=0.4).successful  # alone it holds from the next frame on
+    assert [holds(gaze) for gaze in front.gaze_at(*pictures(4, 1)) + rear.gaze_at(*pictures(2, 2))] == [
+        ("random", 0.4, -math.inf), ("patch_difference", 0.4, 0.3), ("random", 0.4, -math.inf),
+    ]  # fmt: skip
+
+
+def test_a_context_that_goes_on_for_long_is_ended_by_a_new_selector(world):
+    camera = Camera(world)
+    node = world.run(NODE, {**RANDOM, "chunk_size": 64})
+    world.wait_for_links()
+    camera.gaze_at(*pictures(0, 3))
+    assert set_parameters(world, selector="uniform", gazing_ratio=0.1).successful
+    (gaze,) = camera.gaze_at(*pictures(3, 1))
+    assert (gaze.selector, len(gaze.token_ids)) == ("uniform", 26)
+    assert (gaze.stream_id, gaze.frame_index, gaze.index_in_context) == (1, 0, 0)
+    told = "random (chunk_size 64) ends 61 frames early, for uniform (chunk_size 64); the stream begins anew"
+    assert f"{told} as stream_id 1" in node.log()
+
+
+def test_the_requirement_is_auto_or_a_number_of_any_type(world):
+    camera = Camera(world)
+    world.run(NODE, {"selector": "patch_difference", "task_loss_requirement": "1"})
+    world.wait_for_links()
+    assert camera.gaze_at(*pictures(0, 1))[0].task_loss_requirement == 1.0
+    spelt = {"auto": 0.3, "0.5": 0.5, 0.25: 0.25, 2: 2.0, "-inf": -math.inf, "-.inf": -math.inf, "1e-1": 0.1}
+    for place, (value, held) in enumerate(spelt.items(), 1):
+        assert set_parameters(world, task_loss_requirement=value).successful
+        (gaze,) = camera.gaze_at(*pictures(place, 1))
+        assert gaze.task_loss_requirement == pytest.approx(held)
+    for value in ("little", "", "nan", math.nan, True, [0.5]):
+        answer = set_parameters(world, task_loss_requirement=value)
+        assert not answer.successful
+        assert answer.reason.startswith("task_loss_requirement must be auto or a number, got ")
+    assert values_of(world, ["task_loss_requirement"]) == {"task_loss_requirement": "1e-1"}
+
+
+@pytest.mark.parametrize("spelling, held", [("auto", 0.3), ("-.inf", -math.inf), ("'0.5'", 0.5), (".2", 0.2)])
+def test_the_requirement_in_a_parameter_file(world, tmp_path, spelling, held):
+    camera, file = Camera(world), tmp_path / "own.yaml"
+    file.write_text(f"/**:\n  ros__parameters:\n    task_loss_requirement: {spelling}\n")
+    world.run(NODE, {"selector": "patch_difference"}, "--params-file", str(file))
+    world.wait_for_links()
+    assert camera.gaze_at(*pictures(0, 1))[0].task_loss_requirement == pytest.approx(held)
+
+
+def test_an_unfit_requirement_ends_the_start_with_one_line(world):
+    node = world.run(NODE, {"task_loss_requirement": "little"})
+    assert node.wait() == 1
+    assert node.log().count("\n") == 1
+    assert "task_loss_requirement must be auto or a number, got 'little'" in node.log()
 
 
 def test_what_cannot_be_loaded_is_taken_back(world):
     diagnostics, camera = Diagnostics(world), Camera(world)
     world.run(NODE, {**RANDOM, "chunk_size": 2})
     world.wait_for_links()
-    assert set_parameters(world, selector="upstream").successful
+    assert set_parameters(world, selector="upstream", gazing_ratio=0.9).successful
     told = "selector random goes on with chunk_size 2"
     world.wait_for(lambda: diagnostics.said("autogaze", ERROR, told), "ERROR in diagnostics")
-    assert {gaze.selector for gaze in camera.gaze_at(*pictures(0, 3))} == {"random"}
-    assert values_of(world, ["selector"]) == {"selector": "random"}
+    kept = {"selector": "random", "gazing_ratio": 0.2}
+    world.wait_for(lambda: values_of(world, kept) == kept, "the old parameters")
+    assert {holds(gaze) for gaze in camera.gaze_at(*pictures(0, 3))} == {("random", 0.2, -math.inf)}
 
 
 def test_thinned_frames_are_no_drops(world):
@@ -101,8 +180,8 @@ def test_parameters_are_those_of_the_table(world):
 
 
 FIT = {
-    "task_loss_requirement": [-math.inf, -1.0, 0.0, 3.5],
-    "chunk_size": [1, 2, 16, 64],
+    "task_loss_requirement": ["auto", "0.5", -math.inf, -1.0, 0.0, 3],
+    "chunk_size": [1, 2, 16],
     "mode": ["stream", "chunk"],
     "selector": ["random", "uniform"],
     "chunk_timeout": [0.01, 0.1],

@@ -56,6 +56,23 @@ def test_what_all_selectors_promise(name, images, checkpoint):
 
 
 @pytest.mark.parametrize("name", OWN)
+def test_each_selector_has_units_and_a_requirement_of_its_own(name, checkpoint):
+    selector = create_selector(name, checkpoint=checkpoint, device="cpu")
+    own = {"autogaze": 0.7, "patch_difference": 0.3}.get(name, -math.inf)
+    assert selector.requirement("auto") == own
+    assert selector.requirement(0.1) == (0.1 if selector.loss_units else -math.inf)
+    assert bool(selector.loss_units) == (name in ("autogaze", "patch_difference"))
+
+
+def test_autogazes_own_requirement_is_its_checkpoints(tmp_path):
+    network = Golden(TEST_DATA / "golden_rule").network
+    network.config = replace(network.config, task_loss_requirement=0.4)
+    save_autogaze(network, tmp_path, license="Apache-2.0")
+    selector = create_selector("autogaze", checkpoint=str(tmp_path), device="cpu")
+    assert selector.requirement("auto") == 0.4
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_streams_do_not_depend_on_their_mates(name, images, checkpoint):
     selector = create_selector(name, checkpoint=checkpoint, device="cpu")
     streams = [selector.open_stream() for _ in range(3)]

@@ -18,6 +18,19 @@ from autogaze_ros.stamps import monitored
 from autogaze_ros.threads import set_threads
 
 
+class _NumberOrAuto(click.ParamType):
+    """A task_loss_requirement, as the node's parameter takes it."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as it holds, or end with one line that says what is wrong."""
+        try:
+            return PARAMETERS["task_loss_requirement"].check("task_loss_requirement", value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def parameter_option(name: str, kind: Any) -> Any:
     """An option that shares default and description with the node's parameter."""
     parameter = PARAMETERS[name]
@@ -35,7 +48,7 @@ def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "positions": click.Choice(PARAMETERS["positions"].choices),
         "chunk_size": click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())),
         "gazing_ratio": float,
-        "task_loss_requirement": float,
+        "task_loss_requirement": _NumberOrAuto(),
         "device": str,
     }
     command = threads_option()(command)

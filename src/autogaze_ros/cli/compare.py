@@ -24,7 +24,7 @@ from autogaze_ros.cli.common import (
 from autogaze_ros.files import keep_apart, written_aside
 from autogaze_ros.frames import Frame, Source, SourceError
 from autogaze_ros.pipeline import GazeRecord, Pipeline
-from autogaze_ros.selectors import SELECTORS, Selector, create_selector
+from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_selector
 from autogaze_ros.weights import about
 
 
@@ -120,7 +120,7 @@ def compare(
     frames: int | None,
     choice: SourceChoice,
     gazing_ratio: float,
-    task_loss_requirement: float,
+    task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
     """Gaze at SOURCE with two selectors and tell where they differ.
@@ -203,11 +203,16 @@ def _json(
 ) -> str:
     results = {
         **{key: _finite(value) for key, value in settings.items()},
-        "selectors": [dataclasses.asdict(selector.info) for selector in selectors],
+        "selectors": [_selector_json(selector, settings["task_loss_requirement"]) for selector in selectors],
         "summary": dataclasses.asdict(summary),
         "frames": [_frame_json(frame) for frame in compared],
     }
     return json.dumps(results, allow_nan=False) + "\n"
+
+
+def _selector_json(selector: Selector, asked: Requirement) -> dict[str, Any]:
+    requirement = _finite(selector.requirement(asked))
+    return {**dataclasses.asdict(selector.info), "task_loss_requirement": requirement}
 
 
 def _frame_json(frame: FrameComparison) -> dict[str, Any]:

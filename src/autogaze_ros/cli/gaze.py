@@ -28,7 +28,7 @@ from autogaze_ros.cli.results import Result, Summary, Write, json_lines, video
 from autogaze_ros.files import keep_apart, replace_nothing
 from autogaze_ros.frames import Frame, SourceError
 from autogaze_ros.pipeline import Pipeline
-from autogaze_ros.selectors import SELECTORS, create_selector
+from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
 from autogaze_ros.weights import about
 
 _RESULTS = _LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
@@ -38,7 +38,7 @@ _RESULTS = _LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
     epilog="""\b
 Examples:
   autogaze gaze drive.mp4 --out gazes --reconstruct embedded
-  autogaze gaze drive.mp4 --out gazes --selector patch_difference --task-loss-requirement=0.2
+  autogaze gaze drive.mp4 --out gazes --selector patch_difference
   autogaze gaze recording.mcap --out gazes --topic /carla/ego_vehicle/rgb_front/image --bag mcap
   autogaze gaze frames/ --out gazes --checkpoint ~/AutoGaze --reconstruct ~/VideoMAE/videomae.pt
 """
@@ -71,7 +71,7 @@ def gaze(
     choice: SourceChoice,
     selector: str,
     gazing_ratio: float,
-    task_loss_requirement: float,
+    task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
     """Gaze at SOURCE and write down which tokens were chosen.

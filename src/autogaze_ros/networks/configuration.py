@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -145,6 +146,8 @@ class AutoGazeConfig:
             raise ConfigError(
                 f"decode_positions must be one of {', '.join(POSITIONS)}, got {self.decode_positions!r}"
             )
+        if math.isnan(self.task_loss_requirement):
+            raise ConfigError("task_loss_requirement must be a number, got nan")
         if self.grid.num_tokens != self.num_vision_tokens_each_frame:
             raise ConfigError(
                 f"scales {self.scales} have {self.grid.num_tokens} tokens,"

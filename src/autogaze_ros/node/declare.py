@@ -7,7 +7,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS, Parameter
+from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS, NumberOrAuto, Parameter
 
 
 def declare(node: Node, name: str, parameter: Parameter) -> None:
@@ -17,6 +17,9 @@ def declare(node: Node, name: str, parameter: Parameter) -> None:
     )
     if parameter.choices:
         descriptor.additional_constraints = f"one of {', '.join(parameter.choices)}"
+    if isinstance(parameter, NumberOrAuto):
+        descriptor.additional_constraints = f"{parameter.default} or any number"
+        descriptor.dynamic_typing = True
     if parameter.bounds and isinstance(parameter.default, float):
         least, greatest = parameter.bounds
         descriptor.floating_point_range = [FloatingPointRange(from_value=least, to_value=greatest)]

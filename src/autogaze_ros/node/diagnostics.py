@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from autogaze_ros.node.engines import Settings, device_memory
 from autogaze_ros.node.statistics import STAGES, CameraStatistics, Load, Reading, percentiles
+from autogaze_ros.selectors import Selector
 from autogaze_ros.threads import threads, waiting
 
 _LATE = 3.0  # times the expected pause between gazes, from which on they are missed
@@ -47,6 +48,8 @@ class CameraReport:
             "rate (Hz)": f"{reading.gaze_rate:.2f}",
         }
         if len(reading.gazes):
+            values["selector"] = counts.selector
+            values["task_loss_requirement"] = f"{counts.requirement:g}"
             values["coverage mean"] = f"{reading.gazes[:, 1].mean():.4f}"
             for name, row in percentiles(reading.gazes[:, 2:]):
                 values |= {f"{stage} {name} (ms)": f"{row[n]:.2f}" for n, stage in enumerate(STAGES)}
@@ -100,12 +103,22 @@ class Status:
         return self._status
 
 
-def node_values(settings: Settings, state: str, load: Load) -> dict[str, Any]:
-    """Return what the node's own status lists."""
-    names = ("selector", "mode", "chunk_size", "policy", "max_rate", "frame_stride")
+def node_values(
+    settings: Settings, state: str, load: Load, deciding: tuple[Selector, str] | None
+) -> dict[str, Any]:
+    """Return what the node's own status lists; deciding: selector and mode of the newest gazes, if any."""
+    names = ("selector", "mode", "chunk_size")
+    held = {name: settings[name] for name in names}
+    if deciding is not None:
+        selector, mode = deciding
+        held |= {"selector": selector.info.selector, "mode": mode, "chunk_size": selector.chunk_size}
+        held["loss units"] = selector.loss_units or "none"
+    coming = {f"{name} to come": settings[name] for name in names if settings[name] != held[name]}
     return {
         "state": state,
-        **{name: settings[name] for name in names},
+        **held,
+        **coming,
+        **{name: settings[name] for name in ("policy", "max_rate", "frame_stride")},
         "busy": f"{load.share():.0%}",
         "threads": threads() or "no torch",
         "waiting of threads": waiting() or "OpenMP's default",

@@ -9,20 +9,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.needs import needs
-from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.pipeline import Choice, Pipeline
 from autogaze_ros.selectors import Selector, create_selector
 from autogaze_ros.threads import set_threads
 
 if TYPE_CHECKING:
     from autogaze_ros.reconstruction import Reconstructor
 
-Settings = Mapping[str, Any]  # all parameters of the table at one moment, by name; never changed
+Settings = Mapping[str, Any]  # parameters of the table at one moment, or of one set, by name; never changed
+SELECTION = ("selector", "chunk_size")
+BUDGET = ("gazing_ratio", "task_loss_requirement")
 
 
 class Engines:
     """Selector, pipeline and reconstructor as the settings want them; loading may raise anything.
 
-    loaded, tried: the settings that they were loaded for, and those of the last try.
+    loaded, tried: the settings that hold, and those that were asked for.
     """
 
     def __init__(self, settings: Settings, cameras: Sequence[str]) -> None:
@@ -34,28 +36,50 @@ class Engines:
             first_contexts=_first_contexts(cameras, selector.chunk_size) if settings["stagger"] else {},
         )
         self.reconstructor = _reconstructor(settings)
-        if "torch" in sys.modules:
-            set_threads(settings["threads"])
-        self.tried = self.loaded = _choice(settings)
+        _use_threads(settings)
+        self.tried = self.loaded = settings
 
-    def outdated(self, settings: Settings) -> bool:
-        """Whether these settings want something else, for which `follow` was not called yet."""
-        return _choice(settings) != self.tried
+    def follow(self, sets: Sequence[Settings]) -> bool:
+        """Take in sets of parameters, one after the other; whether something else was loaded.
 
-    def follow(self, settings: Settings) -> bool:
-        """Load what the settings want instead, for each camera's next context; whether that is anything else.
-
-        A fault leaves all as it is.
+        What is set with a selector holds with it. Of several selectors the last alone is
+        loaded; a fault leaves the one that is.
         """
-        self.tried = _choice(settings)
-        if self.tried == self.loaded:
-            return False
-        selector, reconstructor = _selector(settings), self.reconstructor
-        if settings["chunk_size"] != self.loaded["chunk_size"]:
-            reconstructor = _reconstructor(settings)
-        self.pipeline.change(selector)
-        self.reconstructor, self.loaded = reconstructor, self.tried
-        return True
+        changed = False
+        for values in sets:
+            before, self.tried = self.tried, {**self.tried, **values}
+            if _kind(self.tried) == _kind(before):
+                self._spend(values)
+            else:
+                changed = True
+        another = changed and _kind(self.tried) != _kind(self.loaded)
+        if another:
+            self._load()
+        elif changed:
+            self._choose(self.pipeline.choice.selector)
+        return another
+
+    def _spend(self, values: Settings) -> None:
+        """Change the budget alone; a requirement of a selector that is not loaded is in its units only."""
+        own = _kind(self.tried) == _kind(self.loaded)
+        held = {name: values[name] for name in BUDGET if name in values and (own or name == "gazing_ratio")}
+        if "gazing_ratio" in held:
+            self.pipeline.set_gazing_ratio(held["gazing_ratio"])
+        if "task_loss_requirement" in held:
+            self.pipeline.set_requirement(held["task_loss_requirement"])
+        self.loaded = {**self.loaded, **held}
+
+    def _load(self) -> None:
+        selector, reconstructor = _selector(self.tried), self.reconstructor
+        if self.tried["chunk_size"] != self.loaded["chunk_size"]:
+            reconstructor = _reconstructor(self.tried)
+        self.reconstructor = reconstructor
+        _use_threads(self.tried)
+        self._choose(selector)
+
+    def _choose(self, selector: Selector) -> None:
+        self.pipeline.change(Choice(selector, *(self.tried[name] for name in BUDGET)))
+        self.loaded = self.tried
 
 
 def release_memory() -> None:
@@ -75,14 +99,19 @@ def device_memory() -> int:
     return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
 
 
-def _choice(settings: Settings) -> dict[str, Any]:
-    """Return the settings that something new must be loaded for."""
-    return {name: settings[name] for name in ("selector", "chunk_size")}
+def _kind(settings: Settings) -> list[Any]:
+    """Return what another selector must be loaded for."""
+    return [settings[name] for name in SELECTION]
 
 
 def _selector(settings: Settings) -> Selector:
     names = ("checkpoint", "chunk_size", "device", "positions")
     return create_selector(settings["selector"], **{name: settings[name] for name in names})
+
+
+def _use_threads(settings: Settings) -> None:
+    if "torch" in sys.modules:  # a selector without a network needs none
+        set_threads(settings["threads"])
 
 
 def _reconstructor(settings: Settings) -> Reconstructor | None:

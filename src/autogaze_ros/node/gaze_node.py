@@ -25,7 +25,7 @@ from autogaze_ros.msg import GazeInfo
 from autogaze_ros.node.camera import Camera
 from autogaze_ros.node.declare import check_change, declare, declare_camera
 from autogaze_ros.node.diagnostics import Status, node_values
-from autogaze_ros.node.engines import Engines, Settings
+from autogaze_ros.node.engines import BUDGET, SELECTION, Engines, Settings
 from autogaze_ros.node.inference import InferenceThread
 from autogaze_ros.node.intake import STEADY
 from autogaze_ros.node.messages import gaze_info
@@ -180,16 +180,24 @@ class GazeNode(LifecycleNode):
         """Tell what was loaded."""
         if session is not self._session:
             return
+        when = "" if session.loading else ", from each camera's next context on"
         session.loading = self._starting = False
         self._fault = ""
-        info = engines.pipeline.selector.info
-        self._publish_info()
+        info = engines.pipeline.choice.selector.info
         origin = f", {about(info.checkpoint, info.license)}" if info.checkpoint else ""
-        self.get_logger().info(f"selector {info.selector} on {info.device}{origin}")
+        self.get_logger().info(f"selector {info.selector} on {info.device}{origin}{when}")
         if made := engines.reconstructor:
             most = made.stream_bytes / 2**20
             origin = about(made.checkpoint, made.license)
             self.get_logger().info(f"reconstruction by {origin}; at most {most:.0f} MiB a camera")
+
+    def publish_info(self, session: Session) -> None:
+        """Tell what decides from now on; what a camera's context still waits for is no news yet."""
+        if session is not self._session or session.engines is None or session.deciding is None:
+            return
+        header = Header(stamp=self.get_clock().now().to_msg())
+        message = gaze_info(*session.deciding, session.engines.reconstructor, header, list(session.cameras))
+        self._info.publish(message)
 
     def take_back(
         self, session: Session, tried: Mapping[str, Any], kept: Mapping[str, Any], reason: str
@@ -199,8 +207,9 @@ class GazeNode(LifecycleNode):
             return
         self._fault = f"{reason}; selector {kept['selector']} goes on with chunk_size {kept['chunk_size']}"
         self.get_logger().error(self._fault)
-        if all(self.settings[name] == value for name, value in tried.items()):
-            self.set_parameters_atomically([Parameter(name, value=value) for name, value in kept.items()])
+        if all(self.settings[name] == tried[name] for name in SELECTION):
+            old = {name: kept[name] for name in SELECTION + BUDGET if self.settings[name] == tried[name]}
+            self.set_parameters_atomically([Parameter(name, value=value) for name, value in old.items()])
 
     def give_up(self, session: Session, reason: str) -> None:
         """Go back to unconfigured after a fault that will not pass; the end, where it comes at the start."""
@@ -239,14 +248,7 @@ class GazeNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def _read_settings(self) -> Settings:
-        return {name: self.value(name) for name in PARAMETERS}
-
-    def _publish_info(self) -> None:
-        if self._session is None or self._session.engines is None:
-            return
-        header = Header(stamp=self.get_clock().now().to_msg())
-        engines, cameras = self._session.engines, list(self._session.cameras)
-        self._info.publish(gaze_info(engines, header, self.settings["mode"], cameras))
+        return {name: parameter.check(name, self.value(name)) for name, parameter in PARAMETERS.items()}
 
     def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
         try:
@@ -258,11 +260,14 @@ class GazeNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, parameters: list[Any]) -> None:
-        before, self.settings = self.settings, self._read_settings()
+        self.settings = self._read_settings()
         if self._session is not None:
-            self._session.wake()
-        if self.settings["mode"] != before["mode"]:
-            self._publish_info()
+            names = [parameter.name for parameter in parameters if parameter.name in self.settings]
+            self._session.follow({name: self.settings[name] for name in names})
+
+    def _node_values(self, state: str) -> dict[str, Any]:
+        deciding = self._session.deciding if self._session is not None else None
+        return node_values(self.settings, state, self._load, deciding)
 
     def _report(self) -> None:
         if self._session is None:
@@ -275,7 +280,7 @@ class GazeNode(LifecycleNode):
             (DiagnosticStatus.ERROR, self._fault) if self._fault else (DiagnosticStatus.OK, state)
         )
         report = DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()))
-        report.status = [self._status.fill((level, message), node_values(self.settings, state, self._load))]
+        report.status = [self._status.fill((level, message), self._node_values(state))]
         if self._session is not None:
             report.status += [camera.status(state) for camera in self._session.cameras.values()]
         self._diagnostics.publish(report)

@@ -6,15 +6,18 @@ import copy
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.msg import GazeInfo, GazeMask, StageLatency
-from autogaze_ros.node.engines import Engines
 from autogaze_ros.pipeline import GazeRecord
+from autogaze_ros.selectors import Selector
 from autogaze_ros.tokens import AUTOGAZE_GRID
+
+if TYPE_CHECKING:
+    from autogaze_ros.reconstruction import Reconstructor
 
 PIXEL_MAPPING = (
     "cell (row r, column c) of a g x g scale covers columns c*W/g..(c+1)*W/g"
@@ -35,9 +38,10 @@ def gaze_mask(record: GazeRecord, header: Any) -> GazeMask:
     return message
 
 
-def gaze_info(engines: Engines, header: Any, mode: str, cameras: Sequence[str]) -> GazeInfo:
+def gaze_info(
+    selector: Selector, mode: str, reconstructor: Reconstructor | None, header: Any, cameras: Sequence[str]
+) -> GazeInfo:
     """Return the latched description of what makes the gazes."""
-    selector, reconstructor = engines.pipeline.selector, engines.reconstructor
     return GazeInfo(
         header=header,
         **asdict(selector.info),

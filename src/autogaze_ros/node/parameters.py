@@ -7,11 +7,12 @@ line takes its defaults from it. It imports nothing of ROS.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from autogaze_ros.networks.decoding import ASKED_POSITIONS
-from autogaze_ros.selectors import SELECTORS
+from autogaze_ros.selectors import AUTO, SELECTORS
 from autogaze_ros.weights import EMBEDDED
 
 
@@ -31,14 +32,32 @@ class Parameter:
     choices: tuple[str, ...] = ()
     changes: Literal["frame", "context", "unconfigured", "never"] = "unconfigured"
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise ValueError with one line that says what is wrong and what is allowed."""
+    def check(self, name: str, value: Any) -> Any:
+        """Return the value as it holds; ValueError says in one line what is wrong and what is allowed."""
         if isinstance(value, float) and math.isnan(value):
             raise ValueError(f"{name} must be a number, got nan")
         if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
             raise ValueError(f"{name} must lie in {self.bounds[0]}..{self.bounds[1]}, got {value}")
         if self.choices and value not in self.choices:
             raise ValueError(f"{name} must be one of {', '.join(self.choices)}; got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class NumberOrAuto(Parameter):
+    """`auto` or any number: in ROS a string, which may spell the number, a double or an integer."""
+
+    def check(self, name: str, value: Any) -> str | float:
+        """Return `auto` or the number."""
+        if value == AUTO:
+            return AUTO
+        with suppress(ValueError, TypeError):
+            number = float(
+                value.replace(".inf", "inf") if isinstance(value, str) else value
+            )  # YAML's infinity
+            if not (math.isnan(number) or isinstance(value, bool)):
+                return number
+        raise ValueError(f"{name} must be {AUTO} or a number, got {value!r}")
 
 
 PARAMETERS = {
@@ -85,9 +104,10 @@ PARAMETERS = {
         bounds=(0.0, 1.0),
         changes="frame",
     ),
-    "task_loss_requirement": Parameter(
-        0.7,
-        "A frame stops when its predicted loss falls to this; any number, -inf never stops.",
+    "task_loss_requirement": NumberOrAuto(
+        AUTO,
+        "A frame stops when its predicted loss falls to this, in the selector's units: auto is the selector's"
+        " own number, -inf never stops.",
         changes="frame",
     ),
     "reconstruction": Parameter(

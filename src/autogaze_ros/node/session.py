@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from autogaze_ros.node.engines import Engines, release_memory
+from autogaze_ros.node.engines import Engines, Settings, release_memory
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.statistics import Load
 from autogaze_ros.node.worker import Arrival, PersistentError, Worker, described, located, most_waiting
+from autogaze_ros.selectors import Selector
 
 if TYPE_CHECKING:
     from autogaze_ros.node.camera import Camera
@@ -23,7 +25,8 @@ class Session:
 
     The executor's thread calls `begin` and `end`, which may be while loading:
     what is asked of the inference thread waits its turn. What it runs tells the node
-    through `call_soon`. engines: None until they are loaded.
+    through `call_soon`. engines: None until they are loaded. deciding: the selector and
+    the mode of the newest gazes, or of those to come first; None until then.
     """
 
     def __init__(self, node: GazeNode, cameras: Mapping[str, Camera], load: Load) -> None:
@@ -31,7 +34,9 @@ class Session:
         self.loading = True
         self._node, self._load = node, load
         self.engines: Engines | None = None
+        self.deciding: tuple[Selector, str] | None = None
         self._buffer: FrameBuffer[Arrival] | None = None
+        self._sets: deque[Settings] = deque()
         self._at_rest = threading.Event()
         self._at_rest.set()
         self._over = False
@@ -42,7 +47,9 @@ class Session:
         self._load.reset()
         waiting = most_waiting(self._node.settings)  # also while loading
         buffer = self._buffer = FrameBuffer(self.cameras, waiting, self._count_overtaken)
-        self._node.inference.submit(lambda: self._gaze(buffer))
+        settings, self._sets = self._node.settings, deque()
+        sets = self._sets
+        self._node.inference.submit(lambda: self._gaze(buffer, settings, sets))
         for camera in self.cameras.values():
             camera.subscribe(buffer)
 
@@ -64,9 +71,10 @@ class Session:
         self._over = True
         self._node.inference.submit(self._drop_engines)
 
-    def wake(self) -> None:
-        """Let changed settings hold at once, also while no frame comes."""
+    def follow(self, values: Settings) -> None:
+        """Let what was set together hold, also while no frame comes."""
         if self._buffer is not None:
+            self._sets.append(values)
             if self.loading:  # later the worker knows better
                 self._buffer.capacity = most_waiting(self._node.settings)
             self._buffer.wake()
@@ -83,14 +91,15 @@ class Session:
             self._tell_failure(" ".join(str(error).split()) or described(error))
         else:
             self._node.call_soon(self._node.introduce, self, self.engines)
+            self._decides(self.engines.pipeline.deciding, self.engines.loaded["mode"])
 
-    def _gaze(self, buffer: FrameBuffer[Arrival]) -> None:
+    def _gaze(self, buffer: FrameBuffer[Arrival], settings: Settings, sets: deque[Settings]) -> None:
         if self.engines is None or self._over:
             return
         self._at_rest.clear()
         try:
             Worker(
-                self.engines, self.cameras, buffer, lambda: self._node.settings, self._load, self._changed
+                self.engines, self.cameras, buffer, settings, sets, self._load, self._changed, self._decides
             ).run()
         except PersistentError as fault:
             self._tell_failure(str(fault))
@@ -107,6 +116,12 @@ class Session:
         else:
             engines, reason = self.engines, " ".join(str(fault).split())
             self._node.call_soon(self._node.take_back, self, engines.tried, engines.loaded, reason)
+
+    def _decides(self, selector: Selector, mode: str) -> None:
+        if self.deciding == (selector, mode):
+            return
+        self.deciding = selector, mode
+        self._node.call_soon(self._node.publish_info, self)
 
     def _tell_failure(self, reason: str) -> None:
         self._node.call_soon(self._node.give_up, self, reason)

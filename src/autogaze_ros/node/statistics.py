@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -48,10 +49,10 @@ class Load:
 class Counts:
     """What happened to one camera's frames so far.
 
-    left_out: by frame_stride and max_rate. last_frame, waiting_since: monotonic seconds
-    of the newest frame, and of the first one after the newest gaze; None if there is
-    none since the camera was opened. fault: the last one since `CameraStatistics.read`
-    was called.
+    left_out: by frame_stride and max_rate. selector, requirement: those of the newest
+    gaze. last_frame, waiting_since: monotonic seconds of the newest frame, and of the
+    first one after the newest gaze; None if there is none since the camera was opened.
+    fault: the last one since `CameraStatistics.read` was called.
     """
 
     received: int = 0
@@ -59,6 +60,8 @@ class Counts:
     gazed: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     stream_id: int = 0
+    selector: str = ""
+    requirement: float = -math.inf
     last_frame: float | None = None
     waiting_since: float | None = None
     fault: str = ""
@@ -111,6 +114,8 @@ class CameraStatistics:
         with self._lock:
             self._counts.gazed += 1
             self._counts.stream_id = record.stream_id
+            self._counts.selector = record.selector
+            self._counts.requirement = record.task_loss_requirement
             self._counts.waiting_since = None
             stages = (getattr(record.latency, stage) for stage in STAGES)
             self._gazes.append((time.monotonic(), record.coverage, *stages))

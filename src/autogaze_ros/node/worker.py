@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from autogaze_ros.node.engines import Engines, Settings, release_memory
 from autogaze_ros.node.frame_buffer import FrameBuffer, Terms
 from autogaze_ros.node.statistics import Load
 from autogaze_ros.pipeline import GazedFrame
+from autogaze_ros.selectors import Selector
 
 if TYPE_CHECKING:
     from autogaze_ros.node.camera import Camera
@@ -49,8 +50,11 @@ class Worker:
 
     A fault costs the frames that it comes of: streams of the batch begin anew, the
     frames are tried one by one, and what fails again is reported. Only when
-    frame after frame fails `run` raises PersistentError. changed: called when other
-    engines were loaded, with the fault where that failed.
+    frame after frame fails `run` raises PersistentError.
+
+    settings: all of them at the start. sets: those that were set since, oldest first.
+    changed: called when other engines were loaded, with the fault where that failed.
+    decides: called with the selector and mode of the newest gazes.
     """
 
     def __init__(
@@ -58,27 +62,34 @@ class Worker:
         engines: Engines,
         cameras: Mapping[str, Camera],
         buffer: FrameBuffer[Arrival],
-        settings: Callable[[], Settings],
+        settings: Settings,
+        sets: deque[Settings],
         load: Load,
         changed: Callable[[Exception | None], None],
+        decides: Callable[[Selector, str], None],
     ) -> None:
-        self._engines, self._cameras, self._buffer, self._settings = engines, cameras, buffer, settings
-        self._load, self._changed = load, changed
+        self._engines, self._cameras, self._buffer = engines, cameras, buffer
+        self._settings, self._sets = settings, sets
+        self._load, self._changed, self._decides = load, changed, decides
         self._pipeline = engines.pipeline
         self._background = Background(engines.reconstructor, cameras)
         self._modes: dict[str, str] = {}
+        self._mode = settings["mode"]  # of the newest gazes
         self._untold: Counter[str] = Counter()
         self._failures = 0
 
     def run(self) -> None:
         """Work until the buffer is closed."""
         try:
+            held = self._engines.tried
+            self._take_in([{name: now for name, now in self._settings.items() if now != held[name]}])
             while True:
-                terms = self._follow(self._settings())
+                terms = self._follow()
                 batch = self._buffer.take(terms, wait=not self._background.busy)
                 if batch is None:
                     return
                 if batch:
+                    self._follow()  # what was set before these frames came holds for them
                     began = time.perf_counter()
                     for name, taken in batch.items():
                         self._untold[name] += taken.lost
@@ -89,10 +100,11 @@ class Worker:
         finally:
             self._background.stop()
 
-    def _follow(self, settings: Settings) -> Terms:
-        """Take in what changed for contexts to come."""
-        if self._engines.outdated(settings):
-            self._replace(settings)
+    def _follow(self) -> Terms:
+        """Take in what was set."""
+        if sets := [self._sets.popleft() for _ in range(len(self._sets))]:
+            self._take_in(sets)
+        settings = self._settings
         for name in self._cameras:
             if name not in self._modes or self._pipeline.begins(name):
                 self._modes[name] = settings["mode"]
@@ -103,10 +115,12 @@ class Worker:
         self._buffer.capacity = max(most_waiting(settings), *portions.values())
         return Terms(portions, settings["batch_deadline"], settings["chunk_timeout"])
 
-    def _replace(self, settings: Settings) -> None:
+    def _take_in(self, sets: Sequence[Settings]) -> None:
+        for values in sets:
+            self._settings = {**self._settings, **values}
         reconstructor = self._engines.reconstructor
         try:
-            if not self._engines.follow(settings):
+            if not self._engines.follow(sets):
                 return
         except Exception as fault:
             self._changed(fault)
@@ -117,8 +131,6 @@ class Worker:
         self._changed(None)
 
     def _work(self, arrivals: list[Arrival]) -> None:
-        settings = self._settings()
-        self._pipeline.set_budget(settings["gazing_ratio"], settings["task_loss_requirement"])
         try:
             self._process(arrivals)
         except Exception as fault:
@@ -158,8 +170,14 @@ class Worker:
             arrival, spent, _ = decoded[id(gazed.frame)]
             self._publish(arrival, gazed, spent, began)
             arrivals.remove(arrival)
+        self._tell_deciding({gazed.record.camera for gazed in results})
         for gazed in results:
             self._background.take(gazed)
+
+    def _tell_deciding(self, cameras: Iterable[str]) -> None:
+        if any(self._modes[name] == self._settings["mode"] for name in cameras):  # else it is still to come
+            self._mode = self._settings["mode"]
+        self._decides(self._pipeline.deciding, self._mode)
 
     def _decode(self, arrivals: list[Arrival]) -> Iterable[tuple[Arrival, float, Frame]]:
         """Yield frames, and the milliseconds that each took."""

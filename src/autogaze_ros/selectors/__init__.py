@@ -7,11 +7,20 @@ need it.
 from __future__ import annotations
 
 from autogaze_ros.networks.decoding import AskedPositions
-from autogaze_ros.selectors.base import Request, Selector, SelectorInfo, Stream
+from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector, SelectorInfo, Stream
 
 SELECTORS = ("autogaze", "patch_difference", "uniform", "random", "upstream")
 
-__all__ = ["SELECTORS", "Request", "Selector", "SelectorInfo", "Stream", "create_selector"]
+__all__ = [
+    "AUTO",
+    "SELECTORS",
+    "Request",
+    "Requirement",
+    "Selector",
+    "SelectorInfo",
+    "Stream",
+    "create_selector",
+]
 
 
 def create_selector(

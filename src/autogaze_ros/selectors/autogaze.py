@@ -29,8 +29,11 @@ from autogaze_ros.weights import EMBEDDED
 class AutoGazeSelector(Selector):
     """Runs a checkpoint through `AutoGazeEngine`.
 
-    checkpoint: `embedded`, a folder or hub id. Raises CheckpointError or ValueError.
+    checkpoint: `embedded`, a folder or hub id; its configuration has the default
+    requirement. Raises CheckpointError or ValueError.
     """
+
+    loss_units = "the loss that the checkpoint was trained to predict"
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class AutoGazeSelector(Selector):
                 f"{checkpoint} has scales {loaded.network.config.scales}, not AutoGaze's own"
             )
         self.chunk_size = chunk_size
+        self.default_requirement = loaded.network.config.task_loss_requirement
         self._engine = AutoGazeEngine(
             loaded.network, chunk_size=chunk_size, positions=positions, device=place
         )

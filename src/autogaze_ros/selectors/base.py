@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.tokens import Gaze
+
+AUTO: Final = "auto"
+Requirement = float | Literal["auto"]  # a task_loss_requirement as it is asked for
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,22 @@ class Request:
 
 
 class Selector(ABC):
-    """Chooses the tokens of frames, for any number of streams."""
+    """Chooses the tokens of frames, for any number of streams.
+
+    loss_units: of predicted_loss and task_loss_requirement; empty where no loss is
+    predicted. default_requirement: what `auto` stands for, in these units.
+    """
 
     info: SelectorInfo
     chunk_size: int
+    loss_units: str = ""
+    default_requirement: float = -math.inf
+
+    def requirement(self, asked: Requirement) -> float:
+        """Return the number that holds; -inf, which stops nothing, where no loss is predicted."""
+        if not self.loss_units:
+            return -math.inf
+        return self.default_requirement if asked == AUTO else float(asked)
 
     @abstractmethod
     def open_stream(self) -> Stream:

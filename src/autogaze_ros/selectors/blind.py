@@ -1,7 +1,7 @@
 """Selectors that never look at the image: the floor that others must beat.
 
-Both take exactly the tokens that gazing_ratio allows, whatever
-task_loss_requirement says, and predict no loss.
+Both take exactly the tokens that gazing_ratio allows. They predict no loss, so that
+no task_loss_requirement applies.
 """
 
 from __future__ import annotations

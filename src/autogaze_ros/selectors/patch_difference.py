@@ -40,8 +40,12 @@ class PatchDifferenceSelector(Selector):
     predicted_loss, and so task_loss_requirement, is the mean absolute difference
     between frame and canvas in normalised units (8.8 times that of 0..1 pixels)
     at 56x56 pixels. gazing_ratio caps the tokens of a frame; every frame takes
-    at least one.
+    at least one. The default requirement takes on the synthetic drive about as many
+    tokens as the embedded AutoGaze does by its own.
     """
+
+    loss_units = "mean absolute difference at 56x56 pixels, normalised units"
+    default_requirement = 0.3
 
     def __init__(self, chunk_size: int) -> None:
         self.chunk_size = chunk_size

@@ -60,9 +60,12 @@ class UpstreamStream(Context):
 class UpstreamSelector(Selector):
     """Runs a checkpoint through NVlabs' package, its processor too.
 
-    checkpoint: a folder or hub id. Raises CheckpointError or ValueError, also
-    where the package is missing or cannot run.
+    checkpoint: a folder or hub id; its configuration has the default requirement.
+    Raises CheckpointError or ValueError, also where the package is missing or cannot
+    run.
     """
+
+    loss_units = "the loss that the checkpoint was trained to predict"
 
     def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
         if not checkpoint:
@@ -83,6 +86,7 @@ class UpstreamSelector(Selector):
                 " package does not have: use the selector autogaze"
             )
         self.chunk_size = chunk_size
+        self.default_requirement = config.task_loss_requirement
         self._model, self._processor = _load(package, loaded)
         self._model.to(place)
         self._steps, self._answer = config.decoder.num_multi_token_pred, torch.empty(0)
