@@ -1,0 +1,49 @@
+"""Warnings about many parts of one thing: each cause is told once, and counted."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from types import TracebackType
+
+_MOST_CAUSES = 8  # beyond them, all are one
+_MOST_CHARACTERS = 300  # of a cause, which may quote what a file holds
+_OTHERS = ""  # their key
+
+
+class Complaints:
+    """Context that warns of the first part of each cause at once, and in the end of how many more there were.
+
+    Causes that differ in numbers only are one.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lines: dict[str, str] = {}
+        self._more: Counter[str] = Counter()
+
+    def __call__(self, part: str, cause: object) -> None:
+        """Warn in one line, "part cause"; cause: such as "is left out: it is empty"."""
+        text = " ".join(str(cause).split())
+        if len(text) > _MOST_CHARACTERS:
+            text = f"{text[:_MOST_CHARACTERS]}…"
+        key = re.sub(r"\d+", "0", text)
+        if key not in self._lines and len(self._lines) >= _MOST_CAUSES:
+            key = _OTHERS
+        if key in self._lines:
+            self._more[key] += 1
+        else:
+            self._lines[key] = f"{part} {text}"
+            self._log.warning("%s", self._lines[key])
+
+    def __enter__(self) -> Complaints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for key, count in self._more.items():
+            reasons = ", for other reasons" if key == _OTHERS else ""
+            self._log.warning("%s (and %d more%s)", self._lines[key], count, reasons)
+        self._more.clear()
