@@ -121,8 +121,8 @@ def _metadata(folder: Path) -> Recording:
         key = "offered_qos_profiles"  # not there before Foxy
         qos = {topic["name"]: parse_qos(topic[key]) for topic in topics if key in topic}
         return Recording(listed, messages=about["message_count"], qos=qos)
-    except Exception as error:  # YAML, and what may stand in it in the place of what should
-        return Recording([], [f"{folder / _METADATA} cannot be used ({one_line(error)})"])
+    except Exception:  # of YAML, or of what stands in it in the place of what should
+        return Recording([], [f"{folder / _METADATA} is damaged; what is read are the files beside it"])
 
 
 def _chosen(path: Path, files: Sequence[Path], metadata: Recording) -> tuple[list[Path], list[str]]:

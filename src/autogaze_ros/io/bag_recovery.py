@@ -139,8 +139,6 @@ class Sqlite3(_Storage):
         self.cut = "it is unfinished, a part is in SQLite's log" if unmerged_log(self.path) else ""
         with closing(self._connect()) as database:
             try:
-                # Without this a file that is shorter than its header says is refused as a whole.
-                database.execute("PRAGMA writable_schema = ON")
                 self._channels = _topics(database)
                 for row in database.execute("SELECT topic_id, timestamp, id, data FROM messages ORDER BY id"):
                     if row[0] in self._channels:
@@ -155,7 +153,10 @@ class Sqlite3(_Storage):
 
     def _connect(self) -> sqlite3.Connection:
         mode = "mode=ro" if unmerged_log(self.path) else "immutable=1"
-        return sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True)
+        database = sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True)
+        # Without this a file that is shorter than its header says is refused as a whole.
+        database.execute("PRAGMA writable_schema = ON")
+        return database
 
 
 def _topics(database: sqlite3.Connection) -> dict[int, _Channel]:
