@@ -202,7 +202,7 @@ def test_nothing_to_read_is_told_in_one_line(images, tmp_path, storage, content)
         with pytest.raises(BagError, match="holds no message that can be read") as caught:
             pictures(path)
         assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
-        assert "mcap recover" in str(caught.value)
+        assert "ros2 bag reindex" in str(caught.value)
 
 
 def test_damage_within_a_whole_file_is_told(images, tmp_path):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
-from autogaze_ros.io.bag_files import BagError, Recording, find_recording, one_line
+from autogaze_ros.io.bag_files import BagError, Recording, find_recording, kind_of, one_line
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
 from autogaze_ros.needs import needs
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 _TO_RGB = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
-_HINT = "`mcap recover` and `ros2 bag reindex` mend some of those that were cut off"
+_HINTS = {
+    "mcap": "`mcap recover` and `ros2 bag reindex` mend some of those that were cut off",
+    "db3": "`ros2 bag reindex` mends some of those that were cut off",
+    "bag": "`rosbag reindex` mends some of those that were cut off",
+}
 _ZSTD = b"\x28\xb5\x2f\xfd"  # CDR begins with a zero
 _MOST_BYTES = 1 << 30  # of a message, decompressed
 _LEAST_BYTES = 12  # of an image, with its stamp
@@ -61,13 +65,17 @@ class Bag:
     def _count(self) -> int:
         return sum(storage.metadata.message_count for storage in self._storages)
 
+    @property
+    def _hint(self) -> str:
+        return _HINTS[kind_of(self._recording.files[0])]
+
     def _missing(self) -> str:
         cuts = [(storage, cut) for storage in self._storages if (cut := getattr(storage, "cut", ""))]
         if not cuts:
             return ""
         reasons = ", ".join(f"{storage.path.name}: {cut}" for storage, cut in cuts)
         if not self._count:
-            raise BagError(f"{self.path} holds no message that can be read: {reasons}; {_HINT}")
+            raise BagError(f"{self.path} holds no message that can be read: {reasons}; {self._hint}")
         first = min(storage.metadata.start_time for storage in self._storages)
         last = max(storage.metadata.end_time for storage in self._storages)
         return (
@@ -157,7 +165,7 @@ class Bag:
 
         yield from heapq.merge(*map(stored, self._storages), key=lambda message: message[1])
         if damage:
-            raise BagError(f"{self.path} is damaged: {damage[0]}; {_HINT}")
+            raise BagError(f"{self.path} is damaged: {damage[0]}; {self._hint}")
 
     def _cdr(self, connection: Connection, data: bytes) -> bytes:
         """Return a stored message as ROS 2 has it; raises BagError."""
