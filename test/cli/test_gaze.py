@@ -146,12 +146,13 @@ def test_missing_packages_are_told_in_one_line(images, clip, tmp_path, monkeypat
     bag = write_bag(tmp_path / "bag", "mcap", {"/image": images[:1]})
     frames = write_folder(tmp_path / "frames", images[:1])
     for missing, source, options, message in (
-        ("rosbags.highlevel", bag, [], "reading bags needs rosbags (pip install rosbags)"),
+        ("rosbags", bag, [], "reading bags needs rosbags (pip install rosbags)"),
         ("rosbags.rosbag2", frames, ["--bag", "mcap"], "writing bags needs rosbags (pip install rosbags)"),
         ("av", clip, [], "reading videos needs av (pip install av)"),
         ("av", frames, [], "writing videos needs av (pip install av)"),
     ):
         with monkeypatch.context() as without:
+            without.delitem(sys.modules, "autogaze_ros.io.bag_storages", raising=False)  # imported before
             without.setitem(sys.modules, missing, None)
             result = run("gaze", source, "--out", tmp_path / "out", *PATCHES, *options)
         assert result.exit_code == 1
