@@ -11,16 +11,32 @@ import numpy as np
 from rosbags import rosbag1
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from autogaze_ros.bags import IMAGE, _message, header, image_fields, message_types
+from autogaze_ros.bags import IMAGE, _message, header, image_fields, message_types, open_bag
+from autogaze_ros.frames import open_source
 
 Channel = tuple[str, str, str, str]  # topic, type, and language and text of its definition
 Compress = Callable[[bytes], bytes]
 OWN = "my_msgs/msg/Own"
+S = 10**9
+STORAGES = ["mcap", "sqlite3"]
+DEFINED = message_types().generate_msgdef(IMAGE, ros_version=2)[0]
 
 
 def pictures(count: int) -> list[np.ndarray]:
     """Images that differ, of 16x12 pixels."""
     return [np.full((12, 16, 3), 10 * number, np.uint8) for number in range(count)]
+
+
+def seen(path: Path, topic: str = "") -> list[int]:
+    """The number of each frame's picture."""
+    return [int(frame.image.flat[0]) // 10 for frame in open_source(path, topic=topic)]
+
+
+def notes(path: Path) -> list[str]:
+    """What is told of a recording that is not cut off."""
+    with open_bag(path) as bag:
+        assert not bag.cut
+        return [note.removeprefix(f"{path}: ") for note in bag.notes]
 
 
 def image_cdr(stamp: int, image: np.ndarray) -> bytes:

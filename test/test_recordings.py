@@ -1,4 +1,4 @@
-"""Recordings as people have them: odd, compressed, of ROS 1, and under any name."""
+"""Recordings as people have them: odd, compressed, and under any name."""
 
 import os
 import shutil
@@ -8,10 +8,9 @@ from contextlib import closing
 import lz4.frame
 import numpy as np
 import pytest
-from cli_harness import GAZE, PATCHES, gazes, messages, run
+from cli_harness import GAZE, PATCHES, messages, run
 from clips import recorded, write_bag, write_folder
-from recordings import OWN, image_cdr, pictures, write_mcap, write_ros1
-from rosbags.highlevel import AnyReader
+from recordings import DEFINED, STORAGES, S, image_cdr, notes, pictures, seen, write_mcap
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from autogaze_ros.bags import (
@@ -32,20 +31,12 @@ try:
 except ImportError:
     from backports import zstd
 
-S = 10**9
-STORAGES = ["mcap", "sqlite3"]
 NAMES = ["a b", "run#3", "50%20", "what?", "12:30", "Fahrt über 道", "a&b=c;d"]
-DEFINED = message_types().generate_msgdef(IMAGE, ros_version=2)[0]
 
 
 @pytest.fixture(scope="module")
 def images():
     return pictures(5)
-
-
-def seen(path, topic=""):
-    """The value of the pixels of each frame, which tells its number."""
-    return [int(frame.image.flat[0]) // 10 for frame in open_source(path, topic=topic)]
 
 
 def unfolded(bag):
@@ -146,12 +137,6 @@ def split(folder, images, parts=2):
     text = text.replace("relative_file_paths:\n  - part.mcap", f"relative_file_paths: [{names}]")
     (folder / "metadata.yaml").write_text(text.replace("message_count: 2", f"message_count: {len(images)}"))
     return folder
-
-
-def notes(path):
-    with open_bag(path) as bag:
-        assert not bag.cut
-        return [note.removeprefix(f"{path}: ") for note in bag.notes]
 
 
 def test_all_files_of_a_split_bag_are_read_in_order_of_time(images, tmp_path):
@@ -356,143 +341,3 @@ def test_a_compressed_file_that_is_cut_is_read_as_far_as_it_goes(images, tmp_pat
     (tmp_path / "junk.mcap.zstd").write_bytes(b"junk")
     with pytest.raises(SourceError, match=r"junk.mcap.zstd holds no message that can be read"):
         open_source(tmp_path / "junk.mcap.zstd")
-
-
-# ROS 1
-
-
-@pytest.mark.parametrize("compression", ["", "BZ2", "LZ4"])
-def test_a_ros1_bag_gives_its_images(images, tmp_path, compression):
-    file = write_ros1(tmp_path / "x.bag", images, compression=compression)
-    for path in (file, tmp_path):
-        frames = list(open_source(path))
-        assert [frame.stamp for frame in frames] == [6 * S + k * S // 10 for k in range(5)]
-        assert [frame.received for frame in frames] == [5 * S + k * S // 10 for k in range(5)]
-        assert {frame.frame_id for frame in frames} == {"cam"}
-        for frame, image in zip(frames, images, strict=True):
-            np.testing.assert_array_equal(frame.image, image)
-    assert round(open_source(file).rate, 6) == 10.0
-
-
-def test_a_ros1_bag_becomes_a_bag_of_ros2(images, tmp_path):
-    source, out = write_ros1(tmp_path / "x.bag", images), tmp_path / "out"
-    result = run("gaze", source, "--out", out, *PATCHES, "--bag", "mcap")
-    assert result.exit_code == 0, result.output
-    known = message_types()
-    with AnyReader([out / "gazes_bag"]) as bag:
-        of = {connection.topic: connection for connection in bag.connections}
-        assert {topic: c.msgcount for topic, c in of.items()} == dict.fromkeys(
-            ["/cam/image", "/own", "/text", "/camera_info", GAZE], 5
-        )
-        found = {c.topic: bag.deserialize(data, c.msgtype) for c, _, data in bag.messages()}
-        for name in (IMAGE, "sensor_msgs/msg/CameraInfo"):
-            assert bag.typestore.hash_rihs01(name) == known.hash_rihs01(name)
-    own, info = found["/own"], found["/camera_info"]
-    assert (own.small, own.large, own.header.stamp.sec, own.header.frame_id) == (3, 0.5, 6, "cam")
-    assert found["/text"].data == "hello" and of["/own"].msgtype == OWN
-    assert info.p.tolist() == list(range(12)) and info.distortion_model == "plumb_bob"
-
-
-def test_a_split_ros1_bag_in_a_folder_is_one_recording(images, tmp_path):
-    for number, place in enumerate((0, 3)):
-        name = f"run_2024-05-01-10-0{number}-00_{number}.bag"
-        write_ros1(tmp_path / name, images[place : place + 3], start=place)
-    assert seen(tmp_path) == [0, 1, 2, 3, 4]
-    assert "read as one recording are run_2024-05-01-10-00-00_0.bag, run_2024" in notes(tmp_path)[0]
-    write_ros1(tmp_path / "other.bag", images)
-    with pytest.raises(SourceError, match=r"several recordings; name one of .*other.bag, .*run_2024"):
-        open_source(tmp_path)
-
-
-def test_a_ros1_bag_that_cannot_be_read_is_told_in_one_line(images, tmp_path):
-    data = write_ros1(tmp_path / "x.bag", images).read_bytes()
-    place = data.index(b"index_pos=") + len(b"index_pos=")
-    unindexed = data[:place] + bytes(8) + data[place + 8 :]
-    for name, content, message in [
-        ("unindexed.bag", unindexed, "`rosbag reindex unindexed.bag`"),
-        ("x.bag.active", unindexed, "`rosbag reindex x.bag.active`"),
-        ("cut.bag", data[: len(data) // 2], "`rosbag reindex cut.bag`"),
-        ("zeros.bag", b"#ROSBAG V2.0\n" + bytes(99), "`rosbag reindex zeros.bag`"),
-        ("junk.bag", b"\xff" * 99, "junk.bag is no ROS 1 bag: it does not begin with #ROSBAG"),
-        ("empty.bag", b"", "empty.bag is no ROS 1 bag"),
-    ]:  # fmt: skip
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(SourceError) as caught:
-            open_source(tmp_path / name)
-        assert message in str(caught.value) and "\n" not in str(caught.value)
-        assert str(caught.value).startswith(f"{tmp_path / name} cannot be read: ")
-
-
-# Times
-
-
-def timed(path, *times):
-    """A bag of images of (time of receipt, stamp), nanoseconds."""
-    with bag_writer(path, "mcap") as bag:
-        for place, (received, stamp) in enumerate(times):
-            bag.write("/image", IMAGE, received, image_fields(header(stamp, ""), pictures(place + 1)[-1]))
-    return path
-
-
-@pytest.mark.parametrize(
-    "times, rate",
-    [
-        ([(7 * S, k * S // 20) for k in range(9)], 20.0),  # received at one instant
-        ([(k * S // 20, 0) for k in range(9)], 20.0),  # never stamped
-        ([(7 * S, 0)] * 9, 10.0),
-        ([(7 * S, 0)], 10.0),
-        ([(k, k) for k in range(9)], 10.0),  # numbers, not times
-        ([(k, k * S // 20 + (100 * S if k > 4 else 0)) for k in range(9)], 20.0),  # a gap
-        ([(k, (k % 5) * S // 20) for k in range(9)], 20.0),  # a jump back
-    ],
-)
-def test_the_rate_is_that_of_the_stamps_or_else_of_receipt(tmp_path, times, rate):
-    source = open_source(timed(tmp_path / "bag", *times))
-    assert source.rate == pytest.approx(rate)
-    assert [(frame.received, frame.stamp) for frame in source] == times
-
-
-def test_a_selection_of_images_received_at_one_instant_takes_its_own(tmp_path):
-    source, out = timed(tmp_path / "bag", *((7 * S, k * S) for k in range(5))), tmp_path / "out"
-    run("gaze", source, "--out", out, *PATCHES, "--first", 2, "--stride", 2, "--bag", "mcap")
-    assert [line["header"]["stamp"]["sec"] for line in gazes(out)] == [2, 4]
-    with open_bag(out / "gazes_bag") as bag:
-        found = [
-            (c.topic, bag.decode(c, data).header.stamp.sec) for c, _, data in bag.messages(bag.connections)
-        ]
-    assert [stamp for topic, stamp in found if topic == "/image"] == [2, 3, 4]
-
-
-def test_a_stamp_that_is_none_costs_its_message(images, tmp_path, caplog):
-    data = [bytearray(image_cdr(k * S, image)) for k, image in enumerate(images)]
-    data[1][8:12] = b"\xff" * 4  # nanoseconds
-    data[3][4:8] = (-3).to_bytes(4, "little", signed=True)  # before zero is a time
-    file = write_mcap(
-        tmp_path / "o.mcap",
-        [("/image", IMAGE, "ros2msg", DEFINED)],
-        [(1, k, bytes(d)) for k, d in enumerate(data)],
-    )
-    assert [frame.stamp // S for frame in open_source(file)] == [0, 2, -3, 4]
-    (line,) = caplog.messages
-    assert "message 1 on /image is left out: its stamp has 4294967295 nanoseconds" in line
-
-
-@pytest.mark.parametrize("storage", STORAGES)
-def test_a_message_that_a_recording_cannot_hold_is_left_out(images, tmp_path, storage, caplog):
-    with bag_writer(tmp_path / "bag", storage) as bag:
-        for received, stamp in [(0, 0), (-1, 1), (2, 2 * S), (2**64, 3), (2**63 - 1, 4), (5, 2**31 * S)]:
-            bag.write("/image", IMAGE, received, image_fields(header(stamp, ""), images[0]))
-    assert [frame.stamp for frame in open_source(tmp_path / "bag")] == [0, 2 * S]
-    assert len(caplog.messages) == 3
-    assert caplog.messages[0] == (
-        "bag: the message of -0.000 s on /image is left out: no recording can hold this time of receipt"
-    )
-    assert caplog.messages[2].endswith("(and 2 more)")
-
-
-def test_one_cause_is_one_line_and_a_count(tmp_path, caplog):
-    write_bag(tmp_path / "bag", "mcap", {"/image": [*pictures(2), *[None] * 8]})
-    assert seen(tmp_path / "bag") == [0, 1]
-    first, last = caplog.messages
-    assert first.endswith("message 2 on /image is left out: the image is empty (0x0)")
-    assert last == f"{first} (and 7 more)"
