@@ -63,7 +63,7 @@ def test_a_cut_bag_is_read_as_far_as_it_goes(images, tmp_path, storage, share):
     assert share * len(images) - 3 < len(found) <= share * len(images)
     assert_are_the_first(found, images)
     # With the text before the first image.
-    assert f"first {len(found) + 1} messages, {0.1 * (len(found) - 1):.1f} s; the rest is missing" in note
+    assert f"read are {len(found) + 1} messages, {0.1 * (len(found) - 1):.1f} s; the rest is missing" in note
     assert note.startswith(f"{bag} is not whole") and "\n" not in note
 
 
@@ -73,7 +73,7 @@ def test_a_folder_without_metadata_and_a_single_file(images, tmp_path, storage):
     assert pictures(recorded(bag))[1] == ""
     (bag / "metadata.yaml").unlink()
     found, note = pictures(bag)
-    assert len(found) == len(images) and "metadata.yaml is missing" in note
+    assert len(found) == len(images) and note == ""
     assert f"{recorded(bag)} is not whole" in pictures(cut(recorded(bag), 0.5))[1]
 
 
@@ -107,7 +107,7 @@ def test_every_way_of_storing_an_mcap(images, tmp_path, compression):
         found, note = pictures(tmp_path / "cut.mcap")
         assert share * len(images) - 3 < len(found) <= len(images)
         assert_are_the_first(found, images)
-        assert "File end magic is invalid" in note
+        assert "its end is missing" in note
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_damaged_record_is_the_end(large_images, tmp_path, garbage):
     third = [place for place, part in enumerate(parts) if part[0] == 6][2]
     (tmp_path / "cut.mcap").write_bytes(b"".join([*parts[:third], garbage, *parts[third:]]))
     found, note = pictures(tmp_path / "cut.mcap")
-    assert len(found) == 14 and f"first {len(found) + 1} messages" in note
+    assert len(found) == 14 and f"read are {len(found) + 1} messages" in note
     assert_are_the_first(found, large_images)
 
 
@@ -185,7 +185,7 @@ def test_a_split_recording_whose_last_file_is_cut(images, tmp_path):
         recorded(part).rename(whole / f"drive_{number}.mcap")
     cut(whole / "drive_1.mcap", 0.5)
     found, note = pictures(whole)
-    assert 27 < len(found) <= 30 and "metadata.yaml is missing" in note
+    assert 27 < len(found) <= 30 and "drive_1.mcap: its end is missing" in note
     assert_are_the_first(found, images)
     (whole / "drive_1.mcap").rename(whole / "other_0.mcap")
     with pytest.raises(BagError, match=r"several recordings; name one of .*drive_0.mcap, .*other_0.mcap"):
@@ -202,7 +202,7 @@ def test_nothing_to_read_is_told_in_one_line(images, tmp_path, storage, content)
         with pytest.raises(BagError, match="holds no message that can be read") as caught:
             pictures(path)
         assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
-        assert "mcap recover" in str(caught.value)
+        assert "ros2 bag reindex" in str(caught.value)
 
 
 def test_damage_within_a_whole_file_is_told(images, tmp_path):

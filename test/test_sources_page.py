@@ -9,7 +9,12 @@ import numpy as np
 import PIL.Image
 import pytest
 from av.stream import Disposition
+from clips import cut, recorded, write_bag
+from rosbags.rosbag1 import Writer
+from rosbags.typesys import Stores, get_typestore
 
+from autogaze_ros.bags import IMAGE as IMAGE_TYPE
+from autogaze_ros.bags import bag_writer
 from autogaze_ros.frames import SourceError, open_source
 from autogaze_ros.rendering import video_writer
 
@@ -48,6 +53,24 @@ def bitstream(path):
     return path
 
 
+def bag(path, *topics):
+    return write_bag(path, "mcap", {topic: [IMAGE, IMAGE] for topic in topics})
+
+
+def ros1(path):
+    types = get_typestore(Stores.ROS1_NOETIC)
+    kinds = types.types
+    with Writer(path) as writer:
+        connection = writer.add_connection("/image", IMAGE_TYPE, typestore=types)
+        for place in range(2):
+            stamp = kinds["builtin_interfaces/msg/Time"](1, place * 100_000_000)
+            header = kinds["std_msgs/msg/Header"](place, stamp, "camera")
+            message = kinds[IMAGE_TYPE](header, 48, 64, "rgb8", 0, 192, IMAGE.ravel())
+            data = types.serialize_ros1(message, IMAGE_TYPE)
+            writer.write(connection, 10**9 + place * 10**8, data)
+    return path
+
+
 # Begin of a row: what makes its source, and the stamps in milliseconds.
 READ = {
     "folder of images (JPEG": (lambda path: named(path, "f9.png", "f10.jpg", "f12.tif"), [900, 1000, 1200]),
@@ -66,6 +89,9 @@ READ = {
     ),
     "video file": (lambda path: video(path.with_suffix(".mp4")), [0, 100, 200]),
     "bitstream without a container": (lambda path: bitstream(path.with_suffix(".h264")), [0, 50, 100]),
+    "recording of rosbag2": (lambda path: recorded(bag(path, "/image")), [1000, 1100]),
+    "recording of ROS 1": (lambda path: ros1(path.with_suffix(".bag")), [1000, 1100]),
+    "recording that was cut off": (lambda path: cut(bag(path, "/image"), 0.98), [1000, 1100]),
 }
 
 
@@ -110,6 +136,19 @@ def folders(path, *names):
     return path
 
 
+def empty_bag(path):
+    with bag_writer(path, "mcap"):
+        pass
+    return path
+
+
+def several_bags(path):
+    path.mkdir()
+    for name in ("a", "b"):
+        recorded(bag(path.parent / name, "/image")).rename(path / f"{name}.mcap")
+    return path
+
+
 def damaged(path):
     path.mkdir()
     (path / "0.png").write_bytes(b"nothing")
@@ -138,6 +177,13 @@ REFUSED = {
     "a folder of damaged images": damaged,
     "a dataset's root": lambda path: folders(path, "a/camera/rgb_front", "b/camera/rgb_front"),
     "a camera that a scenario lacks": cameras,
+    "a recording without images": bag,
+    "a recording with images on several topics": lambda path: bag(path, "/left", "/right"),
+    "a topic that a recording lacks": lambda path: bag(path, "/left", "/right"),
+    "an empty recording": empty_bag,
+    "a folder of several recordings": several_bags,
+    "a file that only has a recording's name": lambda path: content(path, b"junk", "junk.mcap"),
+    "a ROS 1 bag without its index": lambda path: content(path, b"#ROSBAG V2.0\n" + bytes(99), "a.bag"),
 }
 
 
@@ -145,8 +191,14 @@ REFUSED = {
 def test_what_is_refused(what, line, tmp_path):
     source = REFUSED[what](tmp_path / "source")
     with pytest.raises(SourceError) as caught:
-        list(open_source(source, camera="rgb_top" if "camera" in what else ""))
-    assert str(caught.value) == line.strip("`").replace("SOURCE", str(source))
+        list(
+            open_source(
+                source,
+                camera="rgb_top" if "camera that" in what else "",
+                topic="/rear" if "topic that" in what else "",
+            )
+        )
+    assert str(caught.value) == line[1:-1].replace("SOURCE", str(source))
 
 
 def test_both_tables_are_whole():

@@ -1,5 +1,6 @@
 import math
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,7 +97,9 @@ def test_results_may_have_any_name(images, tmp_path, monkeypatch, name, storage)
     for out in (name, tmp_path / "absolute" / name):
         result = run("gaze", clip, "--out", out, *PATCHES, "--bag", storage)
         assert result.exit_code == 0, result.output
-        assert_all_have(tmp_path / out, 2)
+        plain = (tmp_path / out).rename(tmp_path / "plain")  # rosbags' own reader cannot open all names
+        assert_all_have(plain, 2)
+        shutil.rmtree(plain)
 
 
 def test_a_source_is_never_written_over(images, tmp_path):
@@ -252,12 +255,13 @@ def test_missing_packages_are_told_in_one_line(images, clip, tmp_path, monkeypat
     bag = write_bag(tmp_path / "bag", "mcap", {"/image": images[:1]})
     frames = write_folder(tmp_path / "frames", images[:1])
     for missing, source, options, message in (
-        ("rosbags.highlevel", bag, [], "reading bags needs rosbags (pip install rosbags)"),
+        ("rosbags", bag, [], "reading bags needs rosbags (pip install rosbags)"),
         ("rosbags.rosbag2", frames, ["--bag", "mcap"], "writing bags needs rosbags (pip install rosbags)"),
         ("av", clip, [], "reading videos needs av (pip install av)"),
         ("av", frames, [], "writing videos needs av (pip install av)"),
     ):
         with monkeypatch.context() as without:
+            without.delitem(sys.modules, "autogaze_ros.io.bag_storages", raising=False)  # imported before
             without.setitem(sys.modules, missing, None)
             result = run("gaze", source, "--out", tmp_path / "out", *PATCHES, *options)
         assert result.exit_code == 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from clips import recorded, scene, write_bag
+from recordings import image_cdr, write_mcap, write_ros1
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
@@ -30,7 +31,8 @@ def replay(world, tmp_path):
     """Start a node and a replay into tmp_path/out."""
 
     def start(bag, node=None, **parameters):
-        world.run(NODE, {**EVERY, **(node or {})})
+        topics = {name: value for name, value in parameters.items() if name.endswith(".image_topic")}
+        world.run(NODE, {**EVERY, **topics, **(node or {})})
         return world.run(REPLAY, {"bag": bag, "out": tmp_path / "out", **parameters})
 
     return start
@@ -67,6 +69,31 @@ def test_as_many_gazes_as_images_with_equal_stamps(replay, images, tmp_path, sto
     assert {(gaze.image_width, gaze.dropped_since_last) for gaze in gazes} == {(160, 0)}
     received = {topic: [time for name, time, _ in messages(out) if name == topic] for topic in (IMAGE, GAZE)}
     assert received[IMAGE] == received[GAZE]
+
+
+def test_a_ros1_bag_is_replayed_as_one_of_ros2(replay, images, tmp_path):
+    running = replay(
+        write_ros1(tmp_path / "old.bag", images[:6]), rate=0.0, **{"front.image_topic": "/cam/image"}
+    )
+    assert running.wait() == 0
+    assert "/own is recorded but not replayed: my_msgs/msg/Own is not installed" in running.log()
+    found = decoded(tmp_path / "out", "/cam/image")
+    np.testing.assert_array_equal(found[5].data, images[5].ravel())
+    assert stamps(found) == stamps(decoded(tmp_path / "out", GAZE)) == [(6, k * 10**8) for k in range(6)]
+    assert len(decoded(tmp_path / "out", "/own")) == 6
+
+
+def test_an_image_without_a_header_is_left_out(replay, images, tmp_path):
+    data = [image_cdr(k * 10**9, image) for k, image in enumerate(images[:4])]
+    data[1] = b"\0\1\0\0\1\0"
+    file = write_mcap(
+        tmp_path / "bag.mcap", [("/image", "sensor_msgs/Image", "", "")],
+        [(1, place, message) for place, message in enumerate(data)],
+    )  # fmt: skip
+    running = replay(file, rate=0.0)
+    assert running.wait() == 0
+    assert "3 images replayed, 3 gazes" in running.log()
+    assert "on /image is left out: it is no sensor_msgs/msg/Image: it has 6 bytes" in running.log()
 
 
 @pytest.mark.parametrize("mode, queue_size", [("stream", 4), ("chunk", 16)])

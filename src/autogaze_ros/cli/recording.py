@@ -21,6 +21,7 @@ from autogaze_ros.bags import (
     is_bag,
     jpeg_fields,
     open_bag,
+    stamp_of,
 )
 from autogaze_ros.frames import Frame
 from autogaze_ros.pipeline import GazedFrame
@@ -77,11 +78,16 @@ def _messages(source: Path, topic: str, skipped: int, target: BagWriter) -> Iter
 
         def copy(frame: Frame) -> None:
             nonlocal messages
+            entering = skipped and messages is None
             if messages is None:
                 messages = bag.messages(wanted, _received(frame) if skipped else None)
             for connection, time, data in messages:
+                is_image = connection.topic == images
+                found = is_image and (time, stamp_of(data)) == (_received(frame), frame.stamp)
+                if entering and is_image and not found:
+                    continue  # it was received at the same time as the first one
                 target.copy(bag, connection, time, data)
-                if connection.topic == images and time >= _received(frame):
+                if found:
                     return
 
         yield copy

@@ -1,4 +1,4 @@
-"""Recordings (rosbag2) as sources of frames."""
+"""Recordings (rosbag2, ROS 1 bags) as sources of frames."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from autogaze_ros.bags import Bag, BagError, open_bag, picture
+from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import ImageError
 from autogaze_ros.io.frame import DEFAULT_RATE, Frame, Source, SourceError
 
@@ -17,28 +19,34 @@ _log = logging.getLogger(__name__)
 def open_recording(path: Path, topic: str) -> Source:
     """Open the images of a recording; topic: needed where several have some. Raises SourceError."""
     with _bag(path) as bag:
-        if bag.cut:
-            _log.warning(bag.cut)
+        for note in bag.notes:
+            _log.warning("%s", note)
         chosen = bag.image_topic(topic)
-        count = bag.count(chosen)
-        rate = (count - 1) / bag.duration if count > 1 and bag.duration else DEFAULT_RATE
-    return Source(count, rate, lambda: _read(path, chosen))
+        count, rate = bag.count(chosen), bag.rate(chosen, DEFAULT_RATE)
+    return Source(count, rate, lambda: _read(path, chosen), f"{count} images on {chosen}")
 
 
 def _read(path: Path, topic: str) -> Iterator[Frame]:
     count = 0
-    with _bag(path) as bag:
+    with _bag(path) as bag, Complaints(_log) as complain:
         connections = [connection for connection in bag.connections if connection.topic == topic]
         for place, (connection, received, data) in enumerate(bag.messages(connections)):
             try:
-                message = bag.decode(connection, data)
-                stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-                yield Frame(picture(message), stamp, frame_id=message.header.frame_id, received=received)
+                yield _frame(bag.decode(connection, data), received)
                 count += 1
             except (BagError, ImageError, SourceError) as error:
-                _log.warning("%s: message %d on %s is left out: %s", path, place, topic, error)
+                complain(f"{path}: message {place} on {topic}", f"is left out: {error}")
     if count == 0:
         raise SourceError(f"{path} holds no readable image on {topic}")
+
+
+def _frame(message: Any, received: int) -> Frame:
+    """Return the frame of an image message; raises BagError, ImageError and SourceError."""
+    seconds, nanoseconds = message.header.stamp.sec, message.header.stamp.nanosec
+    if nanoseconds >= 1_000_000_000:
+        raise BagError(f"its stamp has {nanoseconds} nanoseconds, a second or more")
+    stamp = seconds * 1_000_000_000 + nanoseconds
+    return Frame(picture(message), stamp, frame_id=message.header.frame_id, received=received)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 from autogaze_ros.node.parameters import PARAMETERS, Parameter
 
 REPLAY = {
-    "bag": Parameter("", "Recording to replay: the folder or file of a rosbag2, mcap or sqlite3."),
+    "bag": Parameter(
+        "", "Recording to replay: the folder or file of a rosbag2, mcap or sqlite3, or of a ROS 1 bag."
+    ),
     "out": Parameter("", "Folder of the new recording, an mcap; it must not exist yet."),
     "topics": Parameter(
         "", "Topics to replay and record beside the cameras', separated by spaces; empty: all."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import struct
 import sys
 import time
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from autogaze_ros.bags import GAZE_MASK, BagError, bag_recorder, gaze_topic, open_bag
+from autogaze_ros.bags import GAZE_MASK, BagError, bag_recorder, gaze_topic, open_bag, stamp_of
 from autogaze_ros.demo.playing import Player, play
 from autogaze_ros.files import keep_apart
 from autogaze_ros.msg import GazeMask
@@ -68,8 +67,8 @@ class Replay(Player):
         self._ledger: Ledger[Message] = Ledger()
         keep_apart([self._value("out")], self._value("bag"))
         self._bag = self._open.enter_context(open_bag(Path(self._value("bag"))))
-        if self._bag.cut:
-            self.get_logger().warning(self._bag.cut)
+        for note in self._bag.notes:
+            self.get_logger().warning(note)
         chosen = self._chosen()
         self._publishers_of = {connection.id: self._publisher_of(connection) for connection in chosen}
         self._images = [self._publishers_of[c.id] for c in chosen if c.topic in self._cameras]
@@ -117,10 +116,10 @@ class Replay(Player):
 
     def _publisher_of(self, connection: Any) -> Any:
         """Return a publisher of what was recorded, None where its type is not installed."""
-        package, _, name = connection.msgtype.split("/")
         try:
+            package, _, name = connection.msgtype.split("/")
             kind = getattr(importlib.import_module(f"{package}.msg"), name)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError, ValueError):  # ValueError: a name that is no ROS type's
             self.get_logger().warning(
                 f"{connection.topic} is recorded but not replayed: {connection.msgtype} is not installed"
             )
@@ -213,12 +212,6 @@ class Replay(Player):
         self._write()
         lost = sum(self._ledger.lost.values())
         self.finished.set_result(LOST if lost and not self._value("allow_drops") else 0)
-
-
-def stamp_of(data: bytes) -> int:
-    """Return the stamp of a message that begins with a header, from its CDR bytes; nanoseconds."""
-    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
-    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 def main(args: list[str] | None = None) -> int:

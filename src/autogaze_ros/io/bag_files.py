@@ -1,0 +1,199 @@
+"""The files that a recording consists of, and the account that its metadata.yaml gives of them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+_NAME = re.compile(
+    r"""(?P<recording>.+?)
+    ((_\d{4}(-\d\d){5})?_\d+)?  # a part's number, before which ROS 1 has the time at which the part begins
+    \.(?P<kind>mcap|db3|bag)(\.active)?(?P<compressed>\.zstd?)?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_METADATA = "metadata.yaml"
+_METADATA_KEY = "rosbag2_bagfile_information"
+_PIECE = 1 << 20  # bytes that are decompressed at once
+
+
+class BagError(ValueError):
+    """A recording, or one of its messages, that cannot be read; the message says why in one line."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording on disk.
+
+    files: its parts, decompressed. notes: in which way metadata.yaml disagrees with
+    the folder, one line each. messages: their number, None where unknown. qos: the
+    profiles that metadata.yaml lists, by topic. keep: object that files depend on.
+    """
+
+    files: Sequence[Path]
+    notes: Sequence[str] = ()
+    messages: int | None = None
+    qos: Mapping[str, list[Any]] = field(default_factory=dict)
+    keep: object = None
+
+
+def is_bag(path: Path) -> bool:
+    """Return True for a recording's folder, its metadata.yaml, or one of its files, whole or not."""
+    folder = _folder(path)
+    return bool(_files(folder)) or _METADATA_KEY in _metadata_text(folder)
+
+
+def kind_of(file: Path) -> str:
+    """Return the storage that a file's name stands for: mcap, db3, bag, or an empty string."""
+    match = _NAME.fullmatch(file.name)
+    return match["kind"].lower() if match else ""
+
+
+def find_recording(path: Path) -> Recording:
+    """Return the recording of a folder or file, decompressed; raises BagError and OSError."""
+    folder = _folder(path)
+    files = _files(folder)
+    if not files and not is_bag(path):
+        reason = "it is no recording (.mcap, .db3, .bag)" if path.exists() else "it does not exist"
+        raise BagError(f"{path} cannot be read: {reason}")
+    metadata = _metadata(folder) if folder.is_dir() else Recording(files)
+    chosen, notes = _chosen(path, files, metadata)
+    copies = _decompressed(*((file, file.stat().st_mtime_ns) for file in chosen if _is_compressed(file)))
+    return Recording(
+        [copies.files.get(file, file) for file in chosen],
+        [*metadata.notes, *notes],
+        metadata.messages,
+        metadata.qos,
+        copies,
+    )
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.name == _METADATA else path
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a folder's files of recordings, one that is there compressed and plain once; or the file."""
+    if path.is_dir():
+        found = [file for file in path.iterdir() if kind_of(file) and file.is_file()]
+        shown = sorted((file for file in found if not file.name.startswith(".")), reverse=True)
+        return sorted({_plain_name(file): file for file in shown}.values())
+    return [path] if kind_of(path) and path.is_file() else []
+
+
+def _is_compressed(file: Path) -> bool:
+    match = _NAME.fullmatch(file.name)
+    return bool(match and match["compressed"])
+
+
+def _plain_name(file: PurePath) -> str:
+    return file.stem if file.suffix.lower() in (".zstd", ".zst") else file.name
+
+
+def _recording_name(file: Path) -> str:
+    match = _NAME.fullmatch(file.name)
+    return match["recording"] if match else ""
+
+
+def _metadata_text(folder: Path) -> str:
+    file = folder / _METADATA
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _metadata(folder: Path) -> Recording:
+    """Return what metadata.yaml says: the files are those listed, there or not."""
+    text = _metadata_text(folder)
+    if not text:
+        return Recording([])
+    from rosbags.rosbag2.metadata import parse_qos
+    from ruamel.yaml import YAML
+
+    try:
+        about = YAML(typ="safe").load(text)[_METADATA_KEY]
+        listed = [folder / PurePath(name).name for name in about["relative_file_paths"]]
+        topics = [entry["topic_metadata"] for entry in about["topics_with_message_count"]]
+        key = "offered_qos_profiles"  # not there before Foxy
+        qos = {topic["name"]: parse_qos(topic[key]) for topic in topics if key in topic}
+        return Recording(listed, messages=about["message_count"], qos=qos)
+    except Exception:  # of YAML, or of what stands in it in the place of what should
+        return Recording([], [f"{folder / _METADATA} is damaged; what is read are the files beside it"])
+
+
+def _chosen(path: Path, files: Sequence[Path], metadata: Recording) -> tuple[list[Path], list[str]]:
+    """Return the files to read of those that are there, and notes; raises BagError."""
+    listed = {_plain_name(file): file for file in metadata.files}
+    missing = ", ".join(file.name for name, file in listed.items() if name not in map(_plain_name, files))
+    notes = [f"{path}: metadata.yaml lists {missing}, which is missing"] if missing else []
+    if not files:
+        raise BagError(
+            f"{path} cannot be read: metadata.yaml lists {missing or 'no files'}, but none is there"
+        )
+    names = {_recording_name(file) for file in files if _plain_name(file) in listed}
+    if not names:  # nothing tells which ones belong together but their names
+        names = {_recording_name(file) for file in files}
+        if len(names) > 1:
+            raise BagError(f"{path} holds several recordings; name one of {_listed(files)}")
+    chosen = [file for file in files if _recording_name(file) in names]
+    unlisted = [file.name for file in chosen if _plain_name(file) not in listed]
+    if listed and unlisted:
+        notes.append(f"{path}: {', '.join(unlisted)} is read, too, though metadata.yaml does not list it")
+    elif not listed and len(chosen) > 1:
+        notes.append(f"{path}: read as one recording are {', '.join(file.name for file in chosen)}")
+    if others := ", ".join(file.name for file in files if file not in chosen):
+        notes.append(f"{path}: {others} is left out: by its name it belongs to another recording")
+    return chosen, notes
+
+
+def _listed(files: Sequence[Path]) -> str:
+    return ", ".join(map(str, files[:8])) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+
+
+class _Copies:
+    """Decompressed copies of files, by the file; removed with this object, at the latest when Python ends."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files: dict[Path, Path] = {}
+        if files:
+            folder = Path(tempfile.mkdtemp(prefix="autogaze_bag_"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            for file in files:
+                self.files[file] = folder / _plain_name(file)
+                _decompress(file, self.files[file])
+
+
+@functools.lru_cache(maxsize=1)  # a recording is opened several times in one run
+def _decompressed(*files: tuple[Path, int]) -> _Copies:
+    """Return copies of files, each with its time of modification."""
+    return _Copies([file for file, _ in files])
+
+
+def _decompress(source: Path, target: Path) -> None:
+    try:
+        from compression import zstd
+    except ImportError:  # before Python 3.14
+        from backports import zstd
+    room = shutil.disk_usage(target.parent).free * 9 // 10
+    try:
+        with zstd.open(source, "rb") as compressed, target.open("wb") as plain:
+            while piece := compressed.read(_PIECE):
+                room -= len(piece)
+                if room < 0:
+                    raise BagError(
+                        f"{source} cannot be read: {target.parent.parent} has no room for what is in it;"
+                        " set TMPDIR to a larger disk's folder, or decompress it with `zstd -d`"
+                    )
+                plain.write(piece)
+    except (zstd.ZstdError, EOFError):
+        pass  # what came before the damage is a recording that was cut off
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, in one line and without a full stop."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".")

@@ -1,0 +1,295 @@
+"""Files of rosbag2 without an index, or without their end, read as far as they go.
+
+A recorder that was killed and a full disk leave an mcap without its index, or an
+sqlite3 file without its last pages, and some recorders write no index; rosbags
+reads none of these. The storages here go through records and rows in the order in
+which they were written, and end where these end. They have rosbags' interface.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import struct
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lz4.frame import LZ4FrameDecompressor
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+    Qos,
+)
+from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
+
+from autogaze_ros.io.bag_files import one_line
+
+try:
+    from compression.zstd import ZstdDecompressor
+except ImportError:  # before Python 3.14
+    from backports.zstd import ZstdDecompressor
+
+_FORMATS = {
+    "ros2msg": MessageDefinitionFormat.MSG,
+    "ros2idl": MessageDefinitionFormat.IDL,
+    "ros1msg": MessageDefinitionFormat.MSG,
+    "omgidl": MessageDefinitionFormat.IDL,
+}
+_NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, "")
+EMPTY = ReaderMetadata(0, 2**63 - 1, 0, 0, None, None, None, None)
+
+
+def unmerged_log(file: Path) -> bool:
+    """Return True where SQLite's own log holds what is not in the file yet."""
+    log = file.with_name(f"{file.name}-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """What a storage says about one topic; qos: the offered profiles as YAML."""
+
+    topic: str
+    msgtype: str
+    definition: MessageDefinition
+    encoding: str
+    qos: str
+
+    @property
+    def profiles(self) -> list[Qos]:
+        with suppress(Exception):  # of YAML, and what may stand in it in the place of profiles
+            return parse_qos(self.qos)
+        return []
+
+
+class _Storage:
+    """What both kinds share: rosbags' interface on top of `_rows` and `_fetch`, which they add."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connections: list[Connection] = []
+        self.metadata = EMPTY
+        self.cut = ""
+        self._channels: dict[int, _Channel] = {}
+        self._in_order = True
+
+    def _rows(self) -> Iterator[tuple[int, int, Any, bytes]]:
+        """Yield channel, receive time, place and bytes of each message; the channels are known by then."""
+        raise NotImplementedError
+
+    def _fetch(self, places: Iterable[Any]) -> Iterator[bytes]:
+        """Yield the bytes of the messages that have these places."""
+        raise NotImplementedError
+
+    def open(self) -> None:
+        """Go through the file once, since what it holds stands nowhere else."""
+        counts: Counter[int] = Counter()
+        first, last, before = EMPTY.start_time, -1, 0
+        for number, time, _, _ in self._rows():
+            counts[number] += 1
+            first, last = min(first, time), max(last, time)
+            self._in_order = self._in_order and before <= time
+            before = time
+        if counts:
+            duration = last + 1 - first
+            self.metadata = EMPTY._replace(
+                duration=duration, start_time=first, end_time=last + 1, message_count=counts.total()
+            )
+        self.connections = [
+            Connection(
+                number, channel.topic, channel.msgtype, channel.definition, "", counts[number],
+                ConnectionExtRosbag2(channel.encoding, channel.profiles), self,
+            )
+            for number, channel in self._channels.items()
+        ]  # fmt: skip
+
+    def close(self) -> None:
+        """Forget what was found."""
+        self.connections = []
+
+    def messages(
+        self, connections: Collection[Connection], start: int | None = None, stop: int | None = None
+    ) -> Generator[tuple[Connection, int, bytes], None, None]:
+        """Yield connection, receive time from start until before stop (nanoseconds) and bytes, by time."""
+        wanted = {connection.id: connection for connection in connections}
+        rows = (
+            row
+            for row in self._rows()
+            if row[0] in wanted and (start is None or start <= row[1]) and (stop is None or row[1] < stop)
+        )
+        if self._in_order:
+            yield from ((wanted[number], time, data) for number, time, _, data in rows)
+            return
+        places = sorted(((time, number, place) for number, time, place, _ in rows), key=lambda row: row[0])
+        for (time, number, _), data in zip(places, self._fetch(row[2] for row in places), strict=True):
+            yield wanted[number], time, data
+
+
+class Sqlite3(_Storage):
+    """An sqlite3 file."""
+
+    def _rows(self) -> Iterator[tuple[int, int, int, bytes]]:
+        self.cut = "it is unfinished, a part is in SQLite's log" if unmerged_log(self.path) else ""
+        with closing(self._connect()) as database:
+            try:
+                self._channels = _topics(database)
+                for row in database.execute("SELECT topic_id, timestamp, id, data FROM messages ORDER BY id"):
+                    if row[0] in self._channels:
+                        yield row
+            except sqlite3.Error as error:
+                self.cut = one_line(error)
+
+    def _fetch(self, places: Iterable[int]) -> Iterator[bytes]:
+        with closing(self._connect()) as database:
+            for place in places:
+                yield database.execute("SELECT data FROM messages WHERE id = ?", (place,)).fetchone()[0]
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "mode=ro" if unmerged_log(self.path) else "immutable=1"
+        database = sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True)
+        # Without this a file that is shorter than its header says is refused as a whole.
+        database.execute("PRAGMA writable_schema = ON")
+        return database
+
+
+def _topics(database: sqlite3.Connection) -> dict[int, _Channel]:
+    definitions = {}
+    with suppress(sqlite3.OperationalError):  # there is no such table before Iron
+        for name, encoding, text in database.execute(
+            "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
+        ):
+            definitions[name] = _definition(encoding, text)
+    cursor = database.execute("SELECT * FROM topics")
+    names = [column[0] for column in cursor.description]
+    topics = [dict(zip(names, row, strict=True)) for row in cursor]
+    return {
+        topic["id"]: _Channel(
+            topic["name"],
+            topic["type"],
+            definitions.get(topic["type"], _NO_DEFINITION),
+            topic["serialization_format"],
+            topic.get("offered_qos_profiles", ""),
+        )
+        for topic in topics
+    }
+
+
+def _definition(language: str, text: str) -> MessageDefinition:
+    return MessageDefinition(_FORMATS[language], text) if language in _FORMATS else _NO_DEFINITION
+
+
+_MAGIC = b"\x89MCAP0\r\n"
+_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 2, 3, 4, 5, 6, 15
+# What makes the function that takes a chunk's bytes piece by piece.
+_DECOMPRESS: Mapping[bytes, Callable[[], Callable[[bytes], bytes]]] = {
+    b"": lambda: bytes,
+    b"lz4": lambda: LZ4FrameDecompressor().decompress,
+    b"zstd": lambda: ZstdDecompressor().decompress,
+}
+_CUT = "its end is missing"
+_PIECE = 1 << 14  # bytes; what a decompressor had of the damaged one is lost
+_Place = tuple[int, int]  # of a record's content: of its chunk in the file, and in the chunk's records
+
+
+class Mcap(_Storage):
+    """An mcap."""
+
+    def _rows(self) -> Iterator[tuple[int, int, _Place, bytes]]:
+        self.cut = ""
+        with self.path.open("rb") as file:
+            try:
+                yield from self._messages(file)
+            except Exception as error:  # the cut, or whatever damage has made
+                self.cut = str(error) if isinstance(error, EOFError) else "it is damaged"
+
+    def _messages(self, file: BinaryIO) -> Iterator[tuple[int, int, _Place, bytes]]:
+        schemas = {0: ("", _NO_DEFINITION)}
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise EOFError("it does not begin as an mcap")
+        for kind, place, content in _records(file):
+            if kind == _MESSAGE:
+                number, _, time, _ = struct.unpack_from("<HIQQ", content)
+                if number in self._channels:
+                    yield number, time, place, content[22:]
+            elif kind == _SCHEMA:
+                (number,) = struct.unpack_from("<H", content)
+                name, language, text = (part.decode() for part in _parts(content[2:]))
+                schemas[number] = (name, _definition(language, text))
+            elif kind == _CHANNEL:
+                number, schema = struct.unpack_from("<HH", content)
+                topic, encoding, extra = _parts(content[4:])
+                pairs = [part.decode() for part in _parts(extra)]
+                qos = dict(zip(pairs[::2], pairs[1::2], strict=True)).get("offered_qos_profiles", "")
+                self._channels[number] = _Channel(topic.decode(), *schemas[schema], encoding.decode(), qos)
+            elif kind in (_DATA_END, _FOOTER):
+                return
+        raise EOFError(_CUT)
+
+    def _fetch(self, places: Iterable[_Place]) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+
+            @functools.lru_cache(maxsize=8)  # what is not in order is near to where it should be
+            def records(chunk: int) -> BinaryIO:
+                return BytesIO(_decompressed(_content(file, chunk)))
+
+            for chunk, place in places:
+                yield _content(records(chunk) if chunk else file, place)[22:]
+
+
+def _content(file: BinaryIO, place: int) -> bytes:
+    """Return a record's content, before which its size stands."""
+    file.seek(place - 8)
+    return file.read(int.from_bytes(file.read(8), "little"))
+
+
+def _records(file: BinaryIO) -> Iterator[tuple[int, _Place, bytes]]:
+    """Yield kind, place and content of an mcap's records, those of chunks too; EOFError at damage."""
+    start = file.tell()
+    end = file.seek(0, SEEK_END)
+    file.seek(start)
+    while len(head := file.read(9)) == 9:
+        kind, size = struct.unpack("<BQ", head)
+        place = file.tell()
+        whole = size <= end - place  # a damaged size may exceed all memory
+        if kind == _CHUNK:  # a cut one begins with whole records all the same
+            for inner, (_, within), content in _chunk_records(file.read(size if whole else -1)):
+                yield inner, (place, within), content
+        elif kind and whole:
+            yield kind, (0, place), file.read(size)
+        else:  # zeros: what a crash leaves of a file's last blocks
+            raise EOFError(_CUT)
+
+
+def _chunk_records(chunk: bytes) -> Iterator[tuple[int, _Place, bytes]]:
+    """Yield the records of a chunk as far as they are there; EOFError where some are not."""
+    (whole_size,) = struct.unpack_from("<Q", chunk, 16)
+    records = _decompressed(chunk)
+    yield from _records(BytesIO(records))
+    if len(records) < whole_size:
+        raise EOFError(_CUT)
+
+
+def _decompressed(chunk: bytes) -> bytes:
+    """Return the bytes of a chunk's records up to its end or to damage."""
+    size = int.from_bytes(chunk[28:32], "little")
+    decompress = _DECOMPRESS[chunk[32 : 32 + size]]()
+    found = bytearray()
+    with suppress(Exception):  # each library has its own for damage
+        for start in range(40 + size, len(chunk), _PIECE):
+            found += decompress(chunk[start : start + _PIECE])
+    return bytes(found)
+
+
+def _parts(content: bytes) -> Iterator[bytes]:
+    """Yield byte strings that stand one behind the other, each behind its length."""
+    while content:
+        end = 4 + int.from_bytes(content[:4], "little")
+        yield content[4:end]
+        content = content[end:]

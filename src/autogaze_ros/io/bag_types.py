@@ -1,0 +1,86 @@
+"""Message types: those that are known, and those that recordings define themselves."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from autogaze_ros.files import message_folder
+from autogaze_ros.io.bag_files import BagError, one_line
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.interfaces.typing import Typesdict
+    from rosbags.typesys.store import Typestore
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+_HEADER = "std_msgs/msg/Header"
+
+
+def full_name(msgtype: str) -> str:
+    """Return a type's name in three parts; Crystal, ROS 1 and some writers leave out the middle one."""
+    package, *rest = msgtype.split("/")
+    return f"{package}/msg/{rest[0]}" if len(rest) == 1 else msgtype
+
+
+@functools.cache
+def message_types() -> Typestore:
+    """The types of ROS and of this package."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_KILTED)
+    for file in sorted(message_folder().glob("*.msg")):
+        store.register(get_types_from_msg(file.read_text(), f"autogaze_ros/msg/{file.stem}"))
+    return store
+
+
+def types_for(connection: Connection, *, ros1: bool) -> Typestore:
+    """Return the types to decode a topic's messages with; raises BagError where its own is not known.
+
+    A recording's definition comes before the known type of the name, since types
+    change; not of images, whose definition is nothing that a recording decides.
+    ros1: the definition is one of ROS 1; the types returned are those of ROS 2.
+    """
+    from rosbags.typesys.store import Typestore
+
+    known, msgtype = message_types(), connection.msgtype
+    if msgtype in (IMAGE, COMPRESSED_IMAGE):
+        return known
+    store, reason = Typestore(), ""
+    try:
+        store.register(_ros2_types(_defined(connection), known) if ros1 else _defined(connection))
+    except Exception as error:  # the parser's own, and what strange text makes of it
+        store, reason = Typestore(), f" in a way that can be read ({one_line(error)[:100]})"
+    for name in known.fielddefs.keys() - store.fielddefs.keys():
+        store.fielddefs[name], store.types[name] = known.fielddefs[name], known.types[name]
+    if msgtype not in store.fielddefs:
+        raise BagError(f"the bag does not define its type {msgtype}{reason}")
+    return store
+
+
+def _defined(connection: Connection) -> Typesdict:
+    """Return the types that a recording defines for a topic."""
+    from rosbags.interfaces import MessageDefinitionFormat
+    from rosbags.typesys import get_types_from_idl, get_types_from_msg
+
+    language, text = connection.msgdef
+    types: Typesdict = {}
+    if language == MessageDefinitionFormat.MSG and text.strip():
+        types = get_types_from_msg(text, connection.msgtype)
+    elif language == MessageDefinitionFormat.IDL:
+        mark = f"{'=' * 80}\nIDL: "
+        for part in text.split(mark)[1:] if text.startswith(mark) else [f"\n{text}"]:
+            types.update(get_types_from_idl(part.partition("\n")[2]))
+    return types
+
+
+def _ros2_types(defined: Typesdict, known: Typestore) -> Typesdict:
+    """Return ROS 1 types as those of ROS 2: its header, and its own where only upper case letters differ."""
+
+    def fields(types: Typesdict, name: str) -> list[tuple[str, object]]:
+        return [(field.lower(), description) for field, description in types[name][1]]
+
+    own = {name: value for name, value in defined.items() if name != _HEADER}
+    same = [name in known.fielddefs and fields(own, name) == fields(known.fielddefs, name) for name in own]
+    return {} if all(same) else own
