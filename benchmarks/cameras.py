@@ -31,6 +31,7 @@ from report import machine, publish
 from rosgraph_msgs.msg import Clock
 
 from autogaze_ros.files import share_folder
+from autogaze_ros.middleware import profile_variables
 from autogaze_ros.msg import GazeInfo, GazeMask
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
@@ -204,7 +205,7 @@ def main():
     options = parser.parse_args()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(share_folder() / "config" / "fastdds_shm.xml"))
+    os.environ.update(profile_variables())
     rclpy.init()
     results = {
         "unloaded": measure(options, 20, max_rate=0.5),

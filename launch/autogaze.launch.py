@@ -18,7 +18,7 @@ def generate_launch_description():
         [
             *arguments({**PARAMETERS, **CAMERA_PARAMETERS}),
             argument("use_sim_time", False, "Follow /clock."),
-            dds_profile(),
+            *dds_profile(),
             Node(
                 package="autogaze_ros",
                 executable="gaze_node",

@@ -31,7 +31,7 @@ def generate_launch_description():
             argument("stand_in", False, "Publish the synthetic drive as the bridge would publish the car."),
             rviz_argument(),
             *arguments(PARAMETERS),
-            dds_profile(),
+            *dds_profile(),
             # First what may be missing: a launch that fails leaves running what it has started.
             rviz(["/carla/", LaunchConfiguration("role_name"), "/rgb_front/image"], use_sim_time=True),
             Node(

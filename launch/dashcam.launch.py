@@ -32,7 +32,7 @@ def generate_launch_description():
             argument("loop", False, "Begin the clip again at its end; else everything ends there."),
             *arguments({**CAMERA, **PARAMETERS}),
             rviz_argument(),
-            dds_profile(),
+            *dds_profile(),
             # First what may be missing: a launch that fails leaves running what it has started.
             rviz(LaunchConfiguration("image_topic")),
             Node(

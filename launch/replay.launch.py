@@ -31,7 +31,7 @@ def generate_launch_description():
             cameras_argument("one_camera.yaml"),
             argument("role_name", "ego_vehicle", "The car's name, for cameras:=bench2drive_cameras.yaml."),
             *arguments(GAZING),
-            dds_profile(),
+            *dds_profile(),
             Node(
                 package="autogaze_ros",
                 executable="replay",

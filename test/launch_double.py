@@ -84,15 +84,6 @@ class LaunchConfiguration:
 
 
 @dataclass
-class EnvironmentVariable:
-    name: str
-    default_value: Any
-
-    def perform(self, run: Run) -> str:
-        return run.environment.get(self.name, run.text(self.default_value))
-
-
-@dataclass
 class NotEqualsSubstitution:
     left: Any
     right: Any
@@ -229,13 +220,11 @@ def modules() -> dict[str, ModuleType]:
         "launch": [LaunchDescription],
         "launch.actions": [DeclareLaunchArgument, SetEnvironmentVariable, Shutdown],
         "launch.conditions": [IfCondition],
-        "launch.substitutions": [
-            EnvironmentVariable, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution,
-        ],
+        "launch.substitutions": [LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution],
         "launch_ros": [],
         "launch_ros.actions": [Node],
         "launch_ros.parameter_descriptions": [ParameterFile, ParameterValue],
-    }.items():  # fmt: skip
+    }.items():
         found[name] = ModuleType(name)
         vars(found[name]).update({member.__name__: member for member in members})
     return found

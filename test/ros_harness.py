@@ -19,9 +19,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
+from autogaze_ros.middleware import VARIABLES
+
 PATIENCE = 60.0  # seconds until a test gives up on an event
 GRACE = 10.0  # seconds for a process that was asked to end
-PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 class World:
@@ -50,7 +51,9 @@ class World:
         return self.start(command, profile=profile)
 
     def start(self, command: list[str], *, profile: bool = True) -> Process:
-        environment = {name: value for name, value in self.environment.items() if profile or name != PROFILE}
+        environment = {
+            name: value for name, value in self.environment.items() if profile or name not in VARIABLES
+        }
         process = Process(command, self.folder / f"process{len(self.processes)}.log", environment)
         self.processes.append(process)
         return process

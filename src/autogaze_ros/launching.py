@@ -7,15 +7,15 @@ from typing import Any
 
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from autogaze_ros.files import share_folder
+from autogaze_ros.middleware import profile_variables
 from autogaze_ros.node.parameters import Parameter
 
 CONFIG = share_folder() / "config"
-_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 def argument(name: str, default: Any, description: str, choices: tuple[str, ...] = ()) -> Any:
@@ -57,10 +57,9 @@ def cameras() -> Any:
     )
 
 
-def dds_profile() -> Any:
+def dds_profile() -> list[Any]:
     """Default DDS loses most large best-effort images; a profile of the user's own wins."""
-    ours = str(CONFIG / "fastdds_shm.xml")
-    return SetEnvironmentVariable(_PROFILE, EnvironmentVariable(_PROFILE, default_value=ours))
+    return [SetEnvironmentVariable(name, path) for name, path in profile_variables().items()]
 
 
 def rviz_argument() -> Any:

@@ -2,9 +2,9 @@ import os
 
 import pytest
 from golden import TEST_DATA, Golden
-from ros_harness import PROFILE, World
+from ros_harness import World
 
-from autogaze_ros.files import share_folder
+from autogaze_ros.middleware import profile_variables
 from autogaze_ros.networks.checkpoints import save_autogaze
 
 
@@ -13,7 +13,8 @@ def world(tmp_path, monkeypatch):
     # For the test's own node and, inherited, for every process.
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
-    monkeypatch.setenv(PROFILE, str(share_folder() / "config" / "fastdds_shm.xml"))
+    for name, path in profile_variables().items():
+        monkeypatch.setenv(name, path)
     world = World(tmp_path)
     yield world
     world.close()

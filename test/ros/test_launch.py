@@ -13,12 +13,13 @@ import yaml
 from clips import scene, write_bag, write_video
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
-from ros_harness import PROFILE
 from ros_node import picture
 from sensor_msgs.msg import Image
 
 from autogaze_ros.bags import open_bag
 from autogaze_ros.demo.drive.camera import BENCH2DRIVE
+from autogaze_ros.files import share_folder
+from autogaze_ros.middleware import VARIABLES
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
 from autogaze_ros.replay.parameters import GAZING, REPLAY
@@ -219,12 +220,14 @@ def test_rviz_opens_our_configuration_on_the_cars_camera(world, start, tmp_path,
     assert "/image:=/carla/hero/rgb_front/image" in launch.log()
 
 
-@pytest.mark.parametrize("own", ["", "/my/profile.xml"])
+@pytest.mark.parametrize("own", [{}, {"FASTRTPS_DEFAULT_PROFILES_FILE": "/my/profile.xml"}])
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_the_dds_profile_is_set_unless_the_user_has_one(monkeypatch, name, own):
-    monkeypatch.delenv(PROFILE, raising=False)
-    if own:
-        monkeypatch.setenv(PROFILE, own)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, path in own.items():
+        monkeypatch.setenv(variable, path)
     for module, double in launch_double.modules().items():
         monkeypatch.setitem(sys.modules, module, double)
     monkeypatch.delitem(sys.modules, "autogaze_ros.launching", raising=False)
@@ -232,5 +235,7 @@ def test_the_dds_profile_is_set_unless_the_user_has_one(monkeypatch, name, own):
     for entity in runpy.run_path(file(name))["generate_launch_description"]().entities:
         if not isinstance(entity, launch_double.Node):
             entity.execute(run)
-    profile = Path(run.environment[PROFILE])
-    assert str(profile) == own or profile.read_text() == (ROOT / "config" / "fastdds_shm.xml").read_text()
+    found = {variable: run.environment[variable] for variable in VARIABLES if variable in run.environment}
+    assert found == (
+        own or {"FASTRTPS_DEFAULT_PROFILES_FILE": str(share_folder() / "config" / "fastdds_shm.xml")}
+    )

@@ -207,3 +207,12 @@ def test_a_users_mistakes_are_told_in_one_line(world, images, tmp_path, paramete
     assert running.wait() == 1
     assert message in running.log() and len(running.log().splitlines()) == 1
     assert not Path(tmp_path, "out").exists()
+
+
+def test_images_by_the_other_transport_are_told_in_one_line(world, images, tmp_path):
+    topic = "/image/compressed"
+    bag = write_bag(tmp_path / "bag", "mcap", {topic: images[:1]})
+    running = world.run(REPLAY, {"bag": bag, "out": tmp_path / "out", "front.image_topic": topic})
+    assert running.wait() == 1
+    told = f"replay: {bag} has sensor_msgs/msg/CompressedImage on {topic}; set front.transport: compressed\n"
+    assert running.log() == told

@@ -22,8 +22,9 @@ from autogaze_ros.demo.drive.drive import Drive
 from autogaze_ros.demo.processes import Process, process
 from autogaze_ros.demo.replaying import replay
 from autogaze_ros.demo.viewer import Viewer
-from autogaze_ros.files import keep_apart, share_folder
+from autogaze_ros.files import keep_apart
 from autogaze_ros.frames import SourceError, open_source
+from autogaze_ros.middleware import profile_variables
 from autogaze_ros.node.parameters import PARAMETERS
 from autogaze_ros.rendering import video_writer
 from autogaze_ros.weights import EMBEDDED, about
@@ -130,8 +131,7 @@ def _prepare_middleware(out: Path) -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_LOG_DIR", str(out / "log"))
-    profile = share_folder() / "config" / "fastdds_shm.xml"
-    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    os.environ.update(profile_variables())
 
 
 def _run(viewer: Viewer, plan: Plan) -> None:

@@ -56,11 +56,13 @@ class Camera:
 
     def status(self, state: str) -> DiagnosticStatus:
         """Return this camera's part of /diagnostics."""
+        self._pictures.types.look()
+        others = "; ".join(filter(None, (self.intake.others, self._pictures.types.others)))
         links = {
             "image publishers": self.intake.publishers,
             "gaze subscribers": self._gaze.get_subscription_count(),
         }
-        return self._report.make(self._node.settings, state, links)
+        return self._report.make(self._node.settings, state, links, others)
 
     def to_rgb(self, message: Any) -> Any:
         """Decode an image message; raises ImageError."""

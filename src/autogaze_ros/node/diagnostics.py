@@ -26,10 +26,15 @@ class CameraReport:
         self._status = Status(name, topic)
         self._told_drops = 0
 
-    def make(self, settings: Settings, state: str, links: Mapping[str, int]) -> DiagnosticStatus:
-        """Return the report on what happened since the last one, with the links that the node sees."""
+    def make(self, settings: Settings, state: str, links: Mapping[str, int], others: str) -> DiagnosticStatus:
+        """Return the report on what happened since the last one.
+
+        links: that the node sees. others: publishers of another type, in one line.
+        """
         reading = self._statistics.read()
         judged = self._judge(reading, settings) if state == "active" else (DiagnosticStatus.OK, state)
+        if others:
+            judged = max(judged[0], DiagnosticStatus.WARN), f"{judged[1]}; {others}"
         if reading.counts.fault:
             judged = (DiagnosticStatus.ERROR, reading.counts.fault)
         self._told_drops = reading.counts.dropped.total()

@@ -16,6 +16,7 @@ from autogaze_ros.node.declare import image_topic
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.qos import described, listed, policy_name, reliability_for, subscription_overrides
 from autogaze_ros.node.statistics import CameraStatistics
+from autogaze_ros.node.types import TypeWatch, image_beside, image_remedy
 from autogaze_ros.node.worker import Arrival, stamp_of
 from autogaze_ros.stamps import StampMonitor
 
@@ -36,7 +37,9 @@ class Intake:
     def __init__(self, node: GazeNode, name: str, statistics: CameraStatistics) -> None:
         self._node, self._name, self._statistics = node, name, statistics
         self._compressed = node.value(f"{name}.transport") == "compressed"
+        self._kind = CompressedImage if self._compressed else Image
         self._topic, self.topic = image_topic(node, name)
+        self._types = TypeWatch(node, self.topic, self._kind, self.warn, self._remedy)
         every = node.value("policy") == "every"
         self.depth = max(DEPTH, node.value("queue_size")) if every else DEPTH
         self._subscription: Any = None
@@ -49,6 +52,11 @@ class Intake:
     def publishers(self) -> int:
         """How many publishers the subscription sees."""
         return self._subscription.get_publisher_count() if self._subscription else 0
+
+    @property
+    def others(self) -> str:
+        """Publishers on the topic whose type is another one, in one line; empty where there are none."""
+        return self._types.others if self._subscription else ""
 
     def open(self, buffer: FrameBuffer[Arrival]) -> None:
         """Store images in the buffer from now on."""
@@ -86,7 +94,7 @@ class Intake:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         self._subscription = self._node.create_subscription(
-            CompressedImage if self._compressed else Image,
+            self._kind,
             self._topic,
             self._store,
             QoSProfile(depth=self.depth, reliability=reliability),
@@ -112,8 +120,9 @@ class Intake:
             self._statistics.left_out()
 
     def _look(self) -> None:
-        """Be as reliable as every publisher allows; tell when nothing comes."""
-        offers = self._node.get_publishers_info_by_topic(self.topic)
+        """Be as reliable as every publisher allows; tell of wrong types, and when nothing comes."""
+        self._types.look()
+        offers = self._types.fitting()
         if offers and self._node.value("reliability") == "auto":
             wanted = reliability_for(offers)
             if wanted != self._subscription.qos_profile.reliability:
@@ -122,7 +131,16 @@ class Intake:
         if silence > self._node.settings["silence"] and not self._reported_silence:
             self._reported_silence = True
             asked = described(self._subscription.qos_profile)
-            self.warn(f"no frame for {silence:.0f} s; asked for {asked}; publishers: {listed(offers)}")
+            told = [f"no frame for {silence:.0f} s", f"asked for {asked}", f"publishers: {listed(offers)}"]
+            if hint := self.others or (not offers and self._beside()):
+                told.append(hint)
+            self.warn("; ".join(told))
+
+    def _remedy(self, found: set[str]) -> str:
+        return image_remedy(self._name, self.topic, compressed=self._compressed, found=found)
+
+    def _beside(self) -> str:
+        return image_beside(self._node, self._name, self.topic, compressed=self._compressed)
 
     def _lost(self, event: Any) -> None:
         self._statistics.dropped("lost by DDS", event.total_count_change)
@@ -134,7 +152,7 @@ class Intake:
         asked = described(self._subscription.qos_profile)
 
         def tell() -> None:
-            offers = listed(self._node.get_publishers_info_by_topic(self.topic))
+            offers = listed(self._types.fitting())
             text = f"incompatible {policy_name(event)}: this node asks for {asked}; publishers: {offers}"
             self.warn(text)
             self._statistics.faulty(text)

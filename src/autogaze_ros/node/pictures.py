@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from autogaze_ros.node.declare import resolved
 from autogaze_ros.node.engines import Settings
 from autogaze_ros.node.messages import fill_compressed, fill_image, scaled_info
+from autogaze_ros.node.types import TypeWatch, type_name
 from autogaze_ros.pipeline import GazedFrame
 from autogaze_ros.rendering import mask_levels, overlay, side_by_side
 
@@ -27,12 +28,22 @@ Prepared = list[tuple[Any, Any]]  # publishers, each with its message
 
 
 class Pictures:
-    """Makes pictures while somebody subscribes to them."""
+    """Makes pictures while somebody subscribes to them.
+
+    types: of the publishers of calibrations.
+    """
 
     def __init__(self, node: GazeNode, name: str, image_topic: str) -> None:
         self._node = node
         parameter = f"{name}.camera_info_topic"
         self._info_topic = resolved(node, parameter, node.value(parameter) or _beside(image_topic))
+        self.types = TypeWatch(
+            node,
+            self._info_topic,
+            CameraInfo,
+            lambda text: node.get_logger().warning(f"{name} ({self._info_topic}): {text}"),
+            lambda found: f"set {parameter} to a topic of {type_name(CameraInfo)}",
+        )
         self._mask = node.offer(Image, f"~/{name}/gaze_mask")
         self._overlay = _Outlet(node, f"~/{name}/overlay", f"~/{name}/camera_info")
         self._reconstruction = _Outlet(

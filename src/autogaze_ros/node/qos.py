@@ -28,7 +28,7 @@ def described(profile: QoSProfile) -> str:
 
 def listed(endpoints: Iterable[Any]) -> str:
     """Return the nodes at the other side, each with what it offers or asks for."""
-    found = [f"{_name(endpoint)} ({described(endpoint.qos_profile)})" for endpoint in endpoints]
+    found = [f"{node_name(endpoint)} ({described(endpoint.qos_profile)})" for endpoint in endpoints]
     return ", ".join(found) or "nobody"
 
 
@@ -43,7 +43,8 @@ def policy_name(event: Any) -> str:
     return qos_policy_name_from_kind(event.last_policy_kind).lower()
 
 
-def _name(endpoint: Any) -> str:
+def node_name(endpoint: Any) -> str:
+    """Return the full name of the node that an endpoint belongs to."""
     if endpoint.node_name == "_NODE_NAME_UNKNOWN_":  # rmw's word where it is not discovered, or no node
         return "a node of unknown name"
     return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"

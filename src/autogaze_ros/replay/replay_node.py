@@ -20,6 +20,7 @@ from autogaze_ros.files import keep_apart
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.node.declare import declare, declare_camera, image_topic
 from autogaze_ros.node.parameters import CAMERAS, PARAMETERS
+from autogaze_ros.node.types import COMPRESSED, RAW, image_remedy
 from autogaze_ros.replay.ledger import Ledger
 from autogaze_ros.replay.links import Links
 from autogaze_ros.replay.parameters import REPLAY
@@ -101,8 +102,9 @@ class Replay(Player):
 
     def _chosen(self) -> list[Any]:
         """Return the connections to replay: the wanted topics', and the cameras' in any case."""
-        for topic in self._cameras:
+        for topic, camera in self._cameras.items():
             self._bag.image_topic(topic)
+            self._check_type(topic, camera)
         wanted = set(self._value("topics").split())
         known = {connection.topic for connection in self._bag.connections}
         if missing := wanted - known:
@@ -113,6 +115,14 @@ class Replay(Player):
             if connection.topic in self._cameras
             or (connection.topic in (wanted or known) and not connection.topic.startswith(_OTHERS))
         ]
+
+    def _check_type(self, topic: str, camera: str) -> None:
+        """Raise BagError where the node would wait for images of another type than those of the bag."""
+        compressed = self._value(f"{camera}.transport") == "compressed"
+        found = {connection.msgtype for connection in self._bag.connections if connection.topic == topic}
+        if (COMPRESSED if compressed else RAW) not in found:
+            remedy = image_remedy(camera, topic, compressed=compressed, found=found)
+            raise BagError(f"{self._bag.path} has {min(found)} on {topic}; {remedy}")
 
     def _publisher_of(self, connection: Any) -> Any:
         """Return a publisher of what was recorded, None where its type is not installed."""
