@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from autogaze_ros.animation import KINDS, animation_writer
 from autogaze_ros.bags import BagError
 from autogaze_ros.cli.common import (
     errors_in_one_line,
@@ -27,7 +28,7 @@ from autogaze_ros.files import written_aside
 from autogaze_ros.frames import Frame, Selection, SourceError, open_source
 from autogaze_ros.gaze_json import gaze_json, plain
 from autogaze_ros.pipeline import GazedFrame, Pipeline
-from autogaze_ros.rendering import overlay, side_by_side, video_writer
+from autogaze_ros.rendering import panels, video_writer
 from autogaze_ros.selectors import SELECTORS, create_selector
 from autogaze_ros.weights import about
 
@@ -58,6 +59,14 @@ Examples:
     metavar="WEIGHTS",
     help="Show what the gazes hold, and measure it, with these weights: embedded, or VideoMAE's.",
 )
+@click.option(
+    "--width",
+    type=click.IntRange(min=160),
+    default=1920,
+    show_default=True,
+    help="Most pixels of the side-by-side picture's width, and of its height.",
+)
+@click.option("--animation", type=click.Choice(KINDS), help="Write OUT/side_by_side.gif or .webp, too.")
 @source_options
 def gaze(
     source: str,
@@ -65,6 +74,8 @@ def gaze(
     frames: int | None,
     bag: str | None,
     reconstruct: str,
+    width: int,
+    animation: str | None,
     camera: str,
     topic: str,
     selection: Selection,
@@ -94,7 +105,10 @@ def gaze(
         if bag:
             results["gazes_bag"] = _recording(out / "gazes_bag", bag, Path(source), topic, selection.first)
         results["gazes.jsonl"] = _lines(out / "gazes.jsonl")
-        results["side_by_side.mp4"] = _video(out / "side_by_side.mp4", found.rate)
+        results["side_by_side.mp4"] = _video(out / "side_by_side.mp4", found.rate, width)
+        if animation:
+            name = f"side_by_side.{animation}"
+            results[name] = _animation(out / name, found.rate, width)
         total = min(found.length or math.inf, frames or math.inf)
         length = None if total == math.inf else int(total)
         with click.progressbar(
@@ -125,16 +139,19 @@ def _lines(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _video(path: Path, rate: float) -> Iterator[Write]:
+def _video(path: Path, rate: float, width: int) -> Iterator[Write]:
     """Yield a function that writes a frame beside itself with its gaze, and its reconstruction."""
     with video_writer(path, rate) as append:
+        yield lambda gazed, made: append(panels(gazed, made.image if made else None, edge=width))
 
-        def write(gazed: GazedFrame, made: Measured | None) -> None:
-            image = gazed.frame.image
-            pictures = [image, overlay(image, gazed.record, checkpoint=gazed.checkpoint)]
-            append(side_by_side(*pictures, *([made.image] if made else [])))
 
-        yield write
+@contextmanager
+def _animation(path: Path, rate: float, width: int) -> Iterator[Write]:
+    """Yield a function that does as `_video`'s, at the frames' own times."""
+    with animation_writer(path, rate) as append:
+        yield lambda gazed, made: append(
+            panels(gazed, made.image if made else None, edge=width), gazed.frame.stamp
+        )
 
 
 def _write(
