@@ -113,10 +113,10 @@ def test_the_caption_says_in_plain_words_what_was_chosen(monkeypatch):
     record = gaze_at(WHITE, [0], [4 + 5, 0, 69])
     overlay(WHITE, record, checkpoint="/my/embedded")
     scales = ["1 of 2x2", "1 of 4x4", "0 of 7x7", "1 of 14x14"]
-    assert said == ["3 tokens:", *scales, "25% of the frame,", "context frame 2, random (embedded)"]
+    assert said == ["3 tokens:", *scales, "25% of the frame", "context frame 2", "random (embedded)"]
     said.clear()
     overlay(WHITE, gaze_at(WHITE, [0], [4]), "context")
-    assert said[0] == "1 token:" and said[5] == "6% of the frame, 25% in this context,"
+    assert said[0] == "1 token:" and said[5] == "6% of the frame, 25% in this context"
 
 
 @pytest.mark.parametrize("size", [(320, 180), (640, 360), (1600, 900), (1200, 300), (360, 640), (400, 225)])
@@ -179,7 +179,7 @@ def test_panels_are_titled_and_not_enlarged(monkeypatch):
     strip = picture.shape[0] - 360
     assert picture.shape[1] == 3 * 560 + 2 * 4 and 12 < strip < 40
     assert (picture[strip:, :560] == 200).all()
-    assert [text for text in said if text.isalpha()] == ["camera", "gaze", "reconstruction"]
+    assert said[-3:] == ["camera", "gaze", "reconstruction"]
     assert panels(gazed).shape[1] == 2 * 560 + 4
 
 

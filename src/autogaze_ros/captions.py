@@ -42,7 +42,8 @@ class Letters:
     def width(self, phrase: Phrase) -> int:
         """Return the pixels that a phrase takes, with the space behind it."""
         square = self.line if phrase.colour is not None else 0
-        return square + cv2.getTextSize(phrase.text, _FONT, self._scale, self._weight)[0][0] + self._capital
+        text = cv2.getTextSize(phrase.text, _FONT, self._scale, self._weight)[0][0]
+        return square + text + round(1.2 * self._capital)
 
     def lines(self, phrases: Sequence[Phrase], width: int) -> list[list[Phrase]]:
         """Break phrases into lines of a width; one that is wider ends them."""

@@ -74,11 +74,16 @@ def _phrases(record: GazeRecord, view: str, checkpoint: str) -> list[Phrase]:
     phrases = [Phrase("1 token:" if count == 1 else f"{count} tokens:")]
     for number, size, colour in zip(record.tokens_per_scale, AUTOGAZE_GRID.sizes, _COLOURS, strict=True):
         phrases.append(Phrase(f"{number} of {size}x{size}", colour))
-    covered = f"{record.area:.0%} of the frame,"
+    covered = f"{record.area:.0%} of the frame"
     if view == "context":
-        covered += f" {record.context_area:.0%} in this context,"
+        covered += f", {record.context_area:.0%} in this context"
     selector = record.selector + (f" ({Path(checkpoint).name})" if checkpoint else "")
-    return [*phrases, Phrase(covered), Phrase(f"context frame {record.index_in_context + 1}, {selector}")]
+    return [
+        *phrases,
+        Phrase(covered),
+        Phrase(f"context frame {record.index_in_context + 1}"),
+        Phrase(selector),
+    ]
 
 
 def _canvas(

@@ -5,6 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clips import scene, write_video
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from autogaze_ros.bags import open_bag
 from autogaze_ros.frames import open_source
@@ -59,3 +61,23 @@ def test_the_demo_names_what_is_wrong(tmp_path):
         result = demo(tmp_path / "out", *arguments)
         assert result.returncode == 1
         assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_player_waits_for_each_frames_answer(world, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", scene(4))
+    answers = world.node.create_publisher(Image, "/answer", 10)
+    answered = []
+
+    def answer(image):
+        answered.append(image.header.stamp)
+        answers.publish(Image(header=Header(frame_id="another's")))  # counts for none
+        answers.publish(Image(header=image.header))
+
+    images = world.collect(Image, "/image")
+    parameters = {"clip": clip, "rate": 500.0, "wait_for": 1, "answers": "/answer"}
+    player = world.run("demo.clip_player", parameters)
+    for count in range(1, 5):
+        world.wait_for(lambda count=count: len(images) >= count, f"image {count}")
+        assert len(images) == count == len(answered) + 1
+        answer(images[-1])
+    assert player.wait() == 0 and "played 4 frames" in player.log()

@@ -37,7 +37,7 @@ SEED = 8  # a drive through many kinds of streets
 MOST = (636, 1080)  # pixels; larger clips are scaled down
 MOST_FRAMES = 160  # ten contexts: of a longer clip the beginning
 _PATIENCE = 60.0  # seconds for a process to come up
-_QUIET = 3.0  # seconds without news after which nothing more is expected
+_QUIET = 10.0  # seconds without news after which nothing more is expected
 # In the order in which they are shown, three a row.
 _SURROUND = ("front_left", "front", "front_right", "back_left", "back", "back_right")
 
