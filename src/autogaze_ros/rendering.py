@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -13,13 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.captions import PAPER, Phrase, notice, title, write_caption
 from autogaze_ros.files import ffmpeg_name, written_aside
 from autogaze_ros.needs import needs
-from autogaze_ros.pipeline import GazeRecord
+from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 _DARK = 0.3  # brightness of what was not selected
-_RED = (255, 40, 40)
+# By scale, coarse to fine, the finer the lighter: of Okabe and Ito's, which colour-blind eyes tell apart.
+_COLOURS = np.array([(0, 114, 178), (213, 94, 0), (86, 180, 233), (240, 228, 66)], np.uint8)
+_GAP = 4  # pixels between pictures
+# Edge of the least picture on which the pixels of every scale are squares of whole pixels.
+_CANVAS = AUTOGAZE_GRID.mask_size * AUTOGAZE_GRID.patch_size
 # Codec, layout of pixels, quality (less is better), and what edges are multiples of.
 _VIEWABLE = ("libx264", "yuv420p", "20", 2)
 _LOSSLESS = ("libx264rgb", "rgb24", "0", 1)
@@ -30,51 +35,105 @@ _SHORTEST = 1_000_000  # nanoseconds between two frames of a video
 def overlay(
     image: NDArray[np.uint8], record: GazeRecord, view: str = "frame", checkpoint: str = ""
 ) -> NDArray[np.uint8]:
-    """Return the image (H, W, 3) RGB with its gaze: the rest darkened, cells outlined in red.
+    """Return the image (H, W, 3) RGB as it is gazed at, with a legend and caption where there is room.
 
-    view: what stays bright, the cells of this `frame` or all of the `context` so
-    far. Outlined are this frame's cells in either. checkpoint: of the selector, to be
-    named in the caption; of a path its last part.
+    view: `frame` shows this frame's cells; `context` beneath them also those of the
+        context's earlier frames, not outlined. See `outlined`.
+    checkpoint: of the selector, to be named in the caption; of a path its last part.
     """
-    mask = record.mask if view == "frame" else record.context_mask
-    return label(outlined(image, record.token_ids, mask > 0), _caption(record, view, checkpoint))
+    picture = outlined(image, record.token_ids, record.context_mask if view == "context" else None)
+    return write_caption(picture, _phrases(record, view, checkpoint))
 
 
 def outlined(
-    image: NDArray[np.uint8], token_ids: NDArray[np.uint16], bright: NDArray[np.bool_]
+    image: NDArray[np.uint8], token_ids: NDArray[np.uint16], seen: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """Return the image (H, W, 3) RGB with cells outlined in red, and darkened where a map is not bright."""
+    """Return the image (H, W, 3) RGB with its cells as coarse as encoders see them, and the rest darkened.
+
+    Cells are outlined in the colour of their scale; later ones lie over earlier ones.
+    seen: (28, 28), as GazeMask's context_mask: what lies beneath the cells is shown as
+        coarse as the finest scale by which it was covered.
+    """
     height, width = image.shape[:2]
-    there = cv2.resize(bright.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    picture = cv2.copyTo(image, there, cv2.convertScaleAbs(image, alpha=_DARK))
-    thickness = max(1, round(min(width, height) / 400))
-    for left, top, right, bottom in AUTOGAZE_GRID.boxes(token_ids, width, height).round().astype(int):
-        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), _RED, thickness)
+    way = cv2.INTER_AREA if max(width, height) < _CANVAS else cv2.INTER_NEAREST
+    pixels = cv2.resize(_canvas(image, token_ids, seen), (width, height), interpolation=way)
+    picture = cv2.convertScaleAbs(image, alpha=_DARK)
+    if seen is not None:
+        shown = cv2.resize(np.minimum(seen, 1), (width, height), interpolation=cv2.INTER_NEAREST)
+        cv2.copyTo(pixels, shown, picture)
+    line = max(1, round(min(width, height) / 300))
+    for scale, place in _cells(token_ids, width, height):
+        cell = picture[place]
+        cell[:] = pixels[place]
+        for edge in (cell[:line], cell[-line:], cell[:, :line], cell[:, -line:]):
+            edge[:] = _COLOURS[scale]
     return picture
 
 
-def _caption(record: GazeRecord, view: str, checkpoint: str) -> str:
+def _phrases(record: GazeRecord, view: str, checkpoint: str) -> list[Phrase]:
+    """Say in plain words what was chosen; a legend of the scales is part of it."""
+    count = len(record.token_ids)
+    phrases = [Phrase("1 token:" if count == 1 else f"{count} tokens:")]
+    for number, size, colour in zip(record.tokens_per_scale, AUTOGAZE_GRID.sizes, _COLOURS, strict=True):
+        phrases.append(Phrase(f"{number} of {size}x{size}", colour))
+    covered = f"{record.area:.0%} of the frame"
+    if view == "context":
+        covered += f", {record.context_area:.0%} in this context"
     selector = record.selector + (f" ({Path(checkpoint).name})" if checkpoint else "")
-    covered = record.area if view == "frame" else record.context_area
-    return (
-        f"{len(record.token_ids)} tokens  coverage {record.coverage:.1%}"
-        f"  {view} area {covered:.0%}  context frame {record.index_in_context + 1}  {selector}"
-    )
+    return [
+        *phrases,
+        Phrase(covered),
+        Phrase(f"context frame {record.index_in_context + 1}"),
+        Phrase(selector),
+    ]
 
 
-def label(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """Write a line into the picture's lower left corner, in place, and return the picture."""
-    height, width = picture.shape[:2]
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    unit = cv2.getTextSize(text, font, 1.0, 1)[0][0]
-    scale = min(height / 700, 0.97 * width / unit)
-    if scale * unit < 60:  # no room for readable letters
-        return picture
-    origin = (round(0.015 * width), height - round(0.025 * height))
-    for colour, weight in (((0, 0, 0), 5), ((255, 255, 255), 2)):
-        thickness = max(1, round(weight * height / 700))
-        cv2.putText(picture, text, origin, font, scale, colour, thickness, cv2.LINE_AA)
-    return picture
+def _canvas(
+    image: NDArray[np.uint8], token_ids: NDArray[np.uint16], seen: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    """Return what the cells show of the image, (_CANVAS, _CANVAS, 3), pixels enlarged to squares."""
+    whole = _finest_view(image)
+    used = {
+        *AUTOGAZE_GRID.locate(token_ids)[0].tolist(),
+        *((np.unique(seen) - 1).tolist() if seen is not None else ()),
+    }
+    views = {
+        scale: _enlarged(cv2.resize(whole, (edge, edge), interpolation=cv2.INTER_CUBIC))
+        for scale, edge in enumerate(AUTOGAZE_GRID.scales)
+        if scale in used
+    }
+    canvas = np.zeros((_CANVAS, _CANVAS, 3), np.uint8)
+    if seen is not None:
+        levels = _enlarged(seen)
+        for scale, view in views.items():
+            cv2.copyTo(view, (levels == scale + 1).astype(np.uint8), canvas)
+    for scale, place in _cells(token_ids, _CANVAS, _CANVAS):
+        canvas[place] = views[scale][place]
+    return canvas
+
+
+def _finest_view(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the whole image at the finest scale; in steps, since they are several times as quick as one."""
+    height, width = image.shape[:2]
+    while max(width, height) >= 2 * _CANVAS:
+        width, height = (edge // 2 if edge >= 2 * _CANVAS else edge for edge in (width, height))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, (_CANVAS, _CANVAS), interpolation=cv2.INTER_LINEAR)
+    edge = AUTOGAZE_GRID.scales[-1]
+    return cv2.resize(image, (edge, edge), interpolation=cv2.INTER_AREA)
+
+
+def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.resize(picture, (_CANVAS, _CANVAS), interpolation=cv2.INTER_NEAREST)
+
+
+def _cells(
+    token_ids: NDArray[np.uint16], width: int, height: int
+) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """Yield the scale index of each token, and the place of its cell in a picture."""
+    boxes = AUTOGAZE_GRID.boxes(token_ids, width, height).round().astype(int).tolist()
+    for scale, (left, top, right, bottom) in zip(AUTOGAZE_GRID.locate(token_ids)[0], boxes, strict=True):
+        yield scale, (slice(top, bottom), slice(left, right))
 
 
 def mask_levels(mask: NDArray[np.uint8], scale: int = 1) -> NDArray[np.uint8]:
@@ -83,16 +142,54 @@ def mask_levels(mask: NDArray[np.uint8], scale: int = 1) -> NDArray[np.uint8]:
     return levels.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
+def panels(
+    gazed: GazedFrame, reconstruction: NDArray[np.uint8] | None = None, *, edge: int = 1920
+) -> NDArray[np.uint8]:
+    """Return a frame beside itself with its gaze and, where it is given, its reconstruction, each titled.
+
+    reconstruction: (h, w, 3) RGB of any size. edge: most pixels of the picture's
+        width and of its height; smaller images are not enlarged.
+    """
+    count = 2 if reconstruction is None else 3
+    image = fit(
+        gazed.frame.image, (edge - _GAP * (count - 1)) // count, edge * 9 // 10
+    )  # which leaves room for titles
+    pictures = {"camera": image, "gaze": overlay(image, gazed.record, checkpoint=gazed.checkpoint)}
+    if reconstruction is not None:
+        size = (image.shape[1], image.shape[0])
+        pictures["reconstruction"] = cv2.resize(reconstruction, size, interpolation=cv2.INTER_AREA)
+    return titled(pictures)
+
+
+def titled(pictures: Mapping[str, NDArray[np.uint8] | str]) -> NDArray[np.uint8]:
+    """Join pictures of one size from left to right beneath their titles; a text stands for a missing one."""
+    height, width = next(p.shape[:2] for p in pictures.values() if not isinstance(p, str))
+    columns = []
+    for text, picture in pictures.items():
+        below = notice(picture, width, height) if isinstance(picture, str) else picture
+        columns.append(np.vstack([title(text, width, height), below]))
+    return side_by_side(*columns)
+
+
+def fit(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Return a picture scaled down, its aspect kept, to at most so many pixels; a smaller one as it is."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    if scale >= 1:
+        return picture
+    size = (max(1, int(scale * picture.shape[1])), max(1, int(scale * picture.shape[0])))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
 def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Join pictures of one size from left to right, with a thin gap."""
-    gap = np.full((pictures[0].shape[0], 4, 3), 255, dtype=np.uint8)
+    """Join pictures of one height from left to right, with a thin gap."""
+    gap = np.full((pictures[0].shape[0], _GAP, 3), PAPER, dtype=np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.hstack(parts[:-1])
 
 
 def stacked(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Join pictures of one size from top to bottom, with a thin gap."""
-    gap = np.full((4, pictures[0].shape[1], 3), 255, dtype=np.uint8)
+    """Join pictures of one width from top to bottom, with a thin gap."""
+    gap = np.full((_GAP, pictures[0].shape[1], 3), PAPER, dtype=np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.vstack(parts[:-1])
 

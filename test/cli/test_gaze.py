@@ -14,6 +14,7 @@ from cli_harness import GAZE, PATCHES, assert_all_have, decoded, gazes, run
 from click.testing import CliRunner
 from clips import cut, jpeg, recorded, scene, write_bag, write_folder, write_stamped, write_video
 from golden import TEST_DATA, Golden
+from PIL import Image
 from video_maes import publish
 
 from autogaze_ros.cli import cli
@@ -51,8 +52,8 @@ def test_a_video(images, clip, tmp_path):
     assert records[1]["header"] == {"stamp": {"sec": 0, "nanosec": 100_000_000}, "frame_id": "front"}
     assert all(len(r["mask"]) == len(r["context_mask"]) == len(r["cell_age"]) == 784 for r in records)
     pictures = list(open_source(tmp_path / "side_by_side.mp4"))
-    assert len(pictures) == 8 and pictures[0].image.shape == (360, 640 + 4 + 640, 3)
-    assert np.abs(pictures[0].image[:, :640].astype(int) - images[0]).mean() < 8
+    assert len(pictures) == 8 and pictures[0].image.shape[1] == 640 + 4 + 640
+    assert np.abs(pictures[0].image[-360:, :640].astype(int) - images[0]).mean() < 8
 
 
 def test_the_end_tells_tokens_by_scale_coverage_and_time(clip, tmp_path):
@@ -116,7 +117,7 @@ def test_a_result_that_fails_ends_only_itself(images, tmp_path, monkeypatch):
         raise ValueError("no room in a picture")
 
     clip = write_video(tmp_path / "drive.mp4", images)
-    monkeypatch.setattr("autogaze_ros.cli.results.overlay", refuse)
+    monkeypatch.setattr("autogaze_ros.cli.results.panels", refuse)
     result = run("gaze", clip, "--out", tmp_path / "out", *PATCHES, "--bag", "mcap")
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert result.output.splitlines()[-1].endswith("side_by_side.mp4 is missing: no room in a picture")
@@ -356,7 +357,7 @@ def test_a_fault_leaves_nothing_half_written(clip, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("autogaze_ros.cli.results.overlay", fail)
+    monkeypatch.setattr("autogaze_ros.cli.results.panels", fail)
     arguments = ["gaze", clip, "--out", str(tmp_path), *PATCHES, "--bag", "mcap"]
     with pytest.raises(RuntimeError):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)
@@ -411,7 +412,20 @@ def test_reconstructions_and_their_measures(clip, tmp_path):
         assert "AlexNet v0.1" in measures["lpips_by"] and measures["lpips"] > 0
         assert line["latency"]["reconstruct"] > 0
     frames = list(open_source(tmp_path / "out" / "side_by_side.mp4"))
-    assert len(frames) == 4 and frames[0].image.shape == (360, 3 * 640 + 2 * 4, 3)
+    assert len(frames) == 4 and frames[0].image.shape[1] == 3 * 637 - 1 + 2 * 4
+
+
+def test_pictures_are_as_wide_as_asked_and_an_animation_has_the_frames_own_times(clip, tmp_path):
+    width = ["--width", 400, "--animation", "webp", "--frames", 3, "--rate", 5]
+    result = run("gaze", clip, "--out", tmp_path, *width, *PATCHES)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in sorted(tmp_path.glob("side*"))] == ["side_by_side.mp4", "side_by_side.webp"]
+    assert open_source(tmp_path / "side_by_side.mp4").length == 3
+    with Image.open(tmp_path / "side_by_side.webp") as animation:
+        assert animation.width == 400 and animation.n_frames == 3
+        animation.seek(1)
+        animation.load()
+        assert animation.info["duration"] == 200
 
 
 def test_a_reconstructor_that_is_none_is_told(clip, tmp_path):

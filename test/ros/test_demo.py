@@ -1,10 +1,12 @@
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 from clips import scene, write_video
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from autogaze_ros.bags import open_bag
 from autogaze_ros.frames import open_source
@@ -21,16 +23,21 @@ def test_the_demo_leaves_a_video_pictures_and_a_table(tmp_path):
     result = demo(tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert "embedded: weights of this project, not NVIDIA's, under Apache-2.0" in result.stdout
-    assert re.search(r"^[1-9]\d* frames reconstructed", result.stdout, re.M)
+    assert "48 frames reconstructed; the player waited for each" in result.stdout
     assert "48 images, 48 gazes, 0 frames dropped" in result.stdout
     for row in ("tokens", "area", "wait", "preprocess", "gaze", "render", "total", "age"):
         assert f"\n{row} " in result.stdout
     frames = list(open_source(tmp_path / "out" / "side_by_side.mp4"))
     assert len(frames) == 48
-    assert frames[0].image.shape == (360, 1928, 3)
+    height, width = frames[0].image.shape[:2]
+    assert 358 < height < 400 and width == 1916  # titles, three panels
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == ["context_00.png", "context_01.png", "context_04.png", "context_15.png"]
-    assert cv2.imread(str(tmp_path / "out" / pictures[0])).shape == (360, 1928, 3)
+    for name in pictures:
+        picture = cv2.imread(str(tmp_path / "out" / name))
+        assert abs(picture.shape[0] - height) < 2 and picture.shape[1] == 1916
+        camera, reconstruction = (part[-358:].astype(int) for part in (picture[:, :636], picture[:, -636:]))
+        assert 0.5 < np.abs(camera - reconstruction).mean() < 30  # of this very frame
     assert "gazed_bag holds 16 gazes; of 16 that came live, too, 16 are the same" in result.stdout
     with open_bag(tmp_path / "out" / "gazed_bag") as bag:
         assert (bag.count("/image"), bag.count("/autogaze/front/gaze")) == (16, 16)
@@ -54,3 +61,23 @@ def test_the_demo_names_what_is_wrong(tmp_path):
         result = demo(tmp_path / "out", *arguments)
         assert result.returncode == 1
         assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_player_waits_for_each_frames_answer(world, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", scene(4))
+    answers = world.node.create_publisher(Image, "/answer", 10)
+    answered = []
+
+    def answer(image):
+        answered.append(image.header.stamp)
+        answers.publish(Image(header=Header(frame_id="another's")))  # counts for none
+        answers.publish(Image(header=image.header))
+
+    images = world.collect(Image, "/image")
+    parameters = {"clip": clip, "rate": 500.0, "wait_for": 1, "answers": "/answer"}
+    player = world.run("demo.clip_player", parameters)
+    for count in range(1, 5):
+        world.wait_for(lambda count=count: len(images) >= count, f"image {count}")
+        assert len(images) == count == len(answered) + 1
+        answer(images[-1])
+    assert player.wait() == 0 and "played 4 frames" in player.log()

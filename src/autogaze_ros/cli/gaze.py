@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from autogaze_ros.animation import KINDS
 from autogaze_ros.bags import BagError
 from autogaze_ros.cli.common import (
     SourceChoice,
@@ -24,14 +25,15 @@ from autogaze_ros.cli.common import (
 )
 from autogaze_ros.cli.reconstruct import MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
-from autogaze_ros.cli.results import Result, Summary, Write, json_lines, video
+from autogaze_ros.cli.results import Result, Summary, Write, json_lines, moving_pictures, video
 from autogaze_ros.files import keep_apart, replace_nothing
 from autogaze_ros.frames import Frame, SourceError
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
 from autogaze_ros.weights import about
 
-_RESULTS = _LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
+_LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
+_RESULTS = (_LINES, _VIDEO, _BAG, *(f"side_by_side.{kind}" for kind in KINDS))
 
 
 @click.command(
@@ -60,6 +62,14 @@ Examples:
     metavar="WEIGHTS",
     help="Show what the gazes hold, and measure it, with these weights: embedded, or VideoMAE's.",
 )
+@click.option(
+    "--width",
+    type=click.IntRange(min=160),
+    default=1920,
+    show_default=True,
+    help="Most pixels of the side-by-side picture's width, and of its height.",
+)
+@click.option("--animation", type=click.Choice(KINDS), help="Write OUT/side_by_side.gif or .webp, too.")
 @source_options
 def gaze(
     source: str,
@@ -69,6 +79,8 @@ def gaze(
     bag: str | None,
     reconstruct: str,
     choice: SourceChoice,
+    width: int,
+    animation: str | None,
     selector: str,
     gazing_ratio: float,
     task_loss_requirement: Requirement,
@@ -97,10 +109,13 @@ def gaze(
         out.mkdir(parents=True, exist_ok=True)
         results = [
             Result(out / _LINES, json_lines(out / _LINES)),
-            Result(out / _VIDEO, video(out / _VIDEO, found.rate, choice.max_gap)),
+            Result(out / _VIDEO, video(out / _VIDEO, found.rate, width, choice.max_gap)),
         ]
         if bag:
             results.insert(0, Result(out / _BAG, _recording(out / _BAG, bag, Path(source), choice)))
+        if animation:
+            path = out / f"side_by_side.{animation}"
+            results.append(Result(path, moving_pictures(path, found.rate, width)))
         total = min(found.length or math.inf, frames or math.inf)
         length = None if total == math.inf else int(total)
         summary = Summary()

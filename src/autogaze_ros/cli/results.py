@@ -11,12 +11,14 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
+from autogaze_ros.animation import animation_writer
 from autogaze_ros.cli.reconstruct import Measured
 from autogaze_ros.files import written_aside
 from autogaze_ros.gaze_json import gaze_json, plain
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
-from autogaze_ros.rendering import overlay, side_by_side, video_writer
+from autogaze_ros.rendering import panels, video_writer
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 Write = Callable[[GazedFrame, Measured | None], None]
@@ -79,16 +81,21 @@ def json_lines(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def video(path: Path, rate: float, max_gap: float) -> Iterator[Write]:
-    """Yield a function that writes a frame beside itself with its gaze, and its reconstruction."""
+def video(path: Path, rate: float, width: int, max_gap: float) -> Iterator[Write]:
+    """Yield a function that writes a frame beside its gaze and its reconstruction, width pixels at most."""
     with video_writer(path, rate, max_gap=max_gap) as append:
+        yield lambda gazed, made: append(_panels(gazed, made, width), gazed.frame.time)
 
-        def write(gazed: GazedFrame, made: Measured | None) -> None:
-            image = gazed.frame.image
-            pictures = [image, overlay(image, gazed.record, checkpoint=gazed.checkpoint)]
-            append(side_by_side(*pictures, *([made.image] if made else [])), gazed.frame.time)
 
-        yield write
+@contextmanager
+def moving_pictures(path: Path, rate: float, width: int) -> Iterator[Write]:
+    """Yield a function that does as `video`'s, for a GIF or WebP."""
+    with animation_writer(path, rate) as append:
+        yield lambda gazed, made: append(_panels(gazed, made, width), gazed.frame.time)
+
+
+def _panels(gazed: GazedFrame, made: Measured | None, width: int) -> NDArray[np.uint8]:
+    return panels(gazed, made.image if made else None, edge=width)
 
 
 class Summary:

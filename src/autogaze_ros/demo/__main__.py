@@ -17,6 +17,7 @@ import click
 import rclpy
 from rclpy.executors import ExternalShutdownException
 
+from autogaze_ros.animation import KINDS
 from autogaze_ros.demo.drive.camera import BENCH2DRIVE
 from autogaze_ros.demo.drive.drive import Drive
 from autogaze_ros.demo.processes import Process, process
@@ -31,12 +32,13 @@ from autogaze_ros.weights import EMBEDDED, about
 
 RATE = 10.0  # Hz
 FRAMES = 48  # of the synthetic drive: three contexts
-SIZE = (640, 360)
+SIZE = (636, 358)  # three such pictures and the gaps between them are no wider than WIDTH
+WIDTH = 1920  # pixels of the pictures
 SEED = 8  # a drive through many kinds of streets
-MOST_WIDE = 1280  # pixels; wider clips are scaled down
+MOST = (636, 1080)  # pixels; larger clips are scaled down
 MOST_FRAMES = 160  # ten contexts: of a longer clip the beginning
 _PATIENCE = 60.0  # seconds for a process to come up
-_QUIET = 3.0  # seconds without news after which nothing more is expected
+_QUIET = 10.0  # seconds without news after which nothing more is expected
 # In the order in which they are shown, three a row.
 _SURROUND = ("front_left", "front", "front_right", "back_left", "back", "back_right")
 
@@ -64,8 +66,16 @@ class Plan:
     show_default=True,
     help=PARAMETERS["checkpoint"].description,
 )
+@click.option(
+    "--width",
+    type=click.IntRange(min=160),
+    default=WIDTH,
+    show_default=True,
+    help="Of the pictures, at most.",
+)
+@click.option("--animation", type=click.Choice(KINDS), help="Write the video as an animation, too.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo_out"), show_default=True)
-def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
+def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | None, out: Path) -> None:
     """Gaze at a drive with the real node and leave a video and pictures to look at."""
     if clip and carla:
         raise click.ClickException("CLIP and CARLA are two demonstrations: choose one")
@@ -76,7 +86,7 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     # Images come only once the weights are loaded.
-    chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE}
+    chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE, "max_gap": _PATIENCE}
     plan = _surround(chosen) if carla else _dashcam(clip or _rendered(out), chosen)
     _prepare_middleware(out)
     rclpy.init()
@@ -89,7 +99,7 @@ def main(clip: str, carla: bool, checkpoint: str, out: Path) -> None:
         rclpy.try_shutdown()
     if not any(seen.gazes for seen in viewer.cameras.values()):
         raise click.ClickException("no gaze arrived")
-    video = viewer.write_pictures(out, RATE)
+    video = viewer.write_pictures(out, RATE, width=width, animation=animation or "")
     click.echo(viewer.table())
     click.echo(f"Look at {video} and {out / 'context_*.png'}")
     try:
@@ -113,10 +123,10 @@ def _dashcam(clip: str, chosen: Mapping[str, Any]) -> Plan:
         height, width = next(iter(open_source(clip))).image.shape[:2]
     except SourceError as error:
         raise click.ClickException(str(error)) from error
-    scale = min(1.0, MOST_WIDE / width)
-    size = {"width": round(scale * width), "height": max(1, round(scale * height))}
-    gaze = {"reconstruction": EMBEDDED, **chosen}
-    return Plan({"front": "image"}, "clip_player", {"clip": clip, "rate": RATE, **size}, gaze)
+    scale = min(1.0, MOST[0] / width, MOST[1] / height)
+    size = {"width": max(1, round(scale * width)), "height": max(1, round(scale * height))}
+    play = {"clip": clip, "rate": RATE, "answers": "autogaze/front/reconstruction", **size}
+    return Plan({"front": "image"}, "clip_player", play, {"reconstruction": EMBEDDED, **chosen})
 
 
 def _surround(chosen: Mapping[str, Any]) -> Plan:
@@ -144,20 +154,19 @@ def _run(viewer: Viewer, plan: Plan) -> None:
         # Node and viewer: no frame is lost for want of a listener.
         paced = {**plan.play, "wait_for": 2}
         player = running.enter_context(process(f"demo.{plan.player}", paced))
-        patience = _PATIENCE + 2 * MOST_FRAMES / RATE
-        _wait_for(lambda: _played(viewer, player), viewer, node, patience)
+        _wait_for(lambda: _played(viewer, player), viewer, node, _PATIENCE)
         player.terminate()
-        _wait_for(lambda: _settled(viewer), viewer, node, patience)
+        _wait_for(lambda: _settled(viewer), viewer, node, _PATIENCE)
 
 
 def _wait_for(done: Callable[[], Any], viewer: Viewer, node: Process, patience: float) -> None:
-    """Let the viewer see until done; ClickException if the node ends or patience does."""
-    deadline = time.monotonic() + patience
+    """Let the viewer see until done; ClickException if the node ends, or nothing comes for so long."""
+    began = time.monotonic()
     while not done():
         rclpy.spin_once(viewer, timeout_sec=0.1)
         if node.poll() is not None:
             raise click.ClickException("the gaze node ended, see its message above")
-        if time.monotonic() > deadline:
+        if time.monotonic() > max(began, viewer.last_news) + patience:
             raise click.ClickException(f"no answer from the gaze node for {patience:.0f} s")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 
 import cv2
+from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -16,6 +19,7 @@ from autogaze_ros.frames import Frame, Source, SourceError, open_source
 from autogaze_ros.node.messages import fill_image
 
 _ACKNOWLEDGE = Duration(seconds=5.0)
+_PATIENCE = 10.0  # seconds for an answer
 
 
 class ClipPlayer(Player):
@@ -37,11 +41,18 @@ class ClipPlayer(Player):
         self._wait_for = declare_fixed(
             self, "wait_for", 0, "Begin once this many subscribers are matched.", (0, 1000)
         )
+        answers = declare_fixed(
+            self,
+            "answers",
+            "",
+            "Topic of images that answer each frame, which the next one waits for; empty: none.",
+        )
         if not clip:
             raise SourceError("parameter clip is empty: name a video file, for example -p clip:=drive.mp4")
         self._source: Source = open_source(clip)
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         self._publisher = self.create_publisher(Image, "image", QoSProfile(depth=10, reliability=policy))
+        self._answers = _Answers(self, answers) if answers else None
         self._frames = self._read()
         self._published = 0
         self.create_timer(1 / (rate or self._source.rate), self._tick)
@@ -58,6 +69,8 @@ class ClipPlayer(Player):
     def _tick(self) -> None:
         if not self._published and self._publisher.get_subscription_count() < self._wait_for:
             return
+        if self._answers and not self._answers.allow():
+            return
         frame = next(self._frames, None)
         if frame is None:
             self._publisher.wait_for_all_acked(_ACKNOWLEDGE)
@@ -68,8 +81,43 @@ class ClipPlayer(Player):
         if size != (image.shape[1], image.shape[0]):
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
+        if self._answers:
+            self._answers.expect(header.stamp)
         self._publisher.publish(fill_image(Image(), header, image, "rgb8"))
         self._published += 1
+
+
+class _Answers:
+    """Images that come of the published ones, with their stamps; the next frame waits for the last one's."""
+
+    def __init__(self, node: Node, topic: str) -> None:
+        self._node = node
+        self._expected: Time | None = None
+        self._since = 0.0
+        self._given_up = False
+        self._subscription = node.create_subscription(Image, topic, self._take, 10)
+
+    def allow(self) -> bool:
+        """Return whether the next frame may come: the last was answered, or nobody answers any more.
+
+        The first may come once there is somebody to answer.
+        """
+        if self._expected and time.monotonic() - self._since > _PATIENCE:
+            self._expected, self._given_up = None, True
+            self._node.get_logger().warning(
+                f"no answer on {self._subscription.topic_name} for {_PATIENCE:.0f} s: played on without"
+            )
+        there = self._given_up or self._subscription.get_publisher_count() > 0
+        return there and self._expected is None
+
+    def expect(self, stamp: Time) -> None:
+        """Wait for the answer of the frame of this stamp."""
+        if not self._given_up:
+            self._expected, self._since = stamp, time.monotonic()
+
+    def _take(self, image: Image) -> None:
+        if image.header.stamp == self._expected:
+            self._expected = None
 
 
 def main(args: list[str] | None = None) -> int:

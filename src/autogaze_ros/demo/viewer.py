@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
+from autogaze_ros.animation import animation_writer
 from autogaze_ros.images import image_to_rgb
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.rendering import side_by_side, stacked, video_writer, write_picture
+from autogaze_ros.rendering import fit, stacked, titled, video_writer, write_picture
 
 _STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
+_QUEUED = (
+    "no frame is dropped (policy every): what the CPU cannot follow queues, and wait, total and age grow"
+)
 _PICTURES = (0, 1, 4, 15)  # places in the context that become pictures
 
 
@@ -84,35 +89,49 @@ class Viewer(Node):
         """Whether the node offers its gazes."""
         return all(self.count_publishers(f"autogaze/{camera}/gaze") for camera in self.cameras)
 
-    def write_pictures(self, out: Path, rate: float) -> Path:
-        """Write a video of all instants, and of the first context some pictures; returns the video's path."""
+    def write_pictures(self, out: Path, rate: float, *, width: int, animation: str = "") -> Path:
+        """Write a video of all instants, and of the first context some pictures; returns the video's path.
+
+        width: most pixels of a picture's width and of its height. animation: gif or
+        webp, to be written beside the video; empty: none.
+        """
         for old in out.glob("context_*.png"):
             old.unlink()
-        alone = len(self.cameras) == 1
-        video = out / ("side_by_side.mp4" if alone else "all_cameras.mp4")
+        video = out / ("side_by_side.mp4" if self._alone else "all_cameras.mp4")
         cameras = self.cameras.values()
         shown = [seen.images.keys() & seen.gazes.keys() & seen.overlays.keys() for seen in cameras]
-        with video_writer(video, rate) as write:
-            for stamp in sorted(set.intersection(*shown)):
-                picture = self._with_image(stamp) if alone else self._overlays(stamp)
+        with ExitStack() as files:
+            write = files.enter_context(video_writer(video, rate))
+            animate = None
+            if animation:
+                animate = files.enter_context(animation_writer(video.with_suffix(f".{animation}"), rate))
+            for number, stamp in enumerate(sorted(set.intersection(*shown))):
+                picture = fit(self._with_image(stamp) if self._alone else self._overlays(stamp), width, width)
                 write(picture)
+                if animate:
+                    animate(picture, round(number / rate * 1e9))
                 gaze = next(iter(cameras)).gazes[stamp]
                 if gaze.frame_index < 16 and gaze.index_in_context in _PICTURES:
                     write_picture(out / f"context_{gaze.index_in_context:02d}.png", picture)
         return video
 
+    @property
+    def _alone(self) -> bool:
+        return len(self.cameras) == 1
+
     def _with_image(self, stamp: int) -> NDArray[np.uint8]:
         (seen,) = self.cameras.values()
-        pictures = [image_to_rgb(seen.images[stamp]), image_to_rgb(seen.overlays[stamp])]
+        pictures = {"camera": image_to_rgb(seen.images[stamp]), "gaze": image_to_rgb(seen.overlays[stamp])}
         if self._reconstructions:
-            pictures.append(_reconstruction(seen, stamp, pictures[0].shape))
-        return side_by_side(*pictures)
+            return titled(
+                {**pictures, "reconstruction": _reconstruction(seen, stamp, pictures["camera"].shape)}
+            )
+        return titled(pictures)
 
     def _overlays(self, stamp: int) -> NDArray[np.uint8]:
         """All cameras' overlays in rows of three."""
-        pictures = [image_to_rgb(seen.overlays[stamp]) for seen in self.cameras.values()]
-        rows = [pictures[begin : begin + 3] for begin in range(0, len(pictures), 3)]
-        return stacked(*(side_by_side(*row) for row in rows))
+        pictures = [(name, image_to_rgb(seen.overlays[stamp])) for name, seen in self.cameras.items()]
+        return stacked(*(titled(dict(pictures[begin : begin + 3])) for begin in range(0, len(pictures), 3)))
 
     def table(self) -> str:
         """Return coverage and latencies as text."""
@@ -127,7 +146,9 @@ class Viewer(Node):
         lines = [
             f"{images} images{cameras}, {len(gazes)} gazes, {dropped} frames dropped,"
             f" selector {gazes[0].selector}",
-            *([f"{reconstructions} frames reconstructed in the pauses"] if self._reconstructions else []),
+            f"{reconstructions} frames reconstructed; the player waited for each"
+            if self._reconstructions
+            else _QUEUED,
             "",
             f"{'coverage':12}{'mean':>9}{'p50':>9}{'p95':>9}",
             _row("tokens", tokens, "9.1f"),
@@ -141,13 +162,11 @@ class Viewer(Node):
         return "\n".join(lines)
 
 
-def _reconstruction(seen: Seen, stamp: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return a frame's reconstruction in the size of its image; the one before, dim, where it has none."""
-    until = [made for made in sorted(seen.reconstructions) if made <= stamp]
-    if not until:
-        return np.zeros(shape, np.uint8)
-    picture = cv2.resize(image_to_rgb(seen.reconstructions[until[-1]]), (shape[1], shape[0]))
-    return picture if until[-1] == stamp else picture // 2
+def _reconstruction(seen: Seen, stamp: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | str:
+    """Return a frame's reconstruction in the size of its image, or that there is none."""
+    if stamp not in seen.reconstructions:
+        return "no reconstruction of this frame"
+    return cv2.resize(image_to_rgb(seen.reconstructions[stamp]), (shape[1], shape[0]))
 
 
 def _row(name: str, values: np.ndarray, form: str) -> str:

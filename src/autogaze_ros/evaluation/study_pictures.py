@@ -67,7 +67,7 @@ def _seen_so_far(gazes: Sequence[Gaze]) -> Iterator[Image]:
 
 
 def _gazed(image: Image, gaze: Gaze) -> Image:
-    return outlined(image, gaze.token_ids, AUTOGAZE_GRID.mask(gaze.token_ids) > 0)
+    return outlined(image, gaze.token_ids)
 
 
 def _by_fineness(image: Image, mask: Image) -> Image:

@@ -179,7 +179,7 @@ PARAMETERS = {
     ),
     "overlay_view": Parameter(
         "frame",
-        "What overlay leaves bright: this frame's cells or all of the context's.",
+        "What overlay shows: this frame's cells, or beneath them also those of the context so far.",
         choices=("frame", "context"),
         changes="frame",
     ),
