@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from autogaze_ros import files
@@ -8,7 +11,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     target = tmp_path / "folder"
     with folder_written_aside(target) as aside:
         aside.mkdir()
-        assert aside.name == "folder" and aside.parent.name == ".folder.part"
+        assert aside.name == "folder" and aside.parent.name.startswith(".folder.")
         (aside / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
 
@@ -49,11 +52,17 @@ def test_missing_folders_are_made(tmp_path):
 
 
 def test_what_a_killed_run_left_is_no_hindrance(tmp_path):
-    (tmp_path / ".folder.part" / "folder").mkdir(parents=True)
+    code = (
+        "import os, sys\nfrom autogaze_ros.files import folder_written_aside, written_aside\n"
+        "with folder_written_aside(sys.argv[1]) as aside, written_aside(sys.argv[1] + '.txt'):\n"
+        "    aside.mkdir()\n    os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "folder"], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
     (tmp_path / "folder").mkdir()  # an empty one may be filled
-    with folder_written_aside(tmp_path / "folder") as aside:
+    with folder_written_aside(tmp_path / "folder") as aside, written_aside(tmp_path / "folder.txt"):
         aside.mkdir()
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "folder.txt"]
 
 
 def test_messages_are_found_in_the_installation_and_in_the_source_tree(tmp_path, monkeypatch):
@@ -100,6 +109,24 @@ def test_links_do_not_hide_a_source(source, tmp_path):
     (tmp_path / "hard.mcap").hardlink_to(source / "bag.mcap")
     with pytest.raises(ValueError, match="is the source"):
         keep_apart([tmp_path / "hard.mcap"], source / "bag.mcap")
+
+
+def test_links_of_a_scenario_lead_to_its_source(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "scenario" / "camera").mkdir(parents=True)
+    (tmp_path / "scenario" / "camera" / "rgb_front").symlink_to(tmp_path / "real")
+    (tmp_path / "scenario" / "loop").symlink_to("loop")
+    with pytest.raises(ValueError, match="lies inside"):
+        keep_apart([tmp_path / "real" / "out"], tmp_path / "scenario")
+    keep_apart([tmp_path / "out"], tmp_path / "scenario")
+
+
+def test_what_is_written_aside_is_a_new_file_of_this_run(tmp_path):
+    with written_aside(tmp_path / "a.txt") as one, written_aside(tmp_path / "a.txt") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "a.txt").read_text() == "one" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_outputs_beside_sources_are_fine(source, tmp_path):

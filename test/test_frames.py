@@ -158,7 +158,7 @@ def test_a_bench2drive_scenario(images, tmp_path, nesting):
 
 def test_several_scenarios_are_listed(images, tmp_path):
     for name in ("a", "b"):
-        (tmp_path / name / "camera").mkdir(parents=True)
+        (tmp_path / name / "camera" / "rgb_front").mkdir(parents=True)
     with pytest.raises(SourceError, match="several scenarios"):
         open_source(tmp_path)
 
@@ -260,3 +260,32 @@ def test_the_length_of_a_selection(images, tmp_path):
         assert chosen.length == len(list(chosen))
     assert source.select(Selection(stride=2)).rate == 5.0
     assert source.select(Selection(rate=2.0)).rate == 2.0
+
+
+def test_a_single_zero_is_a_stamp_like_others():
+    image = np.zeros((2, 2, 3), np.uint8)
+    stamps = [-500, -400, -300, -200, -100, 0, 100, 200, 300, 400]
+    frames = [Frame(image, stamp * 10**6, received=10**18 + n) for n, stamp in enumerate(stamps)]
+    assert [frame.stamp // 10**6 for frame in Selection(rate=5.0)(frames)] == [-500, -300, -100, 100, 300]
+    zeros = [Frame(image, 0, received=10**18 + n * 10**8) for n in range(8)]
+    assert len(list(Selection(rate=5.0)(zeros))) == 4
+
+
+def test_images_of_a_folder_come_before_scenarios_below_it(images, tmp_path):
+    folder = write_folder(tmp_path / "frames", images[:2])
+    (folder / "old" / "camera" / "rgb_front").mkdir(parents=True)
+    assert len(list(open_source(folder))) == 2
+    (tmp_path / "x" / "camera").mkdir(parents=True)
+    (tmp_path / "x" / "camera" / "readme.txt").touch()
+    with pytest.raises(SourceError, match="holds no images"):
+        open_source(tmp_path / "x")
+
+
+def test_the_way_into_a_data_set_is_told(images, tmp_path):
+    root = tmp_path / "EuRoC"
+    for camera in ("cam0", "cam1"):
+        (root / "mav0" / camera).mkdir(parents=True)
+        write_folder(root / "mav0" / camera / "data", images[:1])
+    write_video(root / "mav0" / "preview.mp4", images[:1])
+    with pytest.raises(SourceError, match="holds: mav0/cam0/data, mav0/cam1/data, mav0/preview.mp4"):
+        open_source(root)

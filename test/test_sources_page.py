@@ -164,7 +164,8 @@ def notes(path):
 REFUSED = {
     "a name that is not there": lambda path: path,
     "an empty file": lambda path: content(path, b""),
-    "a text file, a playlist": lambda path: content(path, b"#EXTM3U\nhttp://127.0.0.1/a.ts\n", "live.m3u8"),
+    "a text file": lambda path: content(path, b"first line\n", "notes.mp4"),
+    "a playlist": lambda path: content(path, b"#EXTM3U\nhttp://127.0.0.1/a.ts\n", "live.m3u8"),
     "an archive": lambda path: content(path, b"\x1f\x8b\x08", "Accident_Town03.tar.gz"),
     "HEIC, AVIF, EXR, raw photographs": lambda path: content(path, b"\0\0\0", "IMG_0001.HEIC"),
     "a Git LFS pointer": lambda path: content(path, b"version https://git-lfs.github.com/spec/v1\n", "a.mp4"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
+import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,13 +22,34 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.stem}.part{target.suffix}")
+    aside = _aside(target.parent, target.stem, f".part{target.suffix}")
     try:
-        aside.touch()  # where that fails the error names the file; that of a writer of videos does not
+        aside.touch(
+            exist_ok=False
+        )  # where that fails the error names the file; that of a writer of videos does not
         yield aside
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _aside(folder: Path, stem: str, ending: str) -> Path:
+    """Return a hidden name in a folder that no other run has; remove what killed runs left there."""
+    name = f".{stem}.{re.sub(r'[^0-9A-Za-z]', '_', socket.gethostname())}-"
+    for left in folder.glob(f"{glob.escape(name)}*{glob.escape(ending)}"):
+        if (pid := left.name.removeprefix(name).partition("-")[0]).isdecimal() and not _is_alive(int(pid)):
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
+    return folder / f"{name}{os.getpid()}-{secrets.token_hex(4)}{ending}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def replace_nothing(path: str | os.PathLike[str]) -> None:
@@ -47,8 +72,7 @@ def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False)
         replace_nothing(path)
     if target.exists() and target.samefile(Path()):  # one's shell would stand in the folder that is removed
         raise FileExistsError(f"{path} is the current folder, which cannot be replaced; name another")
-    aside = target.with_name(f".{target.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    aside = _aside(target.parent, target.name, ".part")
     aside.mkdir(parents=True)
     try:
         yield aside / target.name
@@ -59,6 +83,9 @@ def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False)
         shutil.rmtree(aside)
 
 
+_DEEP = 3  # folders below a source that may be links: a scenario's cameras
+
+
 def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.PathLike[str]) -> None:
     """Raise ValueError if an output is a source, holds one or lies inside one, by whatever links.
 
@@ -67,7 +94,7 @@ def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.Pat
     named = [Path(source) for source in sources if source]
     real = [(source, place) for source in named for place in _places(source)]
     for output in map(Path, outputs):
-        written = output.resolve()
+        written = Path(os.path.realpath(output))
         for source, place in real:
             if written.is_relative_to(place) or (output.exists() and output.samefile(place)):
                 raise ValueError(f"{output} is the source {source}, or lies inside it; name another output")
@@ -76,16 +103,38 @@ def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.Pat
 
 
 def _places(source: Path) -> list[Path]:
-    """Return where a source really lies, and what a folder links to."""
+    """Return where a source really lies, and what links in it lead to."""
     if not source.exists():
         return []
-    entries = source.iterdir() if source.is_dir() else ()
-    return [source.resolve(), *(entry.resolve() for entry in entries if entry.is_symlink())]
+    return [Path(os.path.realpath(path)) for path in (source, *_links(source, _DEEP))]
+
+
+def _links(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield the links in a folder, and in its folders to a depth."""
+    if not folder.is_dir() or not depth:
+        return
+    for entry in os.scandir(folder):
+        if entry.is_symlink():
+            yield Path(entry)
+        elif entry.is_dir():
+            yield from _links(Path(entry), depth - 1)
 
 
 def ffmpeg_name(path: str | os.PathLike[str]) -> str:
     """Return a path as FFmpeg takes it for a file, whatever colons its name has."""
     return f"file:{Path(path).absolute()}"
+
+
+@contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """Make a folder that is to be filled; a new one goes again if it is empty in the end."""
+    new = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if new and not any(path.iterdir()):
+            path.rmdir()
 
 
 def share_folder() -> Path:

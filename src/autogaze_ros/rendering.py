@@ -242,7 +242,9 @@ def video_writer(
         av.open(ffmpeg_name(aside), "w") as container,
     ):
         stream: Any = container.add_stream(
-            codec, Fraction(rate).limit_denominator(1000), options={"crf": crf, "preset": "veryfast"}
+            codec,
+            Fraction(min(max(rate, 1), 1000)).limit_denominator(1000),
+            options={"crf": crf, "preset": "veryfast"},
         )
         stream.codec_context.time_base = _TIME_BASE
         stream.pix_fmt = layout
@@ -257,7 +259,8 @@ def video_writer(
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = round(times(time) * _TIME_BASE.denominator / 1e9), _TIME_BASE
-            container.mux(stream.encode(frame))
+            with _one_line(av.FFmpegError):
+                container.mux(stream.encode(frame))
 
         yield write
         container.mux(stream.encode(None))

@@ -102,7 +102,7 @@ def test_an_interruption_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "autogaze_ros.cli", "drive", "--out", tmp_path / "out"]
     process = subprocess.Popen([*command, "--frames", "9999"], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.part/out/camera/*/00000.jpg")):
+    while not list(tmp_path.glob(".out.*.part/out/camera/*/00000.jpg")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

@@ -112,6 +112,41 @@ def test_a_source_is_never_written_over(images, tmp_path):
     assert recorded(source).read_bytes() == before and not (source / "new").exists()
 
 
+def test_what_an_earlier_run_left_goes_also_where_this_one_ends_early(images, tmp_path):
+    out, clip = tmp_path / "out", write_video(tmp_path / "clip.avi", images * 5)
+    assert run("gaze", clip, "--out", out, *PATCHES, "--bag", "mcap").exit_code == 0
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) // 2] + bytes(len(data) // 4))
+    run("gaze", clip, "--out", out, *PATCHES, "--overwrite")
+    assert sorted(path.name for path in out.iterdir()) == ["gazes.jsonl", "side_by_side.mp4"]
+
+
+def test_a_users_file_in_an_earlier_bag_is_kept(clip, tmp_path):
+    out = tmp_path / "out"
+    assert run("gaze", clip, "--out", out, *PATCHES, "--bag", "mcap", "--frames", 1).exit_code == 0
+    (out / "gazes_bag" / "notes.txt").write_text("mine")
+    for options in ([], ["--bag", "mcap"]):
+        result = run("gaze", clip, "--out", out, *PATCHES, "--overwrite", *options)
+        assert result.exit_code == 1 and "holds notes.txt" in result.output
+    (out / "gazes_bag" / "notes.txt").unlink()
+    (out / "gazes_bag").rename(tmp_path / "elsewhere")
+    (out / "gazes_bag").symlink_to(tmp_path / "elsewhere")
+    assert run("gaze", clip, "--out", out, *PATCHES, "--overwrite", "--frames", 1).exit_code == 0
+    assert not (out / "gazes_bag").exists() and len(list((tmp_path / "elsewhere").iterdir())) == 2
+
+
+def test_a_run_without_results_leaves_no_folder(clip, tmp_path):
+    assert run("gaze", clip, "--out", tmp_path / "out", *PATCHES, "--first", 99).exit_code == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--rate", "--folder-rate", "--max-gap"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_numbers_are_finite(clip, tmp_path, option, value):
+    result = run("gaze", clip, "--out", tmp_path / "out", f"{option}={value}")
+    assert result.exit_code == 2 and option in result.output
+
+
 def test_a_result_that_fails_ends_only_itself(images, tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise ValueError("no room in a picture")
@@ -373,7 +408,7 @@ def test_an_interruption_leaves_whole_frames(images, tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not (out / ".gazes.part.jsonl").exists() or not (out / ".gazes.part.jsonl").stat().st_size:
+    while not any(path.stat().st_size for path in out.glob(".gazes.*.part.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

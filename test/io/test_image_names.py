@@ -32,6 +32,9 @@ def test_numbers_count_as_numbers_whatever_stands_around_them(numbers, before):
         (["1403636579763555584"], [1403636579763555584]),
         (["1532402927612", "1532402927662"], [1532402927612 * 10**6, 1532402927662 * 10**6]),
         (["1305031102.175304", "1305031102.211214"], [1305031102175304000, 1305031102211214000]),
+        (["1623456789_050000000", "1623456789_100000000"], [1623456789050000000, 1623456789100000000]),
+        (["0.05", "0.1", "0.15", "0.2", "10.0"], [50 * 10**6, 10**8, 150 * 10**6, 2 * 10**8, 10**10]),
+        (["12.0", "13.0"], [12 * 10**9, 13 * 10**9]),
         (
             [
                 f"n015-2018-07-24-11-22-45+0800__CAM_FRONT__{stamp}"
@@ -41,7 +44,7 @@ def test_numbers_count_as_numbers_whatever_stands_around_them(numbers, before):
         ),
         (["1700000000", "1700000003"], [1700000000 * 10**9, 1700000003 * 10**9]),
     ],
-    ids=["ns", "us", "one", "ms", "TUM", "nuScenes", "s"],
+    ids=["ns", "us", "one", "ms", "TUM", "sec_nsec", "CARLA's clock", "whole seconds", "nuScenes", "s"],
 )
 def test_numbers_as_large_as_stamps_are_stamps(names, stamps):
     _, found, sequence = arranged([f"{name}.png" for name in names])
@@ -55,6 +58,9 @@ def test_numbers_as_large_as_stamps_are_stamps(names, stamps):
         ["100000000000", "100050000000"],  # nanoseconds of a simulation, or whatever else
         ["9" * 30, "9" * 29 + "0"],
         ["2024-05-01_12-30-05", "2024-05-01_12-30-06"],
+        ["PXL_20240102_101112345.MP", "PXL_20240102_101112378.MP"],
+        ["Screenshot 2024-01-02 at 10.11.05 AM", "Screenshot 2024-01-02 at 10.11.06 AM"],
+        ["10-11-05", "10-11-06"],
         ["seq1_001", "seq2_002"],
     ],
 )
@@ -106,3 +112,9 @@ def test_many_gaps_are_one_line():
 
 def test_a_rate_may_be_asked_for():
     assert milliseconds(arranged(["3.png", "4.png"], rate=20.0)[1]) == [150, 200]
+
+
+def test_numbers_below_zero_come_first_and_only_give_the_order():
+    names, stamps, found = arranged(["-1.png", "0.png", "-2.png", "1.png"])
+    assert names == ["-2.png", "-1.png", "0.png", "1.png"] and milliseconds(stamps) == [0, 100, 200, 300]
+    assert "below zero or too large" in found.warnings[0]

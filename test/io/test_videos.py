@@ -1,10 +1,12 @@
 """Videos as cameras, phones and recorders write them."""
 
+import io
 import struct
 from fractions import Fraction
 
 import av
 import numpy as np
+import PIL.Image
 import pytest
 from av.stream import Disposition
 
@@ -196,5 +198,81 @@ def test_names_are_names_of_files(tmp_path, monkeypatch, name, relative):
 def test_playlists_lead_nowhere(tmp_path):
     playlist = tmp_path / "live.m3u8"
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n")
-    with pytest.raises(SourceError, match="is a text file"):
+    with pytest.raises(SourceError, match="is a playlist"):
         open_source(playlist)
+
+
+@pytest.mark.parametrize(
+    "suffix, codec", [("avi", "libx264"), ("asf", "mpeg2video"), ("mp4", "libx264"), ("mkv", "libx264")]
+)
+def test_b_frames_have_their_own_times_in_every_container(tmp_path, suffix, codec):
+    path = tmp_path / f"clip.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, 25, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for place in range(30):
+            image = np.full((48, 64, 3), 128, np.uint8)
+            image[:, 2 * place : 2 * place + 4] = 255
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    stamps = [frame.stamp // 10**6 for frame in open_source(path)]
+    # ASF's first and last frames stand elsewhere in the file itself.
+    assert np.diff(stamps)[1:-1].tolist() == [40] * 27 and 0 < stamps[1] - stamps[0] <= 80
+
+
+def test_raw_mpeg_4_has_the_times_of_its_bitstream(tmp_path):
+    path = write(tmp_path / "clip.m4v", codec="mpeg4", rate=Fraction(30000, 1001), format="m4v")
+    source = open_source(path)
+    assert round(source.rate, 2) == 29.97
+    assert [frame.stamp // 10**6 for frame in source] == [0, 33, 66, 100, 133]
+
+
+def test_titles_of_old_encodings_do_no_harm(tmp_path):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "XXXXXXXX"
+        stream = container.add_stream("libx264", 10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(), format="rgb24")))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"XXXXXXXX", "视频标题".encode("gbk")))
+    assert len(list(open_source(path))) == 1
+
+
+def test_a_codec_that_nobody_knows_is_told_and_left_aside(tmp_path):
+    video = write(tmp_path / "clip.mp4")
+    video.write_bytes(video.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(SourceError, match="a video of a codec that FFmpeg lacks"):
+        open_source(video)
+    both = two_streams(tmp_path / "both.mp4", [(320, 240), (64, 48)], None)
+    data = both.read_bytes()
+    first = data.index(b"avc1", data.index(b"stsd"))
+    both.write_bytes(data[:first] + b"zzzz" + data[first + 4 :])
+    assert next(iter(open_source(both))).image.shape == (48, 64, 3)
+
+
+def test_pictures_with_exif_in_a_stream_are_read(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 1
+    data = io.BytesIO()
+    PIL.Image.fromarray(picture()).save(data, "JPEG", exif=exif)
+    (tmp_path / "clip.mjpeg").write_bytes(data.getvalue() * 3)
+    assert len(list(open_source(tmp_path / "clip.mjpeg"))) == 3
+
+
+def test_a_long_last_frame_is_no_cut(tmp_path, caplog):
+    pictures = [PIL.Image.fromarray(picture(value)) for value in (50, 150, 250)]
+    path = tmp_path / "clip.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=[100, 100, 5000])
+    assert len(list(open_source(path))) == 3
+    assert not caplog.messages
+
+
+def test_dark_raw_video_is_no_text(tmp_path):
+    path = write(tmp_path / "clip.y4m", codec="rawvideo", format="yuv4mpegpipe")
+    data = path.read_bytes()
+    head = data.index(b"FRAME\n")
+    path.write_bytes(data[:head] + data[head:].replace(b"\x80", b"\x40").replace(b"\xeb", b"\x41"))
+    assert len(list(open_source(path))) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -71,19 +72,30 @@ def threads_option() -> Any:
     )  # fmt: skip
 
 
+class Finite(click.FloatRange):
+    """A number in a range; click's own lets NaN pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
+
+
 @dataclass(frozen=True)
 class SourceChoice:
     """Options of a source and of its frames; see source_options."""
 
     camera: str
     topic: str
-    folder_rate: float
+    folder_rate: float | None
     max_gap: float
     selection: Selection
 
     def open(self, path: str) -> Source:
         """Open the source and select its frames; raises SourceError."""
-        found = open_source(path, camera=self.camera, topic=self.topic, folder_rate=self.folder_rate)
+        found = open_source(path, camera=self.camera, topic=self.topic, folder_rate=self.folder_rate or 0.0)
         return monitored(found, self.max_gap).select(self.selection)
 
 
@@ -94,11 +106,10 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--topic", default="", help="Image topic of a bag that has several.")
     @click.option(
         "--folder-rate",
-        type=click.FloatRange(min=0, max=1000),
-        default=0.0,
+        type=Finite(min=0.001, max=1000),
         help="Frames per second of images whose names hold no stamps.  [default: 10]",
     )
-    @parameter_option("max_gap", click.FloatRange(*(PARAMETERS["max_gap"].bounds or ())))
+    @parameter_option("max_gap", Finite(*(PARAMETERS["max_gap"].bounds or ())))
     @click.option(
         "--first",
         type=click.IntRange(min=0),
@@ -116,7 +127,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option(
         "--rate",
-        type=click.FloatRange(min=0),
+        type=Finite(min=0),
         default=0.0,
         show_default=True,
         help="Frames per second at most; 0 takes all.",
@@ -126,7 +137,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *,
         camera: str,
         topic: str,
-        folder_rate: float,
+        folder_rate: float | None,
         max_gap: float,
         first: int,
         last: int | None,

@@ -26,7 +26,7 @@ from autogaze_ros.cli.common import (
 from autogaze_ros.cli.reconstruct import MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.cli.results import Result, Summary, Write, json_lines, moving_pictures, video
-from autogaze_ros.files import keep_apart, replace_nothing
+from autogaze_ros.files import folder_for, keep_apart, replace_nothing
 from autogaze_ros.frames import Frame, SourceError
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
@@ -97,7 +97,9 @@ def gaze(
     with errors_in_one_line():
         found = choice.open(source)
         keep_apart([out, *(out / name for name in _RESULTS)], source)
-        if not overwrite:
+        if overwrite:
+            _keep_foreign_files(out / _BAG)
+        else:
             replace_nothing(out)
         chosen = create_selector(selector, **options)
         rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"])
@@ -106,7 +108,6 @@ def gaze(
                 click.echo(about(weights.checkpoint, weights.license), err=True)
         pipeline = Pipeline(chosen, gazing_ratio=gazing_ratio, task_loss_requirement=task_loss_requirement)
         click.echo(f"{source}: {found.about}", err=True)
-        out.mkdir(parents=True, exist_ok=True)
         results = [
             Result(out / _LINES, json_lines(out / _LINES)),
             Result(out / _VIDEO, video(out / _VIDEO, found.rate, width, choice.max_gap)),
@@ -119,11 +120,11 @@ def gaze(
         total = min(found.length or math.inf, frames or math.inf)
         length = None if total == math.inf else int(total)
         summary = Summary()
-        with click.progressbar(
+        progress = click.progressbar(
             islice(found, frames), length, label="Gazing", show_pos=True, file=sys.stderr
-        ) as bar:
+        )
+        with folder_for(out), progress as bar:
             count = _write(pipeline, rebuild, bar, results, summary, out)
-        _remove_earlier(out, [result.path.name for result in results])
         whole = [str(result.path) for result in results if not result.fault]
         click.echo(f"{count} frames: {', '.join(whole) or 'no result'}\n{summary}")
         if rebuild:
@@ -135,10 +136,19 @@ def gaze(
 def _remove_earlier(out: Path, written: Sequence[str]) -> None:
     """Remove results of an earlier run, which would be taken for this one's."""
     for path in (out / name for name in _RESULTS if name not in written):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _keep_foreign_files(bag: Path) -> None:
+    """Raise FileExistsError if an earlier bag's folder holds what no recording does."""
+    kinds = (".yaml", ".mcap", ".db3")
+    if bag.is_dir() and (others := [path.name for path in bag.iterdir() if path.suffix not in kinds]):
+        raise FileExistsError(
+            f"{bag} would be replaced, but holds {others[0]}; move that, or name another OUT"
+        )
 
 
 def _reconstructor(weights: str, chunk_size: int, device: str) -> MeasuringReconstructor | None:
@@ -190,6 +200,7 @@ def _write(
             raise SourceError(
                 "no frame was selected: --first lies behind the source's end, or --last before --first"
             )
+    _remove_earlier(out, [result.path.name for result in results])
     if ending is not None:
         click.echo(f"\n{count} whole frames written to {out}", err=True)
         raise ending

@@ -51,17 +51,23 @@ class Thinning:
 
     def __init__(self) -> None:
         self._place = 0
-        self._kept: int | None = None
+        self._kept: tuple[int, int] | None = None
 
-    def keeps(self, stamp: int, stride: int = 1, rate: float = 0.0) -> bool:
-        """Whether the next one is: every stride-th, of these at most rate a second by stamp (0: all)."""
+    def keeps(self, stamp: int, received: int, stride: int = 1, rate: float = 0.0) -> bool:
+        """Whether the next one is: every stride-th, of these at most rate a second (0: all).
+
+        stamp, received: nanoseconds. Stamps that stay zero tell nothing: then receipt counts.
+        """
         place, self._place = self._place, self._place + 1
         if place % stride:
             return False
-        # A hair early is in time, since stamps are rounded; back in time is a new beginning.
-        if rate and self._kept is not None and 0 <= stamp - self._kept < 0.999e9 / rate:
-            return False
-        self._kept = stamp
+        if rate and self._kept is not None:
+            still = stamp == self._kept[0] == 0
+            elapsed = received - self._kept[1] if still else stamp - self._kept[0]
+            # A hair early is in time, since stamps are rounded; back in time is a new beginning.
+            if 0 <= elapsed < 0.999e9 / rate:
+                return False
+        self._kept = stamp, received
         return True
 
 
@@ -84,7 +90,9 @@ class Selection:
         for place, frame in enumerate(frames):
             if self.last is not None and place > self.last:
                 return
-            if place >= self.first and thinning.keeps(frame.time, self.stride, self.rate):
+            if place >= self.first and thinning.keeps(
+                frame.stamp, frame.received or 0, self.stride, self.rate
+            ):
                 yield frame
 
 

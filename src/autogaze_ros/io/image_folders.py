@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from autogaze_ros.complaints import Complaints
@@ -14,10 +14,28 @@ from autogaze_ros.io.image_names import ImageSequence, arrange, shortened
 
 # Of a GIF alone the frames are read, as of a video.
 IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".mpo",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
 )
 _JPEG = b"\xff\xd8\xff"  # its first bytes
 _FRONT = "rgb_front"  # Bench2Drive's camera
+_OTHER_SOURCES = frozenset(
+    {".avi", ".bag", ".db3", ".h264", ".hevc", ".m4v", ".mcap", ".mkv", ".mov", ".mp4", ".ts", ".webm"}
+)
+_DEEP = 4  # folders below one that holds no images: those of data sets
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +48,10 @@ def find_cameras(path: Path) -> Path | None:
     """Return a Bench2Drive scenario's folder of cameras: itself, `camera` in it, or one level below."""
     if (path / _FRONT).is_dir():
         return path
-    found = [folder for folder in (path / "camera", *sorted(path.glob("*/camera"))) if folder.is_dir()]
+    if any(map(is_image, path.iterdir())):
+        return None
+    folders = (path / "camera", *sorted(path.glob("*/camera")))
+    found = [folder for folder in folders if folder.is_dir() and any(map(Path.is_dir, folder.iterdir()))]
     if len(found) > 1:
         names = shortened([str(folder.parent) for folder in found])
         raise SourceError(f"{path} holds several scenarios; name one: {names}")
@@ -64,7 +85,7 @@ def open_images(path: Path, camera: str = "front", rate: float = 0.0) -> Source:
     return Source(
         len(found.paths),
         declared or rate or DEFAULT_RATE,
-        lambda: _read_images(found, camera),
+        lambda: _read_images(path, found, camera),
         f"{len(found.paths)} images, {found.about}{pace}",
     )
 
@@ -86,14 +107,27 @@ def _kind(path: Path) -> str:
 
 def _no_images(folder: Path, visible: list[Path]) -> str:
     """Return what a folder without images is, and the way on."""
-    below = [path.name for path in visible if path.is_dir() and any(map(is_image, path.iterdir()))]
+    below = [str(path.relative_to(folder)) for path in _sources_below(visible, _DEEP)]
     if below:
-        return f"{folder} holds no images itself; name one of its folders that do: {shortened(below)}"
+        return f"{folder} holds no images itself; name one of what it holds: {shortened(below)}"
     found = shortened([f"{count} {kind}" for kind, count in sorted(Counter(map(_kind, visible)).items())])
     return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) but {found or 'nothing'}"
 
 
-def _read_images(images: ImageSequence, camera: str) -> Iterator[Frame]:
+def _sources_below(paths: Iterable[Path], depth: int) -> list[Path]:
+    """Return videos and recordings among paths, and folders of images among them or below."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found += [path] * (path.suffix.lower() in _OTHER_SOURCES)
+        elif any(map(is_image, inside := sorted(path.iterdir()))):
+            found.append(path)
+        elif depth:
+            found += _sources_below(inside, depth - 1)
+    return found
+
+
+def _read_images(source: Path, images: ImageSequence, camera: str) -> Iterator[Frame]:
     count = 0
     with Complaints(_log) as complain:
         for path, stamp in zip(images.paths, images.stamps, strict=True):
@@ -107,4 +141,4 @@ def _read_images(images: ImageSequence, camera: str) -> Iterator[Frame]:
             count += 1
             yield frame
     if count == 0:
-        raise SourceError(f"{images.paths[0].parent} holds no readable image")
+        raise SourceError(f"{source} holds no readable image")

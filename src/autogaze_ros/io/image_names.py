@@ -11,10 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-# A number has a fraction only where it is long enough for seconds since 1970.
-_NUMBER = re.compile(r"(\d{9,}\.\d+|\d+)")
+# A number has a fraction only where it is long enough for seconds since 1970 (also as
+# sec_nsec), or where the name is nothing else (a time since some beginning).
+_NUMBER = re.compile(r"((?:^-)?\d{9,10}[._-](?:\d{9}|\d{6})(?!\d)|\d{9,}\.\d+|^-?\d+\.\d+$|(?:^-)?\d+)")
 _ENDS_WITH_TIME = re.compile(
-    r"(?<!\d)(19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d[-_T .]?[0-2]\d([-_:.h]?[0-5]\d){2}([-_.,]\d+)?\D*$"
+    r"(?<!\d)(19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d(\D{0,4})[0-2]\d([-_:.h]?[0-5]\d){2}([-_.,]?\d{1,9})?\D*$"
+    r"|(?<!\d)[0-2]\d[-_:.h][0-5]\d[-_:.m][0-5]\d([-_.,]\d+)?\D*$"
 )
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds
 _EARLIEST, _LATEST = 978_307_200, 2**31 - 1  # seconds: 2001, before which no stamp is meant; a Header's last
@@ -56,14 +58,17 @@ def arrange(paths: Sequence[Path], rate: float) -> ImageSequence:
         if all(_EARLIEST <= number * nanoseconds / 10**9 <= _LATEST for number in numbers):
             stamps = [int(number * nanoseconds) for number in numbers]
             return ImageSequence(chosen, stamps, True, f"stamps from their names ({unit})", warnings)
+    if any("." in str(number) for number in numbers) and numbers[0] >= 0 and numbers[-1] <= _LATEST:
+        stamps = [int(number * 10**9) for number in numbers]
+        return ImageSequence(chosen, stamps, True, "times from their names (s)", warnings)
     if numbers and not _ENDS_WITH_TIME.search(chosen[0].stem):  # whose zone is not known
         if _count_frames(numbers, rate):
             warnings += _missing([int(number) for number in numbers])
             stamps = [round(int(number) * 10**9 / rate) for number in numbers]
             return ImageSequence(chosen, stamps, False, "numbered", warnings)
         warnings.append(
-            f"the numbers of its images ({chosen[0].name}, …) are too large for frames, and no stamps in"
-            " s, ms, us or ns since 2001: they only give the order"
+            f"the numbers of its images ({chosen[0].name}, …) are below zero or too large for frames, and no"
+            " stamps in s, ms, us or ns since 2001: they only give the order"
         )
     stamps = [round(place * 10**9 / rate) for place in range(len(chosen))]
     return ImageSequence(chosen, stamps, False, "in the order of their names", warnings)
@@ -77,12 +82,16 @@ def shortened(names: Sequence[str]) -> str:
 
 def _parts(path: Path) -> tuple[_Pattern, tuple[Decimal, ...]]:
     parts = _NUMBER.split(path.stem)
-    return tuple(parts[::2]), tuple(map(Decimal, parts[1::2]))
+    return tuple(parts[::2]), tuple(map(_value, parts[1::2]))
 
 
 def _natural_key(path: Path) -> tuple[list[Decimal | str], str]:
     parts = _NUMBER.split(path.stem)
-    return [Decimal(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], path.name
+    return [_value(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], path.name
+
+
+def _value(number: str) -> Decimal:
+    return Decimal(number[0] + re.sub("[_-]", ".", number[1:]))
 
 
 def _without_doubles(paths: Sequence[Path], warnings: list[str]) -> list[Path]:
@@ -133,8 +142,8 @@ def _frame_numbers(paths: Sequence[Path]) -> list[Decimal]:
 def _count_frames(numbers: Sequence[Decimal], rate: float) -> bool:
     """Return if numbers in order look like those of frames, and give stamps that a Header can hold."""
     steps = [after - before for before, after in pairwise(numbers)]
-    whole = all(number == int(number) for number in numbers)
-    return whole and (not steps or median(steps) <= _MOST_APART) and float(numbers[-1]) / rate <= _LATEST
+    near = not steps or median(steps) <= _MOST_APART
+    return near and numbers[0] >= 0 and float(numbers[-1]) / rate <= _LATEST
 
 
 def _missing(numbers: Sequence[int]) -> list[str]:

@@ -22,23 +22,35 @@ _BY_SUFFIX = {
     ".h5": "HDF5: write its images as PNG",
     ".hdf5": "HDF5: write its images as PNG",
 }
+# By the first bytes, where the suffix does not tell.
+_BY_HEAD = {
+    **dict.fromkeys((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ"), _ARCHIVE),
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself (git lfs pull)",
+    **dict.fromkeys((b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD"), "a playlist: name the video itself"),
+}
 _READ = 4096  # bytes looked at
 
 
 def describe_unknown(path: Path) -> str:
-    """Return what a file that is no video is, as far as its name and its first bytes tell; else nothing."""
+    """Return what a file is that surely is no source, by its name and its first bytes; else nothing."""
     if not stat.S_ISREG(path.stat().st_mode):
         return "no regular file, and sources are read more than once: copy it to one"
     if not path.stat().st_size:
         return "an empty file"
     if path.suffix.lower() in _BY_SUFFIX:
         return _BY_SUFFIX[path.suffix.lower()]
+    head = _head(path)
+    return next((what for begin, what in _BY_HEAD.items() if head.startswith(begin)), "")
+
+
+def is_text(path: Path) -> bool:
+    """Return if a file that no reader takes looks like text."""
+    head = _head(path)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16
+        return True
+    return not any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(_READ)
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer: fetch the file itself (git lfs pull)"
-    try:
-        text = head.decode()
-    except UnicodeDecodeError:
-        return ""
-    return "" if "\0" in text else "a text file"
+        return file.read(_READ)

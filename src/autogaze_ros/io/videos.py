@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.files import ffmpeg_name
 from autogaze_ros.io.frame import DEFAULT_RATE, MOST_ASPECT, Frame, Source, SourceError, reason_of
+from autogaze_ros.io.unknown_files import is_text
 from autogaze_ros.needs import needs
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
@@ -35,7 +38,7 @@ def open_video(path: Path) -> Source:
         import av
 
     try:
-        with av.open(ffmpeg_name(path), options=_LOCAL) as container:
+        with _opened(path) as container:
             stream = _main_stream(container, path)
             pace = _pace(container, stream)
             length, about, choice = (
@@ -44,6 +47,8 @@ def open_video(path: Path) -> Source:
                 _choice(container, stream),
             )
     except (av.FFmpegError, OSError) as error:
+        if is_text(path):
+            raise SourceError(f"{path} is a text file") from error
         raise SourceError(f"{path} is not a readable video: {reason_of(error)}") from error
     if choice:
         _log.warning("%s: %s", path, choice)
@@ -55,22 +60,24 @@ def open_video(path: Path) -> Source:
 def _read_video(path: Path) -> Iterator[Frame]:
     import av
 
-    index, seconds, start, whole = 0, 0.0, 0.0, True
+    index, seconds, start, shown, whole = 0, 0.0, 0.0, 0.0, True
     try:
-        with av.open(ffmpeg_name(path), options=_LOCAL) as container:
+        with _opened(path) as container:
             stream = _main_stream(container, path)
             stream.thread_type = "AUTO"
             pace = _pace(container, stream)
-            for decoded, seconds in _timed(container.decode(stream), pace, path):
-                if whole and decoded.is_corrupt:  # once: one fault spoils what is predicted from it too
-                    whole = False
+            packets = _Packets(container.demux(stream))
+            for decoded, seconds in _timed(_in_order(packets, stream), pace, path):
+                if whole and (decoded.is_corrupt or packets.damaged):
+                    whole = False  # once: one fault spoils what is predicted from it too
                     _log.warning("%s is damaged at frame %d: from there on images may be wrong", path, index)
                 start = min(seconds, 0.0) if not index else start
                 yield Frame(_as_shown(decoded, stream, path), round((seconds - start) * 1e9))
                 index += 1
+                shown = float((decoded.duration or 0) * (decoded.time_base or 0))
             # Other streams may last longer than the video.
             declared = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-            if whole and index and declared > seconds + 1 / pace.rate + _CUT:
+            if whole and index and declared > seconds + max(shown, 1 / pace.rate) + _CUT:
                 _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{path} is damaged behind frame {index}: {reason_of(error)}") from error
@@ -78,23 +85,63 @@ def _read_video(path: Path) -> Iterator[Frame]:
         raise SourceError(f"{path} holds no frames")
 
 
-def _timed(frames: Iterable[Any], pace: _Pace, path: Path) -> Iterator[tuple[Any, float]]:
+def _opened(path: Path) -> Any:
+    import av
+
+    return av.open(ffmpeg_name(path), options=_LOCAL, metadata_errors="ignore")  # titles of old encodings
+
+
+class _Packets:
+    """Packets in the order of decoding. damaged: one of them was, of which decoders do not always tell."""
+
+    def __init__(self, packets: Iterable[Any]) -> None:
+        self._packets = packets
+        self.damaged = False
+
+    def __iter__(self) -> Iterator[Any]:
+        for packet in self._packets:
+            self.damaged = self.damaged or packet.is_corrupt
+            yield packet
+
+
+def _in_order(packets: Iterable[Any], stream: Any) -> Iterator[tuple[Any, float | None]]:
+    """Yield decoded frames in the order of presentation, with the container's seconds.
+
+    AVI and ASF give times to packets in the order of decoding. So where a stream has
+    B-frames and these times only rise, the frame that is shown next has the least left.
+    """
+    left: list[int] = []
+    last = -math.inf
+    for packet in packets:
+        if packet.pts is not None and stream.codec_context.has_b_frames:
+            if packet.pts < last:  # times of presentation, or a jump back
+                left, last = [], math.inf
+            else:
+                heappush(left, packet.pts)
+                last = packet.pts
+        for decoded in packet.decode():
+            yield decoded, float(heappop(left) * packet.time_base) if left else decoded.time
+
+
+def _timed(
+    frames: Iterable[tuple[Any, float | None]], pace: _Pace, path: Path
+) -> Iterator[tuple[Any, float]]:
     """Yield decoded frames with their seconds; times that are missing are counted from others, and told."""
     before: float | None = None
     waiting: list[Any] = []
     missing = False
-    for index, decoded in enumerate(frames):
+    for index, (decoded, time) in enumerate(frames):
         if not pace.timed:
             yield decoded, index / pace.rate
             continue
-        if decoded.time is None and not missing:
+        if time is None and not missing:
             missing = True
             _log.warning("%s: frames without a time are counted, %g a second", path, pace.rate)
-        if decoded.time is None and before is None and len(waiting) < _MOST_WAITING:
+        if time is None and before is None and len(waiting) < _MOST_WAITING:
             waiting.append(decoded)
             continue
         following = len(waiting) / pace.rate if before is None else before + 1 / pace.rate
-        before = following if decoded.time is None else float(decoded.time)
+        before = following if time is None else time
         for place, early in enumerate(waiting):
             yield early, before - (len(waiting) - place) / pace.rate
         waiting = []
@@ -107,10 +154,11 @@ def _main_stream(container: Any, path: Path) -> Any:
     from av.stream import Disposition
 
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
-    videos = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    videos = [stream for stream in moving if stream.codec_context is not None]
     if not videos:
         what = "only a cover picture" if container.streams.video else "no video"
-        raise SourceError(f"{path} holds {what}")
+        raise SourceError(f"{path} holds {'a video of a codec that FFmpeg lacks' if moving else what}")
     # What the container calls its default, else the largest, else the first.
     return max(videos, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
 
@@ -145,10 +193,12 @@ class _Pace:
 def _pace(container: Any, stream: Any) -> _Pace:
     from av.format import Flags
 
-    if container.format.flags & Flags.no_timestamps.value:  # a bare bitstream: times are FFmpeg's guess
-        declared = stream.codec_context.framerate
-        return _Pace(float(declared or _ASSUMED_RATE), timed=False, assumed=not declared)
-    return _Pace(float(stream.average_rate or stream.guessed_rate or DEFAULT_RATE), timed=True, assumed=False)
+    context = stream.codec_context
+    if container.format.flags & Flags.no_timestamps.value and context.name != "mpeg4":
+        # A bare bitstream: times are FFmpeg's guess. MPEG-4 has times of its own.
+        return _Pace(float(context.framerate or _ASSUMED_RATE), timed=False, assumed=not context.framerate)
+    average = None if container.format.flags & Flags.no_timestamps.value else stream.average_rate
+    return _Pace(float(average or stream.guessed_rate or DEFAULT_RATE), timed=True, assumed=False)
 
 
 def _as_shown(decoded: Any, stream: Any, path: Path) -> NDArray[np.uint8]:
@@ -160,10 +210,18 @@ def _as_shown(decoded: Any, stream: Any, path: Path) -> NDArray[np.uint8]:
         raise SourceError(f"{path} declares pixels of {aspect:g}:1, and so frames beyond {MOST_ASPECT}:1")
     if width != image.shape[1]:
         image = cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_LINEAR)
-    for data in decoded.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return np.ascontiguousarray(_turned(image, struct.unpack("<9i", bytes(data))))
-    return image
+    matrix = _display_matrix(decoded)
+    return image if matrix is None else np.ascontiguousarray(_turned(image, matrix))
+
+
+def _display_matrix(decoded: Any) -> tuple[int, ...] | None:
+    try:
+        found = [data for data in decoded.side_data if data.type.name == "DISPLAYMATRIX"]
+    except ValueError:  # a kind of side data that PyAV does not know, such as EXIF, bars all of it
+        quarters = round(decoded.rotation / 90) % 4  # counter-clockwise
+        cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
+        return (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1)
+    return struct.unpack("<9i", bytes(found[0])) if found else None
 
 
 def _turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -113,8 +113,8 @@ class Intake:
         if broken := self._monitor.check(stamp, settings["max_gap"]):
             self._epoch += 1
             self.warn(f"{broken}; the stream begins anew")
-        when = stamp or round(arrived * 1e9)
-        if self._thinning.keeps(when, settings["frame_stride"], settings["max_rate"]):
+        received = round(arrived * 1e9)
+        if self._thinning.keeps(stamp, received, settings["frame_stride"], settings["max_rate"]):
             self._buffer.put(self._name, Arrival(self._name, message, arrived, self._epoch))
         else:
             self._statistics.left_out()
