@@ -30,7 +30,7 @@ class TypeWatch:
         node: Node,
         topic: str,
         kind: type,
-        warn: Callable[[str], None],
+        warn: Callable[[str], Any],
         remedy: Callable[[set[str]], str],
     ) -> None:
         self.others = ""
