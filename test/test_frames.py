@@ -287,5 +287,5 @@ def test_the_way_into_a_data_set_is_told(images, tmp_path):
         (root / "mav0" / camera).mkdir(parents=True)
         write_folder(root / "mav0" / camera / "data", images[:1])
     write_video(root / "mav0" / "preview.mp4", images[:1])
-    with pytest.raises(SourceError, match="holds: mav0/cam0/data, mav0/cam1/data, mav0/preview.mp4"):
+    with pytest.raises(SourceError, match=r"holds: mav0/cam0/data, mav0/cam1/data, mav0/preview\.mp4"):
         open_source(root)

@@ -64,6 +64,7 @@ def values(world, *names):
 def stops(launch):
     assert launch.interrupt() == 0
     assert "Traceback" not in launch.log()
+    assert not re.search("unknown parameters|has nothing for|set no parameter", launch.log())
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -156,7 +157,8 @@ def counts(bag):
 def test_a_bag_until_its_end(world, start, tmp_path):
     bag = write_bag(tmp_path / "bag", "sqlite3", {"/cam/image": scene(4)})
     arguments = {**CHEAP, "bag": bag, "out": tmp_path / "out", "image_topic": "/cam/image", "rate": "0.0"}
-    assert start("replay", arguments).wait() == 0
+    launch = start("replay", arguments)
+    assert launch.wait() == 0 and "unknown parameters" not in launch.log()
     assert counts(tmp_path / "out") == {"/text": 1, "/cam/image": 4, "/autogaze/front/gaze": 4}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import rclpy
@@ -15,13 +15,23 @@ from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.task import Future
 
+from autogaze_ros.node.namesakes import Namesakes
+from autogaze_ros.node.unused import warn_of_arguments, warn_of_parameters
+
 
 class Player(Node):
-    """A node that may come to its end: then it sets `finished` to the exit status."""
+    """A node that may come to its end: then it sets `finished` to the exit status.
+
+    shared: names of parameters that belong to nodes beside.
+    """
+
+    shared: Collection[str] = ()
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.finished: Future[int] = Future()
+        warn_of_arguments(self, sys.argv[1:])
+        Namesakes(self)
 
     def report(self) -> str:
         """Return what was published."""
@@ -52,6 +62,7 @@ def play(make: Callable[[], Player], name: str, args: list[str] | None, *, inter
             rclpy.init(args=args)
             begun = True
             player = make()
+            warn_of_parameters(player, player.shared)
             rclpy.spin_until_future_complete(player, player.finished)
             if player.finished.done():
                 status = player.finished.result() or 0

@@ -29,11 +29,13 @@ from autogaze_ros.node.engines import BUDGET, SELECTION, Engines, Settings
 from autogaze_ros.node.inference import InferenceThread
 from autogaze_ros.node.intake import STEADY
 from autogaze_ros.node.messages import gaze_info
+from autogaze_ros.node.namesakes import Namesakes
 from autogaze_ros.node.parameters import CAMERAS, PARAMETERS
 from autogaze_ros.node.qos import described, listed, policy_name, publisher_overrides
 from autogaze_ros.node.services import Services
 from autogaze_ros.node.session import Session
 from autogaze_ros.node.statistics import Load
+from autogaze_ros.node.unused import refuse_unknown, warn_of_arguments, warn_of_parameters
 from autogaze_ros.threads import bound_spinning
 from autogaze_ros.weights import about
 
@@ -61,6 +63,7 @@ class GazeNode(LifecycleNode):
         self._active = False
         self._fault = ""
         self._load = Load()
+        refuse_unknown(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         declare(self, "cameras", CAMERAS)
         for name, parameter in PARAMETERS.items():
@@ -70,6 +73,7 @@ class GazeNode(LifecycleNode):
         self._info = self.create_publisher(GazeInfo, "~/gaze_info", _LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._status = Status(self.get_name())
+        self._namesakes = Namesakes(self)
         self._door = Services(self, Path(self.settings["snapshot_folder"]).absolute())
         self.create_timer(1.0, self._report, clock=STEADY)
 
@@ -116,6 +120,8 @@ class GazeNode(LifecycleNode):
                 raise ValueError(f"cameras must be different names, at least one; got {names}")
             for name in names:
                 declare_camera(self, name)
+            warn_of_parameters(self)
+            for name in names:
                 cameras[name] = Camera(self, name, self._load)
         except Exception as error:
             self._withdraw()
@@ -276,9 +282,11 @@ class GazeNode(LifecycleNode):
             state = "loading"
         else:
             state = "active" if self._active else "inactive"
-        level, message = (
-            (DiagnosticStatus.ERROR, self._fault) if self._fault else (DiagnosticStatus.OK, state)
-        )
+        level, message = DiagnosticStatus.OK, state
+        if self._namesakes.text:
+            level, message = DiagnosticStatus.WARN, f"{state}; {self._namesakes.text}"
+        if self._fault:
+            level, message = DiagnosticStatus.ERROR, self._fault
         report = DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()))
         report.status = [self._status.fill((level, message), self._node_values(state))]
         if self._session is not None:
@@ -295,6 +303,7 @@ def main(args: list[str] | None = None) -> int:
             rclpy.init(args=args)
             begun = True
             node = GazeNode()
+            warn_of_arguments(node, sys.argv[1:] if args is None else args)
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             if not node.start():

@@ -50,6 +50,8 @@ class Replay(Player):
     image and with the image's time of receipt.
     """
 
+    shared = PARAMETERS.keys()  # the file of cameras is the gaze node's, too
+
     def __init__(self) -> None:
         super().__init__("replay")
         self._open = ExitStack()
