@@ -289,3 +289,12 @@ def test_the_way_into_a_data_set_is_told(images, tmp_path):
     write_video(root / "mav0" / "preview.mp4", images[:1])
     with pytest.raises(SourceError, match=r"holds: mav0/cam0/data, mav0/cam1/data, mav0/preview\.mp4"):
         open_source(root)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_further_pictures_in_a_file_are_told(images, tmp_path, caplog, suffix):
+    path = tmp_path / f"picture.{suffix}"
+    first, *others = [PIL.Image.fromarray(image) for image in images[:3]]
+    first.save(path, save_all=True, append_images=others)
+    assert len(list(open_source(path))) == 1
+    assert caplog.messages[0].startswith(f"{path}: of its 3 pictures the first is taken")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import PIL.Image
 
 from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import ImageError, decode_image
@@ -73,7 +76,7 @@ def open_images(path: Path, camera: str = "front", rate: float = 0.0) -> Source:
     rate: frames a second where the names hold no stamps; 0: Bench2Drive's ten.
     """
     found = arrange(_image_files(path) if path.is_dir() else [path], rate or DEFAULT_RATE)
-    for warning in found.warnings:
+    for warning in (*found.warnings, *([] if path.is_dir() else _further_pictures(path))):
         _log.warning("%s: %s", path, warning)
     if rate and found.declared:
         _log.warning("%s: its images have stamps in their names, so that the rate is not asked for", path)
@@ -88,6 +91,16 @@ def open_images(path: Path, camera: str = "front", rate: float = 0.0) -> Source:
         lambda: _read_images(path, found, camera),
         f"{len(found.paths)} images, {found.about}{pace}",
     )
+
+
+def _further_pictures(path: Path) -> list[str]:
+    """Return a warning where a file holds several pictures: pages, or an animation."""
+    with suppress(Exception), PIL.Image.open(path, formats=("PNG", "TIFF", "WEBP")) as image:
+        if (count := getattr(image, "n_frames", 1)) > 1:
+            return [
+                f"of its {count} pictures the first is taken; write them as files of their own, or as a GIF"
+            ]
+    return []
 
 
 def _image_files(folder: Path) -> list[Path]:
