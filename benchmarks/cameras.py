@@ -1,4 +1,4 @@
-"""Six cameras live: python benchmarks/cameras.py [--selector NAME] [--tokens N] [--large] [--busy N] [--out FILE].
+"""Six live cameras: python benchmarks/cameras.py [--selector NAME] [--tokens N] [--large] [--busy N].
 
 The stand-in for CARLA's bridge plays frames that it rendered beforehand, reliable
 bgra8 images of 800x600 at 10 Hz; the node gazes; this process subscribes. Images
