@@ -1,6 +1,6 @@
 import json
-import re
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -210,7 +210,8 @@ def test_what_stands_in_a_folder_is_not_overwritten(weights, tmp_path):
             ["download", OFFICIAL, "--accept-licence", "--out", out],
         ):
             result = run(*arguments)
-            assert result.exit_code == 1 and re.search("nothing is overwritten|name another output", result.output)
+            assert result.exit_code == 1
+            assert re.search("nothing is overwritten|name another output", result.output)
     assert names(tmp_path / "notes") == ["todo.txt"]
     assert load_autogaze(weights).license == "Apache-2.0"
 
