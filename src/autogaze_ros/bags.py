@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.files import folder_written_aside, message_folder
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
+from autogaze_ros.io.frame import MAX_PIXELS
 from autogaze_ros.needs import needs
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ def open_bag(path: Path) -> Iterator[Bag]:
         yield Bag(path, reader, cut)
 
 
-def picture(message: Any) -> NDArray[np.uint8]:
+def picture(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return the picture (H, W, 3) RGB of a recorded image message; raises ImageError."""
-    return _TO_RGB[message.__msgtype__](message)
+    return _TO_RGB[message.__msgtype__](message, max_pixels)
 
 
 def _open_whole(path: Path) -> AnyReader:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from autogaze_ros.bags import Bag, BagError, open_bag, picture
 from autogaze_ros.images import ImageError
-from autogaze_ros.io.frame import DEFAULT_RATE, Frame, Source, SourceError
+from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError
 
 _log = logging.getLogger(__name__)
 
 
-def open_recording(path: Path, topic: str) -> Source:
+def open_recording(path: Path, topic: str, max_pixels: int = MAX_PIXELS) -> Source:
     """Open the images of a recording; topic: needed where several have some. Raises SourceError."""
     with _bag(path) as bag:
         if bag.cut:
@@ -22,10 +22,10 @@ def open_recording(path: Path, topic: str) -> Source:
         chosen = bag.image_topic(topic)
         count = bag.count(chosen)
         rate = (count - 1) / bag.duration if count > 1 and bag.duration else DEFAULT_RATE
-    return Source(count, rate, lambda: _read(path, chosen))
+    return Source(count, rate, lambda: _read(path, chosen, max_pixels))
 
 
-def _read(path: Path, topic: str) -> Iterator[Frame]:
+def _read(path: Path, topic: str, max_pixels: int) -> Iterator[Frame]:
     count = 0
     with _bag(path) as bag:
         connections = [connection for connection in bag.connections if connection.topic == topic]
@@ -33,7 +33,8 @@ def _read(path: Path, topic: str) -> Iterator[Frame]:
             try:
                 message = bag.decode(connection, data)
                 stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-                yield Frame(picture(message), stamp, frame_id=message.header.frame_id, received=received)
+                image = picture(message, max_pixels)
+                yield Frame(image, stamp, frame_id=message.header.frame_id, received=received)
                 count += 1
             except (BagError, ImageError, SourceError) as error:
                 _log.warning("%s: message %d on %s is left out: %s", path, place, topic, error)

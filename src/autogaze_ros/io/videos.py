@@ -14,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.files import ffmpeg_name
-from autogaze_ros.io.frame import DEFAULT_RATE, MOST_ASPECT, Frame, Source, SourceError, reason_of
+from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, MOST_ASPECT, Frame, Source, SourceError, reason_of
 from autogaze_ros.needs import needs
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
+_LARGE = 1 << 24  # pixels of a frame from which on threads share one, lest each decodes its own
 _MOST_WAITING = 64  # frames without a time before the first that has one
 _CUT = 1.0  # seconds that a video must miss to be called cut off: containers round
 _LOCAL = {"protocol_whitelist": "file"}  # playlists may name what lies elsewhere
 _log = logging.getLogger(__name__)
 
 
-def open_video(path: Path) -> Source:
-    """Open a video file; raises SourceError.
+def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
+    """Open a video file; raises SourceError, for frames of more than max_pixels too.
 
     Frames are those of its main stream, upright and with square pixels as players
     show them. Stamps are the container's times, counted from its first frame where
@@ -36,43 +37,48 @@ def open_video(path: Path) -> Source:
 
     try:
         with av.open(ffmpeg_name(path), options=_LOCAL) as container:
-            stream = _main_stream(container, path)
+            stream = _main_stream(container, path, max_pixels)
             pace = _pace(container, stream)
             length, about, choice = (
                 stream.frames,
                 f"{stream.codec_context.name} video",
                 _choice(container, stream),
             )
-    except (av.FFmpegError, OSError) as error:
+    except SourceError:
+        raise
+    except Exception as error:  # what is damaged makes FFmpeg and its numbers fail in many ways
         raise SourceError(f"{path} is not a readable video: {reason_of(error)}") from error
     if choice:
         _log.warning("%s: %s", path, choice)
     if pace.assumed:
         _log.warning("%s declares no rate: its frames are taken as %g a second", path, pace.rate)
-    return Source(length, pace.rate, lambda: _read_video(path), about)
+    return Source(length, pace.rate, lambda: _read_video(path, max_pixels), about)
 
 
-def _read_video(path: Path) -> Iterator[Frame]:
+def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
     import av
 
     index, seconds, start, whole = 0, 0.0, 0.0, True
     try:
         with av.open(ffmpeg_name(path), options=_LOCAL) as container:
-            stream = _main_stream(container, path)
-            stream.thread_type = "AUTO"
+            stream = _main_stream(container, path, max_pixels)
+            stream.thread_type = "AUTO" if _pixels(stream) <= _LARGE else "SLICE"
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow on the way
             pace = _pace(container, stream)
             for decoded, seconds in _timed(container.decode(stream), pace, path):
                 if whole and decoded.is_corrupt:  # once: one fault spoils what is predicted from it too
                     whole = False
                     _log.warning("%s is damaged at frame %d: from there on images may be wrong", path, index)
                 start = min(seconds, 0.0) if not index else start
-                yield Frame(_as_shown(decoded, stream, path), round((seconds - start) * 1e9))
+                yield Frame(_as_shown(decoded, stream, path, max_pixels), round((seconds - start) * 1e9))
                 index += 1
             # Other streams may last longer than the video.
             declared = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
             if whole and index and declared > seconds + 1 / pace.rate + _CUT:
                 _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
-    except (av.FFmpegError, OSError) as error:
+    except SourceError:
+        raise
+    except Exception as error:
         raise SourceError(f"{path} is damaged behind frame {index}: {reason_of(error)}") from error
     if index == 0:
         raise SourceError(f"{path} holds no frames")
@@ -102,7 +108,7 @@ def _timed(frames: Iterable[Any], pace: _Pace, path: Path) -> Iterator[tuple[Any
     yield from ((decoded, place / pace.rate) for place, decoded in enumerate(waiting))
 
 
-def _main_stream(container: Any, path: Path) -> Any:
+def _main_stream(container: Any, path: Path, max_pixels: int) -> Any:
     """Return the stream that players show: never a cover picture; raises SourceError."""
     from av.stream import Disposition
 
@@ -112,7 +118,16 @@ def _main_stream(container: Any, path: Path) -> Any:
         what = "only a cover picture" if container.streams.video else "no video"
         raise SourceError(f"{path} holds {what}")
     # What the container calls its default, else the largest, else the first.
-    return max(videos, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
+    main = max(videos, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
+    _check_size(main.width, main.height, max_pixels, path)
+    return main
+
+
+def _check_size(width: int, height: int, max_pixels: int, path: Path) -> None:
+    if width * height > max_pixels:
+        raise SourceError(
+            f"{path} has frames of {width}x{height} pixels, more than max_image_pixels allows ({max_pixels})"
+        )
 
 
 def _pixels(stream: Any) -> int:
@@ -151,7 +166,7 @@ def _pace(container: Any, stream: Any) -> _Pace:
     return _Pace(float(stream.average_rate or stream.guessed_rate or DEFAULT_RATE), timed=True, assumed=False)
 
 
-def _as_shown(decoded: Any, stream: Any, path: Path) -> NDArray[np.uint8]:
+def _as_shown(decoded: Any, stream: Any, path: Path, max_pixels: int) -> NDArray[np.uint8]:
     """Return a frame (H, W, 3) RGB with square pixels, turned as its display matrix says."""
     image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
     aspect = float(stream.sample_aspect_ratio or 1)
@@ -159,6 +174,7 @@ def _as_shown(decoded: Any, stream: Any, path: Path) -> NDArray[np.uint8]:
     if not width or width > MOST_ASPECT * image.shape[0]:
         raise SourceError(f"{path} declares pixels of {aspect:g}:1, and so frames beyond {MOST_ASPECT}:1")
     if width != image.shape[1]:
+        _check_size(width, image.shape[0], max_pixels, path)
         image = cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_LINEAR)
     for data in decoded.side_data:
         if data.type.name == "DISPLAYMATRIX":
