@@ -18,8 +18,10 @@ from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, MOST_ASPECT, Frame, 
 from autogaze_ros.needs import needs
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
+_PADDING = 1 << 16  # pixels
 _LARGE = 1 << 24  # pixels of a frame from which on threads share one, lest each decodes its own
 _MOST_WAITING = 64  # frames without a time before the first that has one
+_PIXELS_WAITING = 1 << 28  # of theirs together
 _CUT = 1.0  # seconds that a video must miss to be called cut off: containers round
 _LOCAL = {"protocol_whitelist": "file"}  # playlists may name what lies elsewhere
 _log = logging.getLogger(__name__)
@@ -63,7 +65,8 @@ def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
         with av.open(ffmpeg_name(path), options=_LOCAL) as container:
             stream = _main_stream(container, path, max_pixels)
             stream.thread_type = "AUTO" if _pixels(stream) <= _LARGE else "SLICE"
-            stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow on the way
+            # Frames may grow on the way, and FFmpeg counts what it pads them with.
+            stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _PADDING)}
             pace = _pace(container, stream)
             for decoded, seconds in _timed(container.decode(stream), pace, path):
                 if whole and decoded.is_corrupt:  # once: one fault spoils what is predicted from it too
@@ -96,7 +99,8 @@ def _timed(frames: Iterable[Any], pace: _Pace, path: Path) -> Iterator[tuple[Any
         if decoded.time is None and not missing:
             missing = True
             _log.warning("%s: frames without a time are counted, %g a second", path, pace.rate)
-        if decoded.time is None and before is None and len(waiting) < _MOST_WAITING:
+        few = len(waiting) < min(_MOST_WAITING, _PIXELS_WAITING // (decoded.width * decoded.height))
+        if decoded.time is None and before is None and few:
             waiting.append(decoded)
             continue
         following = len(waiting) / pace.rate if before is None else before + 1 / pace.rate
@@ -168,14 +172,14 @@ def _pace(container: Any, stream: Any) -> _Pace:
 
 def _as_shown(decoded: Any, stream: Any, path: Path, max_pixels: int) -> NDArray[np.uint8]:
     """Return a frame (H, W, 3) RGB with square pixels, turned as its display matrix says."""
-    image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
     aspect = float(stream.sample_aspect_ratio or 1)
-    width = round(image.shape[1] * aspect)
-    if not width or width > MOST_ASPECT * image.shape[0]:
+    width, height = round(decoded.width * aspect), decoded.height
+    if not width or width > MOST_ASPECT * height:
         raise SourceError(f"{path} declares pixels of {aspect:g}:1, and so frames beyond {MOST_ASPECT}:1")
-    if width != image.shape[1]:
-        _check_size(width, image.shape[0], max_pixels, path)
-        image = cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_LINEAR)
+    _check_size(max(width, decoded.width), height, max_pixels, path)
+    image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
+    if width != decoded.width:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     for data in decoded.side_data:
         if data.type.name == "DISPLAYMATRIX":
             return np.ascontiguousarray(_turned(image, struct.unpack("<9i", bytes(data))))

@@ -48,8 +48,8 @@ def _check_operations(path: Path, pickle: bytes) -> None:
     """
     before, tuples = "", set()
     for operation, argument, _ in pickletools.genops(pickle):
-        if operation.name == "GLOBAL" and not _TRUSTED.fullmatch(argument):
-            wanted = argument.replace(" ", ".")[:100]
+        if operation.name == "GLOBAL" and not _TRUSTED.fullmatch(str(argument)):
+            wanted = str(argument).replace(" ", ".")[:100]
             raise CheckpointError(
                 f"{path} is refused: beside tensors it asks for {wanted}, and could run code"
             )
