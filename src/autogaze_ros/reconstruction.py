@@ -154,6 +154,10 @@ class Reconstructor:
         runs = [self._begin(camera) for camera in self._cameras.values() if camera.wanted]
         try:
             milliseconds, pictures = yield from self._reconstruct(runs)
+            if not all(picture.isfinite().all() for picture in pictures):
+                raise ValueError(
+                    "the reconstructor computes NaN or infinite values: its weights are no good ones"
+                )
         except BaseException:  # given up, too
             for run in runs:
                 run.camera.skipped += 1

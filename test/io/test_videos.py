@@ -9,6 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 from av.stream import Disposition
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from autogaze_ros.frames import SourceError, open_source
 
@@ -23,11 +25,12 @@ def picture(corner=255):
     return image
 
 
-def write(path, count=5, *, codec="libx264", rate=10, times=None, aspect=None, **options):
-    """times: of the frames, in units of 1/rate."""
+def write(path, count=5, *, codec="libx264", rate=10, times=None, aspect=None, larger=1, **options):
+    """times: of the frames, in units of 1/rate. larger: times as wide and high."""
     with av.open(str(path), "w", **options) as container:
         stream = container.add_stream(codec, rate)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height = larger * WIDTH, larger * HEIGHT
+        stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         if codec == "libx264":
             stream.codec_context.max_b_frames = 0
         if aspect:
@@ -276,3 +279,56 @@ def test_dark_raw_video_is_no_text(tmp_path):
     head = data.index(b"FRAME\n")
     path.write_bytes(data[:head] + data[head:].replace(b"\x80", b"\x40").replace(b"\xeb", b"\x41"))
     assert len(list(open_source(path))) == 5
+
+
+def test_frames_of_more_pixels_than_allowed_are_refused_before_they_are_decoded(tmp_path):
+    video = write(tmp_path / "clip.mp4")
+    assert len(list(open_source(video, max_pixels=WIDTH * HEIGHT))) == 5
+    with pytest.raises(
+        SourceError, match=r"frames of 160x96 pixels, more than max_image_pixels allows \(15359\)"
+    ):
+        open_source(video, max_pixels=WIDTH * HEIGHT - 1)
+    wide = write(tmp_path / "wide.mp4", aspect=Fraction(4, 1))
+    with pytest.raises(SourceError, match="frames of 640x96 pixels"):
+        list(open_source(wide, max_pixels=WIDTH * HEIGHT))
+
+
+def test_frames_that_grow_beyond_what_is_allowed_end_a_video(tmp_path):
+    small, large = write(tmp_path / "small.h264"), write(tmp_path / "large.h264", larger=4)
+    both = tmp_path / "both.h264"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    assert {frame.image.shape for frame in open_source(both)} == {
+        (HEIGHT, WIDTH, 3),
+        (4 * HEIGHT, 4 * WIDTH, 3),
+    }
+    frames = []
+    with pytest.raises(
+        SourceError, match=r"more than max_image_pixels allows|is damaged behind frame"
+    ) as caught:
+        frames.extend(open_source(both, max_pixels=WIDTH * HEIGHT))
+    assert {frame.image.shape for frame in frames} <= {(HEIGHT, WIDTH, 3)} and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "h264", "gif"])
+def test_damaged_videos_are_read_or_refused_in_one_line(tmp_path, suffix):
+    codec = "gif" if suffix == "gif" else "libx264"
+    whole = write(tmp_path / f"clip.{suffix}", codec=codec).read_bytes()
+    places = (
+        st.integers(0, len(whole) - 1) | st.integers(0, 200) | st.integers(len(whole) - 200, len(whole) - 1)
+    )
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.tuples(places, st.binary(min_size=1, max_size=8)), min_size=1, max_size=5))
+    def damage(changes):
+        data = bytearray(whole)
+        for place, new in changes:
+            data[place : place + len(new)] = new
+        path = tmp_path / f"damaged.{suffix}"
+        path.write_bytes(data)
+        try:
+            for _ in zip(range(20), open_source(path), strict=False):
+                pass
+        except SourceError as error:
+            assert "\n" not in str(error)
+
+    damage()

@@ -47,11 +47,11 @@ class Camera:
             self.done.set()
 
 
-def run(frames, **settings):
+def run(frames, kind=Camera, **settings):
     """Let a worker have frames of kinds by camera; returns the cameras and what ended it."""
     engines = Engines({**SETTINGS, "selector": "uniform", "chunk_size": 4}, list(frames))
     engines.pipeline.change(Choice(Failing(4), 0.1))
-    cameras = {name: Camera(name, len(kinds)) for name, kinds in frames.items()}
+    cameras = {name: kind(name, len(kinds)) for name, kinds in frames.items()}
     buffer = FrameBuffer(frames, 32)
     for place in range(max(map(len, frames.values()))):
         for name, kinds in frames.items():
@@ -88,3 +88,27 @@ def test_ten_failures_in_a_row_end_the_work():
 def test_a_gaze_in_between_forgives():
     cameras, faults = run({"front": (["red"] * 9 + ["plain"]) * 2})
     assert not faults and [lost for _, _, lost in cameras["front"].published] == [9, 9]
+
+
+@pytest.mark.parametrize("mode", ["stream", "chunk"])
+def test_few_large_images_are_decoded_at_once(mode):
+    kinds = {"front": ["plain"] * 4, "rear": ["plain"] * 4}
+    plain = run(kinds, mode=mode)[0]
+    held, most = set(), 0
+
+    class Frames(Camera):
+        def to_rgb(self, message):
+            nonlocal most
+            image = super().to_rgb(message)
+            held.add(id(message))
+            most = max(most, len(held))
+            return image
+
+        def publish(self, arrival, gazed):
+            held.discard(id(arrival.message))
+            super().publish(arrival, gazed)
+
+    small = run(kinds, Frames, mode=mode, max_image_pixels=4 * 48 * 64)[0]
+    assert most == 2  # half of the pixels that one image may have
+    for name in kinds:
+        assert small[name].published == plain[name].published and len(plain[name].published) == 4

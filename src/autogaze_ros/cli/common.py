@@ -91,11 +91,18 @@ class SourceChoice:
     topic: str
     folder_rate: float | None
     max_gap: float
+    max_image_pixels: int
     selection: Selection
 
     def open(self, path: str) -> Source:
         """Open the source and select its frames; raises SourceError."""
-        found = open_source(path, camera=self.camera, topic=self.topic, folder_rate=self.folder_rate or 0.0)
+        found = open_source(
+            path,
+            camera=self.camera,
+            topic=self.topic,
+            folder_rate=self.folder_rate or 0.0,
+            max_pixels=self.max_image_pixels,
+        )
         return monitored(found, self.max_gap).select(self.selection)
 
 
@@ -110,6 +117,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Frames per second of images whose names hold no stamps.  [default: 10]",
     )
     @parameter_option("max_gap", Finite(*(PARAMETERS["max_gap"].bounds or ())))
+    @parameter_option("max_image_pixels", click.IntRange(*(PARAMETERS["max_image_pixels"].bounds or ())))
     @click.option(
         "--first",
         type=click.IntRange(min=0),
@@ -139,6 +147,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         topic: str,
         folder_rate: float | None,
         max_gap: float,
+        max_image_pixels: int,
         first: int,
         last: int | None,
         stride: int,
@@ -146,7 +155,8 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         selection = Selection(first, last, stride, rate)
-        return command(choice=SourceChoice(camera, topic, folder_rate, max_gap, selection), **options)
+        choice = SourceChoice(camera, topic, folder_rate, max_gap, max_image_pixels, selection)
+        return command(choice=choice, **options)
 
     return wrapped  # fmt: skip
 

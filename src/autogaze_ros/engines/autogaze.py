@@ -248,6 +248,8 @@ class AutoGazeEngine:
         for stream, count in zip(streams, counts, strict=True):
             stream.length += count
         answers = F.linear(self._norm(x), self._weights.heads).float().cpu().numpy()
+        if not np.isfinite(answers).all():
+            raise ValueError("the network computes NaN or infinite values: its weights are no good ones")
         steps = self.config.decoder.num_multi_token_pred
         return [(row[:-steps].reshape(steps, -1), row[-steps:]) for row in answers]
 

@@ -19,6 +19,7 @@ from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
 from autogaze_ros.io.bag_files import BagError, Recording, find_recording, kind_of, one_line
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
+from autogaze_ros.io.frame import MAX_PIXELS
 from autogaze_ros.needs import needs
 
 if TYPE_CHECKING:
@@ -224,9 +225,9 @@ def open_bag(path: Path) -> Iterator[Bag]:
         yield Bag(path, storages, recording, failures)
 
 
-def picture(message: Any) -> NDArray[np.uint8]:
+def picture(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return the picture (H, W, 3) RGB of a recorded image message; raises ImageError."""
-    return _TO_RGB[message.__msgtype__](message)
+    return _TO_RGB[message.__msgtype__](message, max_pixels)
 
 
 def stamp_of(data: bytes) -> int:

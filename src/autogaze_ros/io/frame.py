@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
+MAX_PIXELS = 64_000_000  # of an image, unless max_image_pixels says otherwise
 DEFAULT_RATE = 10.0  # frames per second where a source does not tell: Bench2Drive's
 
 
@@ -127,4 +128,5 @@ class Source:
 
 def reason_of(error: Exception) -> str:
     """Return what an error says, without the file that a caller names anyway."""
-    return getattr(error, "strerror", None) or str(error)
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

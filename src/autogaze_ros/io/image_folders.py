@@ -12,7 +12,7 @@ import PIL.Image
 
 from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import ImageError, decode_image
-from autogaze_ros.io.frame import DEFAULT_RATE, Frame, Source, SourceError, reason_of
+from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError, reason_of
 from autogaze_ros.io.image_names import ImageSequence, arrange, shortened
 
 # Of a GIF alone the frames are read, as of a video.
@@ -34,6 +34,7 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 _JPEG = b"\xff\xd8\xff"  # its first bytes
+_BYTES_A_PIXEL = 4  # that a file may have at most, for each of the pixels that an image may have
 _FRONT = "rgb_front"  # Bench2Drive's camera
 _OTHER_SOURCES = frozenset(
     {".avi", ".bag", ".db3", ".h264", ".hevc", ".m4v", ".mcap", ".mkv", ".mov", ".mp4", ".ts", ".webm"}
@@ -61,19 +62,22 @@ def find_cameras(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def open_scenario(path: Path, cameras: Path, camera: str, rate: float = 0.0) -> Source:
+def open_scenario(
+    path: Path, cameras: Path, camera: str, rate: float = 0.0, max_pixels: int = MAX_PIXELS
+) -> Source:
     """Open one camera of a Bench2Drive scenario; cameras: its folder of cameras. Raises SourceError."""
     chosen = cameras / (camera or _FRONT)
     if not chosen.is_dir():
         known = sorted(folder.name for folder in cameras.iterdir() if folder.is_dir())
         raise SourceError(f"{path} has no camera {chosen.name!r}; it has {', '.join(known)}")
-    return open_images(chosen, chosen.name, rate)
+    return open_images(chosen, chosen.name, rate, max_pixels)
 
 
-def open_images(path: Path, camera: str = "front", rate: float = 0.0) -> Source:
+def open_images(path: Path, camera: str = "front", rate: float = 0.0, max_pixels: int = MAX_PIXELS) -> Source:
     """Open the images of a folder, or a single one; raises SourceError.
 
-    rate: frames a second where the names hold no stamps; 0: Bench2Drive's ten.
+    rate: frames a second where the names hold no stamps; 0: Bench2Drive's ten. max_pixels:
+    larger images are left out.
     """
     found = arrange(_image_files(path) if path.is_dir() else [path], rate or DEFAULT_RATE)
     for warning in (*found.warnings, *([] if path.is_dir() else _further_pictures(path))):
@@ -88,7 +92,7 @@ def open_images(path: Path, camera: str = "front", rate: float = 0.0) -> Source:
     return Source(
         len(found.paths),
         declared or rate or DEFAULT_RATE,
-        lambda: _read_images(path, found, camera),
+        lambda: _read_images(path, found, camera, max_pixels),
         f"{len(found.paths)} images, {found.about}{pace}",
     )
 
@@ -140,14 +144,24 @@ def _sources_below(paths: Iterable[Path], depth: int) -> list[Path]:
     return found
 
 
-def _read_images(source: Path, images: ImageSequence, camera: str) -> Iterator[Frame]:
+def _content(path: Path, most: int) -> bytes:
+    """Read a file of at most so many bytes; raises SourceError for what is larger, or no file."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise SourceError("it is no regular file")
+    if size > most:
+        raise SourceError(f"its {size} bytes are more than max_image_pixels allows ({most})")
+    return path.read_bytes()
+
+
+def _read_images(source: Path, images: ImageSequence, camera: str, max_pixels: int) -> Iterator[Frame]:
     count = 0
     with Complaints(_log) as complain:
         for path, stamp in zip(images.paths, images.stamps, strict=True):
             try:
-                data = path.read_bytes()
+                data = _content(path, _BYTES_A_PIXEL * max_pixels)
                 jpeg = data if data.startswith(_JPEG) else b""
-                frame = Frame(decode_image(data), stamp, camera, frame_id=camera, jpeg=jpeg)
+                frame = Frame(decode_image(data, max_pixels), stamp, camera, frame_id=camera, jpeg=jpeg)
             except (ImageError, SourceError, OSError) as error:
                 complain(str(path), f"is left out: {reason_of(error)}")
                 continue

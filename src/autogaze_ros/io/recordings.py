@@ -11,28 +11,28 @@ from typing import Any
 from autogaze_ros.bags import Bag, BagError, open_bag, picture
 from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import ImageError
-from autogaze_ros.io.frame import DEFAULT_RATE, Frame, Source, SourceError
+from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError
 
 _log = logging.getLogger(__name__)
 
 
-def open_recording(path: Path, topic: str) -> Source:
+def open_recording(path: Path, topic: str, max_pixels: int = MAX_PIXELS) -> Source:
     """Open the images of a recording; topic: needed where several have some. Raises SourceError."""
     with _bag(path) as bag:
         for note in bag.notes:
             _log.warning("%s", note)
         chosen = bag.image_topic(topic)
         count, rate = bag.count(chosen), bag.rate(chosen, DEFAULT_RATE)
-    return Source(count, rate, lambda: _read(path, chosen), f"{count} images on {chosen}")
+    return Source(count, rate, lambda: _read(path, chosen, max_pixels), f"{count} images on {chosen}")
 
 
-def _read(path: Path, topic: str) -> Iterator[Frame]:
+def _read(path: Path, topic: str, max_pixels: int) -> Iterator[Frame]:
     count = 0
     with _bag(path) as bag, Complaints(_log) as complain:
         connections = [connection for connection in bag.connections if connection.topic == topic]
         for place, (connection, received, data) in enumerate(bag.messages(connections)):
             try:
-                yield _frame(bag.decode(connection, data), received)
+                yield _frame(bag.decode(connection, data), received, max_pixels)
                 count += 1
             except (BagError, ImageError, SourceError) as error:
                 complain(f"{path}: message {place} on {topic}", f"is left out: {error}")
@@ -40,13 +40,13 @@ def _read(path: Path, topic: str) -> Iterator[Frame]:
         raise SourceError(f"{path} holds no readable image on {topic}")
 
 
-def _frame(message: Any, received: int) -> Frame:
+def _frame(message: Any, received: int, max_pixels: int) -> Frame:
     """Return the frame of an image message; raises BagError, ImageError and SourceError."""
     seconds, nanoseconds = message.header.stamp.sec, message.header.stamp.nanosec
     if nanoseconds >= 1_000_000_000:
         raise BagError(f"its stamp has {nanoseconds} nanoseconds, a second or more")
     stamp = seconds * 1_000_000_000 + nanoseconds
-    return Frame(picture(message), stamp, frame_id=message.header.frame_id, received=received)
+    return Frame(picture(message, max_pixels), stamp, frame_id=message.header.frame_id, received=received)
 
 
 @contextmanager

@@ -16,37 +16,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.files import ffmpeg_name
-from autogaze_ros.io.frame import DEFAULT_RATE, MOST_ASPECT, Frame, Source, SourceError, reason_of
+from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, MOST_ASPECT, Frame, Source, SourceError, reason_of
 from autogaze_ros.io.unknown_files import is_text
 from autogaze_ros.needs import needs
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
+_PADDING = 1 << 16  # pixels
+_LARGE = 1 << 24  # pixels of a frame from which on threads share one, lest each decodes its own
 _MOST_WAITING = 64  # frames without a time before the first that has one
+_PIXELS_WAITING = 1 << 28  # of theirs together
 _CUT = 1.0  # seconds that a video must miss to be called cut off: containers round
 _LOCAL = {"protocol_whitelist": "file"}  # playlists may name what lies elsewhere
 _log = logging.getLogger(__name__)
 
 
-def open_video(path: Path) -> Source:
-    """Open a video file; raises SourceError.
+def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
+    """Open a video file; raises SourceError, for frames of more than max_pixels too.
 
     Frames are those of its main stream, upright and with square pixels as players
     show them. Stamps are the container's times, counted from its first frame where
     they begin below zero.
     """
     with needs("av", "reading videos", SourceError):
-        import av
+        pass
 
     try:
         with _opened(path) as container:
-            stream = _main_stream(container, path)
+            stream = _main_stream(container, path, max_pixels)
             pace = _pace(container, stream)
             length, about, choice = (
                 stream.frames,
                 f"{stream.codec_context.name} video",
                 _choice(container, stream),
             )
-    except (av.FFmpegError, OSError) as error:
+    except SourceError:
+        raise
+    except Exception as error:  # what is damaged makes FFmpeg and its numbers fail in many ways
         if is_text(path):
             raise SourceError(f"{path} is a text file") from error
         raise SourceError(f"{path} is not a readable video: {reason_of(error)}") from error
@@ -54,17 +59,19 @@ def open_video(path: Path) -> Source:
         _log.warning("%s: %s", path, choice)
     if pace.assumed:
         _log.warning("%s declares no rate: its frames are taken as %g a second", path, pace.rate)
-    return Source(length, pace.rate, lambda: _read_video(path), about)
+    return Source(length, pace.rate, lambda: _read_video(path, max_pixels), about)
 
 
-def _read_video(path: Path) -> Iterator[Frame]:
+def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
     import av
 
     index, seconds, start, shown, whole = 0, 0.0, 0.0, 0.0, True
     try:
         with _opened(path) as container:
-            stream = _main_stream(container, path)
-            stream.thread_type = "AUTO"
+            stream = _main_stream(container, path, max_pixels)
+            stream.thread_type = "AUTO" if _pixels(stream) <= _LARGE else "SLICE"
+            # Frames may grow on the way, and FFmpeg counts what it pads them with.
+            stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _PADDING)}
             pace = _pace(container, stream)
             packets = _Packets(container.demux(stream))
             for decoded, seconds in _timed(_in_order(packets, stream), pace, path):
@@ -72,14 +79,16 @@ def _read_video(path: Path) -> Iterator[Frame]:
                     whole = False  # once: one fault spoils what is predicted from it too
                     _log.warning("%s is damaged at frame %d: from there on images may be wrong", path, index)
                 start = min(seconds, 0.0) if not index else start
-                yield Frame(_as_shown(decoded, stream, path), round((seconds - start) * 1e9))
+                yield Frame(_as_shown(decoded, stream, path, max_pixels), round((seconds - start) * 1e9))
                 index += 1
                 shown = float((decoded.duration or 0) * (decoded.time_base or 0))
             # Other streams may last longer than the video.
             declared = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
             if whole and index and declared > seconds + max(shown, 1 / pace.rate) + _CUT:
                 _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
-    except (av.FFmpegError, OSError) as error:
+    except SourceError:
+        raise
+    except Exception as error:
         raise SourceError(f"{path} is damaged behind frame {index}: {reason_of(error)}") from error
     if index == 0:
         raise SourceError(f"{path} holds no frames")
@@ -137,7 +146,8 @@ def _timed(
         if time is None and not missing:
             missing = True
             _log.warning("%s: frames without a time are counted, %g a second", path, pace.rate)
-        if time is None and before is None and len(waiting) < _MOST_WAITING:
+        few = len(waiting) < min(_MOST_WAITING, _PIXELS_WAITING // (decoded.width * decoded.height))
+        if time is None and before is None and few:
             waiting.append(decoded)
             continue
         following = len(waiting) / pace.rate if before is None else before + 1 / pace.rate
@@ -149,7 +159,7 @@ def _timed(
     yield from ((decoded, place / pace.rate) for place, decoded in enumerate(waiting))
 
 
-def _main_stream(container: Any, path: Path) -> Any:
+def _main_stream(container: Any, path: Path, max_pixels: int) -> Any:
     """Return the stream that players show: never a cover picture; raises SourceError."""
     from av.stream import Disposition
 
@@ -160,7 +170,16 @@ def _main_stream(container: Any, path: Path) -> Any:
         what = "only a cover picture" if container.streams.video else "no video"
         raise SourceError(f"{path} holds {'a video of a codec that FFmpeg lacks' if moving else what}")
     # What the container calls its default, else the largest, else the first.
-    return max(videos, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
+    main = max(videos, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
+    _check_size(main.width, main.height, max_pixels, path)
+    return main
+
+
+def _check_size(width: int, height: int, max_pixels: int, path: Path) -> None:
+    if width * height > max_pixels:
+        raise SourceError(
+            f"{path} has frames of {width}x{height} pixels, more than max_image_pixels allows ({max_pixels})"
+        )
 
 
 def _pixels(stream: Any) -> int:
@@ -201,15 +220,16 @@ def _pace(container: Any, stream: Any) -> _Pace:
     return _Pace(float(average or stream.guessed_rate or DEFAULT_RATE), timed=True, assumed=False)
 
 
-def _as_shown(decoded: Any, stream: Any, path: Path) -> NDArray[np.uint8]:
+def _as_shown(decoded: Any, stream: Any, path: Path, max_pixels: int) -> NDArray[np.uint8]:
     """Return a frame (H, W, 3) RGB with square pixels, turned as its display matrix says."""
-    image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
     aspect = float(stream.sample_aspect_ratio or 1)
-    width = round(image.shape[1] * aspect)
-    if not width or width > MOST_ASPECT * image.shape[0]:
+    width, height = round(decoded.width * aspect), decoded.height
+    if not width or width > MOST_ASPECT * height:
         raise SourceError(f"{path} declares pixels of {aspect:g}:1, and so frames beyond {MOST_ASPECT}:1")
-    if width != image.shape[1]:
-        image = cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_LINEAR)
+    _check_size(max(width, decoded.width), height, max_pixels, path)
+    image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
+    if width != decoded.width:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     matrix = _display_matrix(decoded)
     return image if matrix is None else np.ascontiguousarray(_turned(image, matrix))
 

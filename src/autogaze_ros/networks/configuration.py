@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from reprlib import repr as short  # what a file says may be long
 from typing import Any
 
 from autogaze_ros.networks.decoding import POSITIONS, Positions
@@ -13,6 +14,54 @@ from autogaze_ros.tokens import TokenGrid
 
 class ConfigError(ValueError):
     """A configuration that names no network which this code can build."""
+
+
+# Least and greatest value of each number; integers where the least is 1.
+# No tensor tells of many; beyond these a network costs more than it may, or computes what is no number.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("hidden_dim", "out_dim", "hidden_size"), (1, 8192)),
+    **dict.fromkeys(("intermediate_size", "max_position_embeddings"), (1, 1 << 24)),
+    **dict.fromkeys(("depth", "num_hidden_layers", "num_attention_heads", "num_multi_token_pred"), (1, 128)),
+    **dict.fromkeys(("kernel_size", "patch_size", "stride"), (1, 64)),
+    "temporal_patch_size": (1, 1),
+    **dict.fromkeys(("trunk_temporal_kernel_size", "trunk_spatial_kernel_size"), (1, 15)),
+    **dict.fromkeys(("input_img_size", "image_size"), (1, 1024)),
+    "num_vision_tokens_each_frame": (1, 1024),
+    "max_num_frames": (1, 4096),
+    "original_max_position_embeddings": (1, 1 << 24),
+    "widths": (1, 2048),
+    "blocks": (1, 64),
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps"), (1e-20, 1.0)),
+    "rope_theta": (1.5, 1e12),
+    "factor": (0.01, 1e4),
+    **dict.fromkeys(("low_freq_factor", "high_freq_factor"), (0.01, 1e4)),
+    "gazing_ratio": (0.0, 1.0),
+}
+_MOST_SCALES = 8
+
+
+def _check_ranges(part: Any) -> None:
+    """Compare all numbers of a configuration, or a part of one, with their ranges."""
+    for name, values in vars(part).items():
+        ranged = _RANGES.get(name.removeprefix("decoder_"))
+        if ranged is None:
+            continue
+        for value in values if isinstance(values, tuple) else (values,):
+            least, most = ranged
+            kinds, kind = ((int,), "a positive integer") if least == 1 else ((int, float), "a number")
+            if type(value) not in kinds or not least <= value <= most:
+                raise ConfigError(f"{name} must be {kind}, got {short(value)}; it may be {least}..{most}")
+
+
+def _scales(text: object) -> tuple[int, ...]:
+    """Read scales such as 32+64+112+224."""
+    scales = str(text).split("+", _MOST_SCALES)
+    if len(scales) > _MOST_SCALES:
+        raise ConfigError(f"more than {_MOST_SCALES} scales")
+    edges = tuple(sorted(int(scale) for scale in scales))
+    if edges[0] < 1 or edges[-1] > _RANGES["image_size"][1]:
+        raise ConfigError(f"scales must lie in 1..{_RANGES['image_size'][1]}, got {short(text)}")
+    return edges
 
 
 def _from_dict(cls: type, values: Mapping[str, Any]) -> Any:
@@ -107,14 +156,14 @@ class AutoGazeConfig:
         decoder = dict(model["gaze_decoder_config"])
         for key, supported in _SUPPORTED_DECODER.items():
             if decoder.get(key) not in (None, supported):
-                raise ConfigError(f"{key} {decoder[key]!r} is not supported, only {supported!r}")
+                raise ConfigError(f"{key} {short(decoder[key])} is not supported, only {supported!r}")
         heads = decoder.get("num_attention_heads")
         if decoder.get("num_key_value_heads") not in (None, heads):
             raise ConfigError("num_key_value_heads must equal num_attention_heads")
         if decoder.get("rope_scaling") is not None:
             decoder["rope_scaling"] = _from_dict(RopeScaling, decoder["rope_scaling"])
         config = cls(
-            scales=tuple(sorted(int(scale) for scale in str(values["scales"]).split("+"))),
+            scales=_scales(values["scales"]),
             num_vision_tokens_each_frame=values["num_vision_tokens_each_frame"],
             max_num_frames=values.get("max_num_frames", 16),
             input_img_size=model.get("input_img_size", 224),
@@ -128,23 +177,28 @@ class AutoGazeConfig:
         return config
 
     def _check(self) -> None:
-        for part in (self.vision, self.decoder):
-            for name, value in vars(part).items():
-                if name.startswith(("hidden", "num_", "kernel", "depth")) and not _is_count(value):
-                    raise ConfigError(f"{name} must be a positive integer, got {value!r}")
-        if not _is_count(self.input_img_size) or self.input_img_size % self.vision.kernel_size:
-            raise ConfigError(f"input_img_size {self.input_img_size} must be a multiple of kernel_size")
-        if self.vision.temporal_patch_size != 1:
-            raise ConfigError("temporal_patch_size must be 1")
+        scaling = self.decoder.rope_scaling
+        for part in (self, self.vision, self.decoder, *([scaling] if scaling else [])):
+            _check_ranges(part)
+        if self.input_img_size % self.vision.kernel_size or self.vision_grid**2 > 1024:
+            raise ConfigError(
+                f"input_img_size {self.input_img_size} must be a multiple of kernel_size, at most 32 times it"
+            )
+        if self.vision.trunk_spatial_kernel_size % 2 == 0:
+            raise ConfigError("trunk_spatial_kernel_size must be odd")
+        if self.decoder.num_multi_token_pred > self.vision_grid**2:
+            raise ConfigError("num_multi_token_pred must be at most the vision tokens of a frame")
         if self.vision.out_dim != self.decoder.hidden_size:
             raise ConfigError("out_dim of the vision model must equal the decoder's hidden_size")
-        if self.decoder.hidden_size % self.decoder.num_attention_heads:
-            raise ConfigError("hidden_size must be a multiple of num_attention_heads")
-        if self.decoder.rope_scaling and self.decoder.rope_scaling.rope_type != "llama3":
-            raise ConfigError(f"rope_type {self.decoder.rope_scaling.rope_type!r} is not supported")
+        if self.decoder.hidden_size % (2 * self.decoder.num_attention_heads):
+            raise ConfigError("hidden_size must be an even multiple of num_attention_heads")
+        if scaling and scaling.rope_type != "llama3":
+            raise ConfigError(f"rope_type {short(scaling.rope_type)} is not supported")
+        if scaling and scaling.low_freq_factor >= scaling.high_freq_factor:
+            raise ConfigError("low_freq_factor must be less than high_freq_factor")
         if self.decode_positions not in POSITIONS:
             raise ConfigError(
-                f"decode_positions must be one of {', '.join(POSITIONS)}, got {self.decode_positions!r}"
+                f"decode_positions must be one of {', '.join(POSITIONS)}, got {short(self.decode_positions)}"
             )
         if math.isnan(self.task_loss_requirement):
             raise ConfigError("task_loss_requirement must be a number, got nan")
@@ -184,10 +238,6 @@ class AutoGazeConfig:
         }
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value > 0
-
-
 _SUPPORTED_DECODER = {
     "hidden_act": "silu",
     "attention_bias": False,
@@ -197,7 +247,10 @@ _SUPPORTED_DECODER = {
 
 
 def _fixed(values: Mapping[str, Any], name: str, default: float) -> float:
-    return float((values.get(f"{name}_config") or {}).get("fixed", {}).get(name, default))
+    value = (values.get(f"{name}_config") or {}).get("fixed", {}).get(name, default)
+    if type(value) not in (int, float):
+        raise ConfigError(f"{name} must be a number, got {short(value)}")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -238,9 +291,9 @@ class VideoMAEConfig:
         """Read what `to_dict` returns; raises ConfigError where it cannot be built."""
         for key, supported in _SUPPORTED_VIDEO_MAE.items():
             if values.get(key) not in (None, supported):
-                raise ConfigError(f"{key} {values[key]!r} is not supported, only {supported!r}")
+                raise ConfigError(f"{key} {short(values[key])} is not supported, only {supported!r}")
         try:
-            scales = tuple(sorted(int(scale) for scale in str(values["scales"]).split("+")))
+            scales = _scales(values["scales"])
             config: VideoMAEConfig = _from_dict(cls, {**values, "scales": scales})
             config._check()
         except (KeyError, TypeError, ValueError) as error:
@@ -248,9 +301,11 @@ class VideoMAEConfig:
         return config
 
     def _check(self) -> None:
-        for name, value in vars(self).items():
-            if type(getattr(VideoMAEConfig, name)) is int and not _is_count(value):
-                raise ConfigError(f"{name} must be a positive integer, got {value!r}")
+        _check_ranges(self)
+        if type(self.qkv_bias) is not bool:
+            raise ConfigError(f"qkv_bias must be true or false, got {short(self.qkv_bias)}")
+        if self.grid.num_tokens > 1024:
+            raise ConfigError(f"scales {self.scales} have {self.grid.num_tokens} tokens, more than 1024")
         for width, heads in (
             (self.hidden_size, self.num_attention_heads),
             (self.decoder_hidden_size, self.decoder_num_attention_heads),
@@ -297,12 +352,12 @@ class CanvasConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> CanvasConfig:
         """Read what `to_dict` returns; raises ConfigError where it cannot be built."""
         try:
-            scales = tuple(sorted(int(scale) for scale in str(values["scales"]).split("+")))
+            scales = _scales(values["scales"])
             sizes = {key: tuple(values[key]) for key in ("widths", "blocks")}
             config: CanvasConfig = _from_dict(cls, {**values, **sizes, "scales": scales})
-            for value in (*config.widths, *config.blocks, config.stride, config.patch_size):
-                if not _is_count(value):
-                    raise ConfigError(f"sizes must be positive integers, got {value!r}")
+            _check_ranges(config)
+            if config.grid.num_tokens > 1024:
+                raise ConfigError(f"scales {scales} have {config.grid.num_tokens} tokens, more than 1024")
             if len(config.widths) != 3 or len(config.blocks) != 3:
                 raise ConfigError("widths and blocks must have three values each")
             if config.image_size % (4 * config.stride) or config.image_size % config.grid.mask_size:

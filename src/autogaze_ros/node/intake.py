@@ -84,7 +84,8 @@ class Intake:
 
     def decode(self, message: Any) -> Any:
         """Return a message's image as RGB; raises ImageError."""
-        return compressed_to_rgb(message) if self._compressed else image_to_rgb(message)
+        to_rgb = compressed_to_rgb if self._compressed else image_to_rgb
+        return to_rgb(message, self._node.settings["max_image_pixels"])
 
     def warn(self, text: str) -> None:
         """Log a warning about this camera."""

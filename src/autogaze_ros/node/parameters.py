@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from autogaze_ros.io.frame import MAX_PIXELS
 from autogaze_ros.networks.decoding import ASKED_POSITIONS
 from autogaze_ros.selectors import AUTO, SELECTORS
 from autogaze_ros.weights import EMBEDDED
@@ -155,6 +156,12 @@ PARAMETERS = {
         2.0,
         "Seconds between two stamps of a camera beyond which its stream begins anew.",
         bounds=(0.01, 3600.0),
+        changes="frame",
+    ),
+    "max_image_pixels": Parameter(
+        MAX_PIXELS,
+        "Most pixels of an image, by its header; larger ones are not decoded.",
+        bounds=(1, 178_000_000),  # Pillow's own limit
         changes="frame",
     ),
     "silence": Parameter(

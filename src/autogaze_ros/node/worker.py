@@ -162,9 +162,20 @@ class Worker:
             ) from fault
 
     def _process(self, arrivals: list[Arrival]) -> None:
-        """Take frames from the list as they are refused or published."""
-        began = time.perf_counter()
-        decoded = {id(frame): (arrival, spent, frame) for arrival, spent, frame in self._decode(arrivals)}
+        """Take frames from the list as they are refused or published.
+
+        Decoded at once are images of half of `max_image_pixels` together, and one more.
+        """
+        while arrivals:
+            self._process_part(arrivals)
+
+    def _process_part(self, arrivals: list[Arrival]) -> None:
+        began, decoded, pixels = time.perf_counter(), {}, 0
+        for arrival, spent, frame in self._decode(arrivals):
+            decoded[id(frame)] = (arrival, spent, frame)
+            pixels += frame.image.shape[0] * frame.image.shape[1]
+            if 2 * pixels >= self._settings["max_image_pixels"]:
+                break
         results = self._pipeline.process([frame for _, _, frame in decoded.values()])
         for gazed in results:
             arrival, spent, _ = decoded[id(gazed.frame)]

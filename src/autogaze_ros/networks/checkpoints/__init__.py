@@ -38,7 +38,7 @@ from autogaze_ros.networks.checkpoints.hub import (
 from autogaze_ros.networks.checkpoints.kinds import AUTOGAZE, CANVAS, VIDEO_MAE, Kind, Reconstructing, kind_of
 from autogaze_ros.networks.checkpoints.layout import Files, find, new_folder, write, written_whole
 from autogaze_ros.networks.checkpoints.tensors import Foreign, Stored, TensorFate, fates, put, read
-from autogaze_ros.networks.configuration import ConfigError, VideoMAEConfig
+from autogaze_ros.networks.configuration import VideoMAEConfig
 from autogaze_ros.weights import EMBEDDED, GAZE, RECONSTRUCTOR
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
 ]
 
 Network = TypeVar("Network", bound=AutoGaze | Reconstructing)
+_SHOWN = 20  # tensors that the network has not
 _EDITION = f"autogaze_ros {__version__}"
 
 
@@ -267,19 +268,28 @@ def _open(
     try:
         with torch.device("meta"):
             network = kind.build(config)
-    except (ConfigError, TypeError, RuntimeError) as error:  # the latter two are torch's, of odd sizes
+    except Exception as error:  # ConfigError, and torch's own of odd sizes
         raise CheckpointError(f"{files.weights.with_name(CONFIG)}: {str(error).splitlines()[0]}") from error
     return _Opened(name, files, stored, kind, network)
 
 
 def _load(opened: _Opened) -> Checkpoint[Any]:
     found = fates(opened.network, opened.stored.tensors)
-    if misfits := [f"{fate.fault} {fate.name} {fate.shape}" for fate in found if fate.fault]:
+    if misfits := _listed(found):
         shipped = opened.files.config is None
         described = f"the published configuration (it has no {CONFIG})" if shipped else f"its {CONFIG}"
         raise CheckpointError(f"{opened.files.weights} does not fit {described}: " + "; ".join(misfits))
     opened.fill()
     return Checkpoint(**vars(opened.origin()), network=opened.network)
+
+
+def _listed(found: Sequence[TensorFate]) -> list[str]:
+    """Return a line for each tensor with a fault, of unexpected ones for the first only."""
+    faulty = [fate for fate in found if fate.fault]
+    unexpected = [fate for fate in faulty if fate.needed is None]
+    left_out = unexpected[_SHOWN:]
+    lines = [f"{fate.fault} {fate.name} {fate.shape}" for fate in faulty if fate not in left_out]
+    return [*lines, f"{len(left_out)} more unexpected"] if left_out else lines
 
 
 def _sha256(path: Path) -> str:

@@ -25,6 +25,9 @@ from autogaze_ros.networks.checkpoints.hub import (
     is_hub_id,
 )
 
+_MOST_TEXT = 1 << 20  # bytes of a config.json
+_DEEPEST = 32  # levels of one
+_LONGEST = 300  # characters of a licence
 _LAYOUT = f"a checkpoint folder holds {CONFIG} and {WEIGHTS}, or {VIDEO_MAE_WEIGHTS}"
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt"}
 _VIDEO_MAE_PICKLES = {".pt", ".pth"}
@@ -88,12 +91,48 @@ def _config_beside(weights: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text())
+        values = _parse(path)
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is not readable JSON: it is nested too deeply") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold one JSON object")
+    license = values.get("license") or ""
+    if not (isinstance(license, str) and license.isprintable() and len(license) <= _LONGEST):
+        raise CheckpointError(f"{path}: license must be one line of at most {_LONGEST} characters")
     return values
+
+
+def _parse(path: Path) -> Any:
+    if path.stat().st_size > _MOST_TEXT:
+        raise ValueError(f"it has more than {_MOST_TEXT} bytes")
+    values = json.loads(path.read_text("utf-8"), object_pairs_hook=_each_once, parse_constant=_number)
+    level, depth = [values], 0
+    while level := [inner for value in level for inner in _within(value)]:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    return values
+
+
+def _within(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object of JSON, which readers understand differently where it names a key twice."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("it names a key twice")
+    return values
+
+
+def _number(name: str) -> float:
+    """Read what JSON itself does not know; an infinite requirement is one."""
+    if name == "NaN":
+        raise ValueError("NaN is no number")
+    return float(name)
 
 
 def _config_beside_pickle(weights: Path) -> dict[str, Any] | None:

@@ -1,0 +1,115 @@
+"""Limits of what an image file may claim, checked before it takes memory or time.
+
+A few kilobytes can claim gigabytes: by size, by tiles beyond the picture, by scans
+that each go over all of it, or by tags that all point at the same bytes. All
+functions raise ValueError.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import PIL.ImageFile
+import PIL.JpegImagePlugin
+
+_TIFF = (b"II", b"MM")
+_UNITS = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # bytes of TIFF's types; others: 1
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
+_SLACK = 1 << 16  # pixels by which a small picture's tiles may be odd
+_MOST_TAGGED = 1 << 26  # bytes that damaged or shared tags may claim twice
+_MOST_BEFORE = 1 << 20  # bytes of comments before a GIF's first picture
+_MOST_COVERED = 8  # times that a picture's tiles may cover it: TIFF has one for each channel
+_MOST_RUNS = 1 << 24  # pixels of a run-length encoded BMP, or of 255 of its rows, which four bytes may skip
+_MOST_SCANNED = 1 << 30  # pixels of a JPEG that all scans together go over; progressive ones have about ten
+_EXIF = b"Exif\0\0"
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse more pixels than are allowed."""
+    if width * height > max_pixels:
+        raise ValueError(f"{width}x{height} pixels are more than max_image_pixels allows ({max_pixels})")
+
+
+def check_claims(image: PIL.ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
+    """Refuse an opened image that would take more than its size tells; data: its file."""
+    check_size(*image.size, max_pixels)
+    size = image.width * image.height
+    if _covered(image) > _MOST_COVERED * size + _SLACK:
+        raise ValueError("its tiles are more, or larger, than the image needs")
+    if image.tile and image.tile[0][0] == "bmp_rle" and max(size, 255 * image.width) > _MOST_RUNS:
+        raise ValueError("a run-length encoded BMP of this size is not read")
+    if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * size > _MOST_SCANNED:
+        raise ValueError("it has more scans than a picture of its size needs")
+
+
+def _covered(image: PIL.ImageFile.ImageFile) -> int:
+    """Return the pixels of all tiles of an image together, or of a single one that is larger."""
+    tags = getattr(image, "tag_v2", {})
+    boxes = (box for _, box, *_ in image.tile if box)
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    return max(covered, tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0))
+
+
+def check_metadata(data: bytes) -> None:
+    """Refuse a file whose tags or comments, which Pillow reads while opening it, would cost too much."""
+    if data.startswith(_TIFF):
+        _check_tags(data)
+    elif data.startswith(b"GIF") and _first_picture(data) > _MOST_BEFORE:
+        raise ValueError("too much lies before its first picture")
+    elif data.startswith(b"\xff\xd8"):
+        check_exif(_exif_of_jpeg(data))
+
+
+def check_exif(exif: bytes) -> None:
+    """Refuse EXIF whose tags claim many times the bytes that it has."""
+    while exif.startswith(_EXIF):
+        exif = exif.removeprefix(_EXIF)
+    if exif.startswith(_TIFF):
+        _check_tags(exif)
+
+
+def _check_tags(tiff: bytes) -> None:
+    """Compare what the tags of the first directory of a TIFF claim with its length."""
+    order, big = "<" if tiff[:1] == b"I" else ">", b"+" in tiff[2:4]
+    first, number, entry = ("8xQ", "Q", "HHQQ") if big else ("4xL", "H", "HHLL")
+    claimed = 0
+    try:
+        (place,) = struct.unpack_from(order + first, tiff)
+        (count,) = struct.unpack_from(order + number, tiff, place)
+        place += struct.calcsize(order + number)
+        for _ in range(count):
+            _, kind, values, begin = struct.unpack_from(order + entry, tiff, place)
+            claimed += min(values * _UNITS.get(kind, 1), max(0, len(tiff) - begin))
+            place += struct.calcsize(order + entry)
+    except struct.error:
+        pass  # it ends early
+    if claimed > len(tiff) + _MOST_TAGGED:
+        raise ValueError("its tags claim many times the bytes of the file")
+
+
+def _first_picture(gif: bytes) -> int:
+    """Return where a GIF's first picture begins, as Pillow finds it."""
+    place = 13 + ((6 << (gif[10] & 7)) if gif[10:11] >= b"\x80" else 0)
+    while place < len(gif) and gif[place] != 0x2C:
+        if gif[place] == 0x21:  # an extension: its kind, and blocks up to an empty one
+            place += 2
+            while place < len(gif) and gif[place]:
+                place += 1 + gif[place]
+        place += 1
+    return place
+
+
+def _exif_of_jpeg(jpeg: bytes) -> bytes:
+    """Return what a JPEG's EXIF segments hold together; segments are found as Pillow finds them."""
+    found, place = [], 2
+    while (place := jpeg.find(b"\xff", place)) >= 0 and place + 4 <= len(jpeg) and jpeg[place + 1] != 0xDA:
+        marker = jpeg[place + 1]
+        _, _, handler = PIL.JpegImagePlugin.MARKER.get(0xFF00 | marker, ("", "", None))
+        if handler is None:
+            place += 1 if marker == 0xFF else 2
+            continue
+        end = place + 2 + max(2, int.from_bytes(jpeg[place + 2 : place + 4], "big"))
+        if marker == 0xE1 and jpeg.startswith(_EXIF, place + 4):
+            found.append(jpeg[place + 4 + len(_EXIF) : end])
+        place = end
+    return b"".join(found)
