@@ -7,15 +7,22 @@ import re
 from collections import Counter
 from types import TracebackType
 
+from autogaze_ros.shown import shown
+
 _MOST_CAUSES = 8  # beyond them, all are one
-_MOST_CHARACTERS = 300  # of a cause, which may quote what a file holds
+_MOST = 300  # bytes of a cause, which may quote what a file holds
 _OTHERS = ""  # their key
+
+
+def kind_of(text: str) -> str:
+    """Return what is the same in texts that differ in numbers, or in what they quote."""
+    return re.sub(r"'[^']*'?|\"[^\"]*\"?|\d+", "0", text)
 
 
 class Complaints:
     """Context that warns of the first part of each cause at once, and in the end of how many more there were.
 
-    Causes that differ in numbers only are one.
+    Causes that differ only in numbers and in what they quote are one.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -25,16 +32,14 @@ class Complaints:
 
     def __call__(self, part: str, cause: object) -> None:
         """Warn in one line, "part cause"; cause: such as "is left out: it is empty"."""
-        text = " ".join(str(cause).split())
-        if len(text) > _MOST_CHARACTERS:
-            text = f"{text[:_MOST_CHARACTERS]}…"
-        key = re.sub(r"\d+", "0", text)
+        text = shown(cause, _MOST)
+        key = kind_of(text)
         if key not in self._lines and len(self._lines) >= _MOST_CAUSES:
             key = _OTHERS
         if key in self._lines:
             self._more[key] += 1
         else:
-            self._lines[key] = f"{part} {text}"
+            self._lines[key] = f"{shown(part, _MOST)} {text}"
             self._log.warning("%s", self._lines[key])
 
     def __enter__(self) -> Complaints:

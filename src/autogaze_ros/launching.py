@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
@@ -14,6 +16,7 @@ from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from autogaze_ros.files import share_folder
 from autogaze_ros.middleware import profile_variables
 from autogaze_ros.node.parameters import Parameter
+from autogaze_ros.shown import shown
 
 CONFIG = share_folder() / "config"
 
@@ -50,11 +53,20 @@ def cameras_argument(default: str) -> Any:
     )
 
 
+class _Cameras(ParameterFile):
+    """A parameter file that may come from anywhere: launch itself would run commands that stand in it."""
+
+    def evaluate(self, context: Any) -> Path:
+        """Return the file with arguments put in; raises ValueError where it asks for anything else."""
+        text = (CONFIG / LaunchConfiguration("cameras").perform(context)).read_text()
+        if foreign := re.search(r"\$\((?!var \w+\))[^\n]*", text):
+            raise ValueError(f"only $(var name) may stand in a file of cameras, not {shown(foreign[0], 100)}")
+        return super().evaluate(context)
+
+
 def cameras() -> Any:
     """What the file of cameras holds; `$(var name)` in it stands for an argument."""
-    return ParameterFile(
-        PathJoinSubstitution([str(CONFIG), LaunchConfiguration("cameras")]), allow_substs=True
-    )
+    return _Cameras(PathJoinSubstitution([str(CONFIG), LaunchConfiguration("cameras")]), allow_substs=True)
 
 
 def dds_profile() -> list[Any]:
