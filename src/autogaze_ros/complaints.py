@@ -1,10 +1,13 @@
-"""Warnings about many parts of one thing: each cause is told once, and counted."""
+"""Warnings that may come by the thousand: each kind is told once, or once a minute, and counted."""
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 
 from autogaze_ros.shown import shown
@@ -12,6 +15,7 @@ from autogaze_ros.shown import shown
 _MOST_CAUSES = 8  # beyond them, all are one
 _MOST = 300  # bytes of a cause, which may quote what a file holds
 _OTHERS = ""  # their key
+_PAUSE = 60.0  # seconds between lines of one kind
 
 
 def kind_of(text: str) -> str:
@@ -52,3 +56,32 @@ class Complaints:
             reasons = ", for other reasons" if key == _OTHERS else ""
             self._log.warning("%s (and %d more%s)", self._lines[key], count, reasons)
         self._more.clear()
+
+
+class Throttle:
+    """Passes one line of each kind on a minute, with the number of those that were held back; thread-safe.
+
+    tell: what takes a line. clock: seconds.
+    """
+
+    def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._lock = threading.Lock()
+        self._told: dict[str, float] = {}
+        self._more: Counter[str] = Counter()
+
+    def __call__(self, text: str) -> None:
+        """Pass a line on, or count it."""
+        line = shown(text)
+        with self._lock:
+            now, kind = self._clock(), self._kind(line)
+            if now - self._told.get(kind, -_PAUSE) < _PAUSE:
+                self._more[kind] += 1
+                return
+            self._told[kind], more = now, self._more.pop(kind, 0)
+        self._tell(f"{line} ({more:,} more like this since the last one)" if more else line)
+
+    def _kind(self, line: str) -> str:
+        kind = kind_of(line)
+        known = kind in self._told or len(self._told) < _MOST_CAUSES
+        return kind if known else _OTHERS

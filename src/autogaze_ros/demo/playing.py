@@ -15,6 +15,8 @@ from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.task import Future
 
+from autogaze_ros.shown import shown
+
 
 class Player(Node):
     """A node that may come to its end: then it sets `finished` to the exit status."""
@@ -78,5 +80,5 @@ def play(make: Callable[[], Player], name: str, args: list[str] | None, *, inter
 
 def _failure(name: str, error: Exception) -> int:
     """Tell what went wrong; returns the exit status."""
-    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{name}: {shown(error)}", file=sys.stderr)
     return 1

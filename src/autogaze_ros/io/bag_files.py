@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from autogaze_ros.shown import listed
+from autogaze_ros.shown import listed, shown
 
 _NAME = re.compile(
     r"""(?P<recording>.+?)
@@ -210,4 +210,4 @@ def _decompress(source: Path, target: Path) -> None:
 def one_line(error: Exception) -> str:
     """Return what an error says, in one line and without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split()).rstrip(".")
+    return shown(text).rstrip(".")

@@ -300,16 +300,16 @@ def _chunk_records(chunk: bytes, records: bytes) -> Iterator[tuple[int, _Place, 
 def _decompressed(chunk: bytes) -> bytes:
     """Return the bytes of a chunk's records up to its end or to damage."""
     size = int.from_bytes(chunk[28:32], "little")
-    found = bytearray()
+    found = []
     pieces = decompressed_pieces(chunk[32 : 32 + size].decode(), chunk[40 + size :])
     try:
         for piece in pieces:
-            found += piece
+            found.append(piece)
     except BagError:
         raise
     except Exception:  # each library has its own for damage
         pass
-    return bytes(found)
+    return b"".join(found)
 
 
 def _parts(content: bytes) -> Iterator[bytes]:

@@ -38,12 +38,11 @@ def most_in_all(size: int) -> int:
 
 def decompressed(kind: str, data: bytes) -> bytes:
     """Return what was compressed as bz2, lz4 or zstd; raises BagError where it is cut off or too large."""
-    decompressor, found = _MAKE[kind](), bytearray()
-    for piece in _pieces(decompressor, data):
-        found += piece
+    decompressor = _MAKE[kind]()
+    found = b"".join(_pieces(decompressor, data))
     if not decompressor.eof:
         raise BagError("it is compressed, and cut off")
-    return bytes(found)
+    return found
 
 
 def decompressed_pieces(kind: str, data: bytes) -> Iterator[bytes]:

@@ -34,6 +34,7 @@ from autogaze_ros.node.qos import described, listed, policy_name, publisher_over
 from autogaze_ros.node.services import Services
 from autogaze_ros.node.session import Session
 from autogaze_ros.node.statistics import Load
+from autogaze_ros.shown import shown
 from autogaze_ros.threads import bound_spinning
 from autogaze_ros.weights import about
 
@@ -93,7 +94,7 @@ class GazeNode(LifecycleNode):
             def tell() -> None:
                 asking = listed(self.get_subscriptions_info_by_topic(name))
                 text = f"incompatible {policy_name(event)}: this node offers {offered}; subscribers: {asking}"
-                self.get_logger().warning(f"{name}: {text}")
+                self.get_logger().warning(shown(f"{name}: {text}"))
 
             self.call_when_known(tell)
 
@@ -244,7 +245,7 @@ class GazeNode(LifecycleNode):
 
     def _failed(self, error: Exception) -> TransitionCallbackReturn:
         """Log why a transition fails: rclpy would swallow it without a word."""
-        self.get_logger().error(" ".join(str(error).split()) or type(error).__name__)
+        self.get_logger().error(shown(error) or type(error).__name__)
         return TransitionCallbackReturn.FAILURE
 
     def _read_settings(self) -> Settings:
@@ -305,7 +306,7 @@ def main(args: list[str] | None = None) -> int:
                 return node.exit_status if node is not None else 0
             if not isinstance(error, (ParameterException, _rclpy.RCLError)):
                 raise
-            print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"autogaze: {shown(error)}", file=sys.stderr)
             return 1
     except KeyboardInterrupt:  # which may follow upon the error that the same signal has caused
         pass
