@@ -1,6 +1,5 @@
 """Multi-scale gaze on driving video with AutoGaze, as a ROS 2 node and without ROS."""
 
-import os
 import sys
 
 # The generated messages live in the install prefix, the sources here: one
@@ -11,5 +10,5 @@ __path__ = extend_path(__path__, __name__)
 __version__ = "0.1.0"
 
 # `python -m` puts the current folder first, where data of strangers may lie: it is no code.
-if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()]:
+if sys.argv[:1] == ["-m"] and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
     del sys.path[0]

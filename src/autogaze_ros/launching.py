@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
+from autogaze_ros import shared_memory
 from autogaze_ros.files import share_folder
 from autogaze_ros.middleware import profile_variables
 from autogaze_ros.node.parameters import Parameter
@@ -71,7 +73,13 @@ def cameras() -> Any:
 
 def dds_profile() -> list[Any]:
     """Default DDS loses most large best-effort images; a profile of the user's own wins."""
-    return [SetEnvironmentVariable(name, path) for name, path in profile_variables().items()]
+    variables = [SetEnvironmentVariable(name, path) for name, path in profile_variables().items()]
+    return [OpaqueFunction(function=_clear_memory), *variables]
+
+
+def _clear_memory(context: Any) -> None:
+    if left := shared_memory.clear():
+        print(left, file=sys.stderr)
 
 
 def rviz_argument() -> Any:

@@ -1,5 +1,12 @@
 """What participants write that nobody invited: it is told short, once, and in signs that do nothing."""
 
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from ros_node import picture
 from sensor_msgs.msg import Image
@@ -31,3 +38,47 @@ def test_thirty_encodings_of_a_megabyte_are_one_line(world):
         pair.value for status in statuses for pair in status.values if pair.key == "frames dropped: unusable"
     ]
     assert dropped[-1] == "30"
+
+
+def segments(process):
+    """The segments that a process holds in /dev/shm; ports are made again by who writes to them."""
+    held = {os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")}
+    found = re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}(?=_el)", "\n".join(held))
+    return set(map(Path, found))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("state", ["loading", "active", "unconfigured"])
+def test_an_end_by_signal_leaves_nothing_in_shared_memory(world, state, number):
+    parameters = {
+        "loading": {"selector": "autogaze"},
+        "active": {"selector": "uniform"},
+        "unconfigured": {"autostart": False},
+    }[state]
+    running = world.run("node.gaze_node", parameters)
+    reports = world.collect(DiagnosticArray, "/diagnostics")
+
+    def states():
+        return {p.value for r in reports for s in r.status for p in s.values if p.key == "state"}
+
+    # Loading may be over before the next report tells of it.
+    loading = state == "loading"
+    reached = (lambda: "reliable, volatile" in running.log()) if loading else (lambda: state in states())
+    world.wait_for(reached, f"node that is {state}")
+    held = segments(running)
+    assert any(path.exists() and path.stat().st_size > 1 << 27 for path in held)
+    assert running.interrupt(number) == 0
+    assert not [path for path in held if path.exists()]
+
+
+def test_a_start_clears_what_a_killed_node_left(world):
+    killed = world.run("node.gaze_node", {"selector": "uniform"})
+    world.wait_for(lambda: "reliable, volatile" in killed.log(), "node")
+    held = segments(killed)
+    time.sleep(1.0)  # what is younger might not be locked yet
+    killed.send(signal.SIGKILL)
+    killed.wait()
+    assert held and all(path.exists() for path in held)
+    started = world.run("node.gaze_node", {"selector": "uniform"})
+    world.wait_for(lambda: "reliable, volatile" in started.log(), "node")
+    assert not [path for path in held if path.exists()]

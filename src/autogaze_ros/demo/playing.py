@@ -16,6 +16,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from autogaze_ros.shown import shown
+from autogaze_ros.signals import end_with_the_terminal
 
 
 class Player(Node):
@@ -49,6 +50,7 @@ def play(make: Callable[[], Player], name: str, args: list[str] | None, *, inter
     interrupted: the status then.
     """
     player, begun, status = None, False, interrupted
+    end_with_the_terminal()
     try:
         try:
             rclpy.init(args=args)

@@ -21,6 +21,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
+from autogaze_ros import shared_memory
 from autogaze_ros.msg import GazeInfo
 from autogaze_ros.node.camera import Camera
 from autogaze_ros.node.declare import check_change, declare, declare_camera
@@ -35,6 +36,7 @@ from autogaze_ros.node.services import Services
 from autogaze_ros.node.session import Session
 from autogaze_ros.node.statistics import Load
 from autogaze_ros.shown import shown
+from autogaze_ros.signals import end_with_the_terminal
 from autogaze_ros.threads import bound_spinning
 from autogaze_ros.weights import about
 
@@ -291,6 +293,9 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
     node, begun, ended = None, False, True
     bound_spinning()
+    end_with_the_terminal()
+    if left := shared_memory.clear():
+        print(f"autogaze: {left}", file=sys.stderr)
     try:
         try:
             rclpy.init(args=args)
@@ -319,6 +324,7 @@ def main(args: list[str] | None = None) -> int:
         if node is not None and not ended:  # loading cannot be interrupted, and would be waited for
             sys.stdout.flush()
             sys.stderr.flush()
+            shared_memory.give_back()
             os._exit(node.exit_status)
     return node.exit_status if node is not None else 0
 
