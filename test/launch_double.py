@@ -136,6 +136,14 @@ class SetEnvironmentVariable:
 
 
 @dataclass
+class OpaqueFunction:
+    function: Callable[[Any], Any]
+
+    def execute(self, run: Run) -> None:
+        self.function(run)
+
+
+@dataclass
 class Shutdown:
     reason: str
 
@@ -218,7 +226,7 @@ def modules() -> dict[str, ModuleType]:
     found = {}
     for name, members in {
         "launch": [LaunchDescription],
-        "launch.actions": [DeclareLaunchArgument, SetEnvironmentVariable, Shutdown],
+        "launch.actions": [DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown],
         "launch.conditions": [IfCondition],
         "launch.substitutions": [LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution],
         "launch_ros": [],

@@ -1,21 +1,32 @@
-"""Warnings about many parts of one thing: each cause is told once, and counted."""
+"""Warnings that may come by the thousand: each kind is told once, or once a minute, and counted."""
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 
+from autogaze_ros.shown import shown
+
 _MOST_CAUSES = 8  # beyond them, all are one
-_MOST_CHARACTERS = 300  # of a cause, which may quote what a file holds
+_MOST = 300  # bytes of a cause, which may quote what a file holds
 _OTHERS = ""  # their key
+_PAUSE = 60.0  # seconds between lines of one kind
+
+
+def kind_of(text: str) -> str:
+    """Return what is the same in texts that differ in numbers, or in what they quote."""
+    return re.sub(r"'[^']*'?|\"[^\"]*\"?|\d+", "0", text)
 
 
 class Complaints:
     """Context that warns of the first part of each cause at once, and in the end of how many more there were.
 
-    Causes that differ in numbers only are one.
+    Causes that differ only in numbers and in what they quote are one.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -25,16 +36,14 @@ class Complaints:
 
     def __call__(self, part: str, cause: object) -> None:
         """Warn in one line, "part cause"; cause: such as "is left out: it is empty"."""
-        text = " ".join(str(cause).split())
-        if len(text) > _MOST_CHARACTERS:
-            text = f"{text[:_MOST_CHARACTERS]}…"
-        key = re.sub(r"\d+", "0", text)
+        text = shown(cause, _MOST)
+        key = kind_of(text)
         if key not in self._lines and len(self._lines) >= _MOST_CAUSES:
             key = _OTHERS
         if key in self._lines:
             self._more[key] += 1
         else:
-            self._lines[key] = f"{part} {text}"
+            self._lines[key] = f"{shown(part, _MOST)} {text}"
             self._log.warning("%s", self._lines[key])
 
     def __enter__(self) -> Complaints:
@@ -47,3 +56,32 @@ class Complaints:
             reasons = ", for other reasons" if key == _OTHERS else ""
             self._log.warning("%s (and %d more%s)", self._lines[key], count, reasons)
         self._more.clear()
+
+
+class Throttle:
+    """Passes one line of each kind on a minute, with the number of those that were held back; thread-safe.
+
+    tell: what takes a line. clock: seconds.
+    """
+
+    def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._lock = threading.Lock()
+        self._told: dict[str, float] = {}
+        self._more: Counter[str] = Counter()
+
+    def __call__(self, text: str) -> None:
+        """Pass a line on, or count it."""
+        line = shown(text)
+        with self._lock:
+            now, kind = self._clock(), self._kind(line)
+            if now - self._told.get(kind, -_PAUSE) < _PAUSE:
+                self._more[kind] += 1
+                return
+            self._told[kind], more = now, self._more.pop(kind, 0)
+        self._tell(f"{line} ({more:,} more like this since the last one)" if more else line)
+
+    def _kind(self, line: str) -> str:
+        kind = kind_of(line)
+        known = kind in self._told or len(self._told) < _MOST_CAUSES
+        return kind if known else _OTHERS

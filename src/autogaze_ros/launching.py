@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
+from autogaze_ros import shared_memory
 from autogaze_ros.files import share_folder
 from autogaze_ros.middleware import profile_variables
 from autogaze_ros.node.parameters import Parameter
+from autogaze_ros.shown import shown
 
 CONFIG = share_folder() / "config"
 
@@ -50,16 +55,31 @@ def cameras_argument(default: str) -> Any:
     )
 
 
+class _Cameras(ParameterFile):
+    """A parameter file that may come from anywhere: launch itself would run commands that stand in it."""
+
+    def evaluate(self, context: Any) -> Path:
+        """Return the file with arguments put in; raises ValueError where it asks for anything else."""
+        text = (CONFIG / LaunchConfiguration("cameras").perform(context)).read_text()
+        if foreign := re.search(r"\$\((?!var \w+\))[^\n]*", text):
+            raise ValueError(f"only $(var name) may stand in a file of cameras, not {shown(foreign[0], 100)}")
+        return super().evaluate(context)
+
+
 def cameras() -> Any:
     """What the file of cameras holds; `$(var name)` in it stands for an argument."""
-    return ParameterFile(
-        PathJoinSubstitution([str(CONFIG), LaunchConfiguration("cameras")]), allow_substs=True
-    )
+    return _Cameras(PathJoinSubstitution([str(CONFIG), LaunchConfiguration("cameras")]), allow_substs=True)
 
 
 def dds_profile() -> list[Any]:
     """Default DDS loses most large best-effort images; a profile of the user's own wins."""
-    return [SetEnvironmentVariable(name, path) for name, path in profile_variables().items()]
+    variables = [SetEnvironmentVariable(name, path) for name, path in profile_variables().items()]
+    return [OpaqueFunction(function=_clear_memory), *variables]
+
+
+def _clear_memory(context: Any) -> None:
+    if left := shared_memory.clear():
+        print(left, file=sys.stderr)
 
 
 def rviz_argument() -> Any:

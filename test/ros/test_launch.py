@@ -190,6 +190,7 @@ def test_a_bag_with_a_frame_that_got_no_gaze(start, tmp_path):
         ("autogaze", {"selector": "saliency"}, "saliency"),
         ("carla", {"stand_in": "perhaps"}, "perhaps"),
         ("carla", {"cameras": "/no/such.yaml"}, "No such file or directory: '/no/such.yaml'"),
+        ("carla", {"cameras": "RUNS"}, "only $(var name) may stand in a file of cameras, not $(command "),
         ("autogaze", {**CHEAP, "gazing_ratio": "1.5"}, "gazing_ratio"),
         ("carla", {**CHEAP, "role_name": "my car"}, "/carla/my car/rgb_front/image"),
         ("dashcam", {**CHEAP, "clip": "missing.mp4"}, "missing.mp4 does not exist"),
@@ -197,9 +198,12 @@ def test_a_bag_with_a_frame_that_got_no_gaze(start, tmp_path):
     ],
     ids=str,
 )
-def test_wrong_arguments_are_explained_and_end_everything(start, name, arguments, message):
-    launch = start(name, arguments)
-    assert launch.wait() == 1
+def test_wrong_arguments_are_explained_and_end_everything(start, tmp_path, name, arguments, message):
+    own = {"cameras": ["roof"], "roof.image_topic": f"$(command 'touch {tmp_path}/ran')"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"/**": {"ros__parameters": own}}))
+    given = {key: tmp_path / "own.yaml" if value == "RUNS" else value for key, value in arguments.items()}
+    launch = start(name, given)
+    assert launch.wait() == 1 and not (tmp_path / "ran").exists()
     assert message in launch.log() and "Traceback" not in launch.log()
 
 

@@ -18,6 +18,10 @@ from autogaze_ros.cli import cli
 
 NODE, REPLAY = "node.gaze_node", "replay.replay_node"
 EVERY = {"policy": "every", "selector": "patch_difference", "gazing_ratio": 0.1}
+FOREIGN = [
+    "drive/msg/Note", "std_srvs/msg/Note", "antigravity/msg/Note", "os.path/msg/Note", "../drive/msg/Note",
+    "autogaze_ros.cli/msg/Note", "std_msgs/srv/Note", "std_msgs/msg/__init__", "{0}%s/msg/Note",
+]  # fmt: skip
 IMAGE, GAZE = "/image", gaze_topic("front")
 
 
@@ -76,24 +80,63 @@ def test_a_ros1_bag_is_replayed_as_one_of_ros2(replay, images, tmp_path):
         write_ros1(tmp_path / "old.bag", images[:6]), rate=0.0, **{"front.image_topic": "/cam/image"}
     )
     assert running.wait() == 0
-    assert "/own is recorded but not replayed: my_msgs/msg/Own is not installed" in running.log()
+    assert "1 topics are recorded but not replayed" in running.log()
+    assert "/own (my_msgs/msg/Own)" in running.log()
     found = decoded(tmp_path / "out", "/cam/image")
     np.testing.assert_array_equal(found[5].data, images[5].ravel())
     assert stamps(found) == stamps(decoded(tmp_path / "out", GAZE)) == [(6, k * 10**8) for k in range(6)]
     assert len(decoded(tmp_path / "out", "/own")) == 6
 
 
-def test_an_image_without_a_header_is_left_out(replay, images, tmp_path):
+@pytest.mark.parametrize(
+    "damaged, reason",
+    [
+        (b"\0\1\0\0\1\0", "it has 6 bytes"),
+        (b"\0\1\0\0" + bytes(8) + b"\xff" * 20, "it is no sensor_msgs/msg/Image: "),
+    ],
+    ids=["no header", "no image"],
+)
+def test_an_image_that_nobody_can_read_is_one_without_a_gaze(replay, images, tmp_path, damaged, reason):
     data = [image_cdr(k * 10**9, image) for k, image in enumerate(images[:4])]
-    data[1] = b"\0\1\0\0\1\0"
+    data[1] = damaged
     file = write_mcap(
         tmp_path / "bag.mcap", [("/image", "sensor_msgs/Image", "", "")],
         [(1, place, message) for place, message in enumerate(data)],
     )  # fmt: skip
     running = replay(file, rate=0.0)
+    assert running.wait() == 3
+    assert f"3 images replayed, 3 gazes in {tmp_path / 'out'}, 0 without, 1 unreadable" in running.log()
+    assert "on /image is left out: " in running.log() and reason in running.log()
+    assert "Traceback" not in running.log()
+
+
+def test_what_a_bag_names_is_never_run(world, images, tmp_path):
+    """Not from the current folder, whether ROS knows the package or not, and not what else is installed."""
+    file = write_mcap(
+        tmp_path / "bag.mcap",
+        [
+            ("/image", "sensor_msgs/Image", "", ""),
+            *((f"/own{n}", name, "ros2msg", "int32 a\n") for n, name in enumerate(FOREIGN)),
+            ("autogaze/front/gaze", "std_msgs/msg/String", "ros2msg", "string data\n"),
+            ("/no topic", "std_msgs/msg/String", "ros2msg", "string data\n"),
+        ],
+        [(1, k, image_cdr(k * 10**9, image)) for k, image in enumerate(images[:2])]
+        + [(channel, 5, b"\0\1\0\0\1\0\0\0") for channel in range(2, len(FOREIGN) + 4)],
+    )  # fmt: skip
+    for package in ("drive", "std_msgs", "std_srvs", "antigravity"):
+        (tmp_path / package).mkdir()
+        for name in ("__init__.py", "msg.py"):
+            (tmp_path / package / name).write_text(f"open({str(tmp_path / 'RAN')!r}, 'w')\n")
+    world.run(NODE, EVERY)
+    arguments = ["--ros-args", "-p", f"bag:={file}", "-p", f"out:={tmp_path / 'out'}", "-p", "rate:=0.0"]
+    running = world.start(
+        ["env", "-C", str(tmp_path), sys.executable, "-m", f"autogaze_ros.{REPLAY}", *arguments]
+    )
     assert running.wait() == 0
-    assert "3 images replayed, 3 gazes" in running.log()
-    assert "on /image is left out: it is no sensor_msgs/msg/Image: it has 6 bytes" in running.log()
+    assert not (tmp_path / "RAN").exists()
+    (line,) = [line for line in running.log().splitlines() if "recorded but not replayed" in line]
+    assert f"{len(FOREIGN) + 1} topics" in line and "/own0 (drive/msg/Note)" in line
+    assert len(decoded(tmp_path / "out", "/own0")) == 1
 
 
 @pytest.mark.parametrize("mode, queue_size", [("stream", 4), ("chunk", 16)])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from autogaze_ros import __version__
-from autogaze_ros.cli import checkpoint, compare, drive, gaze, train
+from autogaze_ros.cli import checkpoint, compare, doctor, drive, gaze, train
+from autogaze_ros.cli.common import MOST_OF_ERROR
+from autogaze_ros.shown import shown
 from autogaze_ros.threads import bound_spinning
 
 
@@ -18,6 +22,7 @@ def cli() -> None:
 cli.add_command(gaze.gaze)
 cli.add_command(compare.compare)
 cli.add_command(checkpoint.checkpoint)
+cli.add_command(doctor.doctor)
 cli.add_command(drive.drive)
 cli.add_command(train.train)
 
@@ -25,4 +30,15 @@ cli.add_command(train.train)
 def main() -> None:
     """Run the command line."""
     bound_spinning()
+    told = logging.StreamHandler()
+    told.setFormatter(_OneLine())
+    logging.basicConfig(handlers=[told], level=logging.WARNING)
     cli(prog_name="autogaze")
+
+
+class _OneLine(logging.Formatter):
+    """Shows whatever a file made us warn of as one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message alone."""
+        return shown(record.getMessage(), MOST_OF_ERROR)

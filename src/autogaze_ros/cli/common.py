@@ -15,8 +15,11 @@ import click
 
 from autogaze_ros.frames import Selection, Source, open_source
 from autogaze_ros.node.parameters import PARAMETERS
+from autogaze_ros.shown import shown
 from autogaze_ros.stamps import monitored
 from autogaze_ros.threads import set_threads
+
+MOST_OF_ERROR = 4000  # bytes of an error, which may list many things
 
 
 class _NumberOrAuto(click.ParamType):
@@ -167,7 +170,7 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(shown(error, MOST_OF_ERROR)) from error
     except ModuleNotFoundError as error:  # a ROS machine has no torch
         package = error.name
         raise click.ClickException(

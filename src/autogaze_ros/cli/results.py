@@ -19,6 +19,7 @@ from autogaze_ros.files import written_aside
 from autogaze_ros.gaze_json import gaze_json, plain
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.rendering import panels, video_writer
+from autogaze_ros.shown import shown
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 Write = Callable[[GazedFrame, Measured | None], None]
@@ -62,7 +63,7 @@ class Result:
             yield
         except (OSError, ValueError) as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
-            self.fault = " ".join(str(error).split())
+            self.fault = shown(error)
             click.echo(f"\n{self.path} cannot be written: {self.fault}; the other results go on", err=True)
 
 

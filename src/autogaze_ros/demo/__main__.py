@@ -17,6 +17,7 @@ import click
 import rclpy
 from rclpy.executors import ExternalShutdownException
 
+from autogaze_ros import shared_memory
 from autogaze_ros.animation import KINDS
 from autogaze_ros.demo.drive.camera import BENCH2DRIVE
 from autogaze_ros.demo.drive.drive import Drive
@@ -142,6 +143,8 @@ def _prepare_middleware(out: Path) -> None:
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_LOG_DIR", str(out / "log"))
     os.environ.update(profile_variables())
+    if left := shared_memory.clear():
+        click.echo(left, err=True)
 
 
 def _run(viewer: Viewer, plan: Plan) -> None:

@@ -29,6 +29,7 @@ from autogaze_ros.demo.playing import Player, declare_fixed, play
 from autogaze_ros.demo.rig import Sensor, read_rig
 from autogaze_ros.files import share_folder
 from autogaze_ros.semantics import paint
+from autogaze_ros.shown import listed
 
 Pictures = list[array]  # of the rig's sensors, bgra8
 _PATIENCE = 5.0  # seconds for the last messages to arrive
@@ -63,8 +64,9 @@ class CarlaStandIn(Player):
             raise ValueError(f"parameter rate must be 10 or 20, got {rate}")
         self._rig = read_rig(path or share_folder() / "config" / "carla_rig.json")
         self._role = role or self._rig.role
-        for sensor in self._rig.ignored:
-            self.get_logger().warning(f"sensor {sensor} of the rig is no camera that can be shown; left out")
+        if self._rig.ignored:
+            names = listed(self._rig.ignored)
+            self.get_logger().warning(f"of the rig is left out what is no camera that can be shown: {names}")
         self._outlets = [_Outlet(self, self._role, sensor) for sensor in self._rig.sensors]
         self._time = self.create_publisher(ClockMessage, "/clock", 10)
         self._period = round(1e9 / rate)

@@ -17,6 +17,8 @@ from rclpy.task import Future
 
 from autogaze_ros.node.namesakes import Namesakes
 from autogaze_ros.node.unused import warn_of_arguments, warn_of_parameters
+from autogaze_ros.shown import shown
+from autogaze_ros.signals import end_with_the_terminal
 
 
 class Player(Node):
@@ -57,6 +59,7 @@ def play(make: Callable[[], Player], name: str, args: list[str] | None, *, inter
     interrupted: the status then.
     """
     player, begun, status = None, False, interrupted
+    end_with_the_terminal()
     try:
         try:
             rclpy.init(args=args)
@@ -89,5 +92,5 @@ def play(make: Callable[[], Player], name: str, args: list[str] | None, *, inter
 
 def _failure(name: str, error: Exception) -> int:
     """Tell what went wrong; returns the exit status."""
-    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{name}: {shown(error)}", file=sys.stderr)
     return 1

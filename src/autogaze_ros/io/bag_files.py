@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from autogaze_ros.shown import listed, shown
+
 _NAME = re.compile(
     r"""(?P<recording>.+?)
     ((_\d{4}(-\d\d){5})?_\d+)?  # a part's number, before which ROS 1 has the time at which the part begins
@@ -21,6 +23,8 @@ _NAME = re.compile(
 _METADATA = "metadata.yaml"
 _METADATA_KEY = "rosbag2_bagfile_information"
 _PIECE = 1 << 20  # bytes that are decompressed at once
+_MOST_METADATA = 1 << 18  # characters; parsing takes seconds by then, and more is taken for damage
+_MOST_MESSAGES = 1 << 63
 
 
 class BagError(ValueError):
@@ -103,7 +107,10 @@ def _recording_name(file: Path) -> str:
 
 def _metadata_text(folder: Path) -> str:
     file = folder / _METADATA
-    return file.read_text(errors="replace") if file.is_file() else ""
+    if not file.is_file():
+        return ""
+    with file.open(errors="replace") as opened:
+        return opened.read(_MOST_METADATA)
 
 
 def _metadata(folder: Path) -> Recording:
@@ -115,43 +122,45 @@ def _metadata(folder: Path) -> Recording:
     from ruamel.yaml import YAML
 
     try:
+        if len(text) == _MOST_METADATA:
+            raise ValueError("it is too large")
         about = YAML(typ="safe").load(text)[_METADATA_KEY]
         listed = [folder / PurePath(name).name for name in about["relative_file_paths"]]
         topics = [entry["topic_metadata"] for entry in about["topics_with_message_count"]]
         key = "offered_qos_profiles"  # not there before Foxy
         qos = {topic["name"]: parse_qos(topic[key]) for topic in topics if key in topic}
-        return Recording(listed, messages=about["message_count"], qos=qos)
+        count = about["message_count"]
+        if not (isinstance(count, int) and 0 <= count < _MOST_MESSAGES):
+            raise ValueError(count)
+        return Recording(listed, messages=count, qos=qos)
     except Exception:  # of YAML, or of what stands in it in the place of what should
         return Recording([], [f"{folder / _METADATA} is damaged; what is read are the files beside it"])
 
 
 def _chosen(path: Path, files: Sequence[Path], metadata: Recording) -> tuple[list[Path], list[str]]:
     """Return the files to read of those that are there, and notes; raises BagError."""
-    listed = {_plain_name(file): file for file in metadata.files}
-    missing = ", ".join(file.name for name, file in listed.items() if name not in map(_plain_name, files))
+    named = {_plain_name(file): file for file in metadata.files}
+    there = set(map(_plain_name, files))
+    missing = listed([file.name for name, file in named.items() if name not in there])
     notes = [f"{path}: metadata.yaml lists {missing}, which is missing"] if missing else []
     if not files:
         raise BagError(
             f"{path} cannot be read: metadata.yaml lists {missing or 'no files'}, but none is there"
         )
-    names = {_recording_name(file) for file in files if _plain_name(file) in listed}
+    names = {_recording_name(file) for file in files if _plain_name(file) in named}
     if not names:  # nothing tells which ones belong together but their names
         names = {_recording_name(file) for file in files}
         if len(names) > 1:
-            raise BagError(f"{path} holds several recordings; name one of {_listed(files)}")
+            raise BagError(f"{path} holds several recordings; name one of {listed(files)}")
     chosen = [file for file in files if _recording_name(file) in names]
-    unlisted = [file.name for file in chosen if _plain_name(file) not in listed]
-    if listed and unlisted:
-        notes.append(f"{path}: {', '.join(unlisted)} is read, too, though metadata.yaml does not list it")
-    elif not listed and len(chosen) > 1:
-        notes.append(f"{path}: read as one recording are {', '.join(file.name for file in chosen)}")
-    if others := ", ".join(file.name for file in files if file not in chosen):
+    unlisted = [file.name for file in chosen if _plain_name(file) not in named]
+    if named and unlisted:
+        notes.append(f"{path}: {listed(unlisted)} is read, too, though metadata.yaml does not list it")
+    elif not named and len(chosen) > 1:
+        notes.append(f"{path}: read as one recording are {listed([file.name for file in chosen])}")
+    if others := listed([file.name for file in files if file not in chosen]):
         notes.append(f"{path}: {others} is left out: by its name it belongs to another recording")
     return chosen, notes
-
-
-def _listed(files: Sequence[Path]) -> str:
-    return ", ".join(map(str, files[:8])) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
 
 
 class _Copies:
@@ -174,15 +183,20 @@ def _decompressed(*files: tuple[Path, int]) -> _Copies:
 
 
 def _decompress(source: Path, target: Path) -> None:
-    try:
-        from compression import zstd
-    except ImportError:  # before Python 3.14
-        from backports import zstd
+    from autogaze_ros.io.decompression import most_in_all, zstd  # what rosbags needs, too
+
     room = shutil.disk_usage(target.parent).free * 9 // 10
+    most = most_in_all(source.stat().st_size)
     try:
         with zstd.open(source, "rb") as compressed, target.open("wb") as plain:
             while piece := compressed.read(_PIECE):
                 room -= len(piece)
+                most -= len(piece)
+                if most < 0:
+                    raise BagError(
+                        f"{source} cannot be read: what is in it is much larger than a recording's;"
+                        " where you trust it, decompress it with `zstd -d`"
+                    )
                 if room < 0:
                     raise BagError(
                         f"{source} cannot be read: {target.parent.parent} has no room for what is in it;"
@@ -196,4 +210,4 @@ def _decompress(source: Path, target: Path) -> None:
 def one_line(error: Exception) -> str:
     """Return what an error says, in one line and without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split()).rstrip(".")
+    return shown(text).rstrip(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice, pairwise
@@ -21,6 +22,7 @@ from autogaze_ros.io.bag_files import BagError, Recording, find_recording, kind_
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
 from autogaze_ros.io.frame import MAX_PIXELS
 from autogaze_ros.needs import needs
+from autogaze_ros.shown import listed
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -33,10 +35,8 @@ _HINTS = {
     "bag": "`rosbag reindex` mends some of those that were cut off",
 }
 _ZSTD = b"\x28\xb5\x2f\xfd"  # CDR begins with a zero
-_MOST_BYTES = 1 << 30  # of a message, decompressed
 _LEAST_BYTES = 12  # of an image, with its stamp
 _MOST_RATE = 1000.0  # images a second that a camera may be believed to make
-_MOST_TOPICS = 12  # in an error
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +46,7 @@ class Bag:
     connections: descriptions of the topics that have messages, as rosbags' ones; one
     for all files. notes: what is wrong with the recording, one line each. cut: the
     one of these that tells what is missing; empty where all files are whole.
+    left_out: messages so far that could not be had, by topic.
     """
 
     def __init__(self, path: Path, storages: Sequence[Any], recording: Recording, failures: Sequence[str]):
@@ -54,6 +55,7 @@ class Bag:
         self._merged = _merged(storages, recording.qos)
         self._types: dict[int, Typestore] = {}
         found = {connection.id: connection for connection in self._merged.values()}
+        self.left_out: Counter[str] = Counter()
         self.connections = [connection for connection in found.values() if connection.msgcount]
         self.cut = self._missing()
         self.notes = [*recording.notes, *failures, *filter(None, [self.cut]), *self._disagreement()]
@@ -74,7 +76,7 @@ class Bag:
         cuts = [(storage, cut) for storage in self._storages if (cut := getattr(storage, "cut", ""))]
         if not cuts:
             return ""
-        reasons = ", ".join(f"{storage.path.name}: {cut}" for storage, cut in cuts)
+        reasons = listed([f"{storage.path.name}: {cut}" for storage, cut in cuts])
         if not self._count:
             raise BagError(f"{self.path} holds no message that can be read: {reasons}; {self._hint}")
         first = min(storage.metadata.start_time for storage in self._storages)
@@ -94,7 +96,7 @@ class Bag:
             if _profiles(connection) != self._recording.qos.get(connection.topic, _profiles(connection))
         }
         if topics:
-            names = _listed(topics)
+            names = listed(sorted(topics))
             yield f"{self.path}: for {names} metadata.yaml has another QoS than the file; metadata.yaml holds"
 
     def image_topic(self, topic: str = "") -> str:
@@ -103,12 +105,12 @@ class Bag:
         if not self.connections:
             raise BagError(f"{self.path} holds no messages")
         if not topics:
-            others = _listed({f"{c.topic} ({c.msgtype})" for c in self.connections})
+            others = listed(sorted({f"{c.topic} ({c.msgtype})" for c in self.connections}))
             raise BagError(f"{self.path} holds no images, only {others}")
         if not topic and len(topics) > 1:
-            raise BagError(f"{self.path} has images on several topics; choose one of {', '.join(topics)}")
+            raise BagError(f"{self.path} has images on several topics; choose one of {listed(topics)}")
         if topic and topic not in topics:
-            raise BagError(f"{self.path} has no images on {topic!r}; it has them on {', '.join(topics)}")
+            raise BagError(f"{self.path} has no images on {topic!r}; it has them on {listed(topics)}")
         return topic or topics[0]
 
     def count(self, topic: str) -> int:
@@ -145,6 +147,7 @@ class Bag:
                 except BagError as error:
                     place = f"{self.path}: the message of {time / 1e9:.3f} s on {connection.topic}"
                     complain(place, f"is left out: {error}")
+                    self.left_out[connection.topic] += 1
                 else:
                     yield connection, time, message
 
@@ -160,6 +163,8 @@ class Bag:
             chosen = [c for c in storage.connections if topics[c.id].id in wanted]
             try:
                 for connection, time, data in storage.messages(chosen, start) if chosen else ():
+                    if not isinstance(time, int):
+                        raise BagError("a message has no time of receipt")
                     yield topics[connection.id], time, data
             except Exception as error:  # the storages raise errors of many libraries
                 damage.append(one_line(error))
@@ -170,11 +175,13 @@ class Bag:
 
     def _cdr(self, connection: Connection, data: bytes) -> bytes:
         """Return a stored message as ROS 2 has it; raises BagError."""
+        if not isinstance(data, bytes):  # what a database may have in its place
+            raise BagError("its data are no bytes, or more than the file has")
         try:
             if _encoding(connection) == "ros1":
                 data = bytes(self.types(connection).ros1_to_cdr(data, connection.msgtype))
             elif data[:4] == _ZSTD:
-                data = _decompressed(data)
+                data = _of_zstd(data)
         except BagError:
             raise
         except Exception as error:
@@ -292,20 +299,7 @@ def _profiles(connection: Connection) -> list[Any]:
     ]  # fmt: skip
 
 
-def _decompressed(data: bytes) -> bytes:
-    try:
-        from compression.zstd import ZstdDecompressor
-    except ImportError:  # before Python 3.14
-        from backports.zstd import ZstdDecompressor
+def _of_zstd(data: bytes) -> bytes:
+    from autogaze_ros.io.decompression import decompressed  # it needs what rosbags needs
 
-    decompressor = ZstdDecompressor()
-    message = decompressor.decompress(data, _MOST_BYTES)
-    if not decompressor.eof:
-        raise BagError("it is compressed, and cut off or too large")
-    return message
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = sorted(names)
-    more = f" and {len(names) - _MOST_TOPICS} more" if len(names) > _MOST_TOPICS else ""
-    return ", ".join(names[:_MOST_TOPICS]) + more
+    return decompressed("zstd", data)

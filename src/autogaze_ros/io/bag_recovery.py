@@ -12,14 +12,13 @@ import functools
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lz4.frame import LZ4FrameDecompressor
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
@@ -29,12 +28,8 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
 
-from autogaze_ros.io.bag_files import one_line
-
-try:
-    from compression.zstd import ZstdDecompressor
-except ImportError:  # before Python 3.14
-    from backports.zstd import ZstdDecompressor
+from autogaze_ros.io.bag_files import BagError, one_line
+from autogaze_ros.io.decompression import decompressed_pieces, most_in_all
 
 _FORMATS = {
     "ros2msg": MessageDefinitionFormat.MSG,
@@ -42,6 +37,7 @@ _FORMATS = {
     "ros1msg": MessageDefinitionFormat.MSG,
     "omgidl": MessageDefinitionFormat.IDL,
 }
+_MOST_QOS = 1 << 14  # characters that a topic's profiles may have
 _NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, "")
 EMPTY = ReaderMetadata(0, 2**63 - 1, 0, 0, None, None, None, None)
 
@@ -64,9 +60,14 @@ class _Channel:
 
     @property
     def profiles(self) -> list[Qos]:
-        with suppress(Exception):  # of YAML, and what may stand in it in the place of profiles
-            return parse_qos(self.qos)
-        return []
+        return _profiles(self.qos)
+
+
+@functools.lru_cache(maxsize=64)  # of thousands of topics most have the same
+def _profiles(text: str) -> list[Qos]:
+    with suppress(Exception):  # of YAML, and what may stand in it in the place of profiles
+        return parse_qos(text) if len(text) <= _MOST_QOS else []
+    return []
 
 
 class _Storage:
@@ -139,8 +140,9 @@ class Sqlite3(_Storage):
         self.cut = "it is unfinished, a part is in SQLite's log" if unmerged_log(self.path) else ""
         with closing(self._connect()) as database:
             try:
+                check_tables(database)
                 self._channels = _topics(database)
-                for row in database.execute("SELECT topic_id, timestamp, id, data FROM messages ORDER BY id"):
+                for row in database.execute(_MESSAGES, (self.path.stat().st_size,)):
                     if row[0] in self._channels:
                         yield row
             except sqlite3.Error as error:
@@ -157,6 +159,22 @@ class Sqlite3(_Storage):
         # Without this a file that is shorter than its header says is refused as a whole.
         database.execute("PRAGMA writable_schema = ON")
         return database
+
+
+# Rows may share pages, so that each claims more bytes than the file has.
+_MESSAGES = """
+SELECT topic_id, timestamp, id, CASE WHEN typeof(data) = 'blob' AND length(data) <= ? THEN data END
+FROM messages ORDER BY id"""
+_TABLES = ("schema", "metadata", "topics", "message_definitions", "messages")
+
+
+def check_tables(database: sqlite3.Connection) -> None:
+    """Raise BagError where what should be a table is computed: a view or a column may never end."""
+    for name in _TABLES:
+        found = database.execute(f"PRAGMA main.table_list({name})").fetchall()
+        columns = database.execute(f"PRAGMA main.table_xinfo({name})").fetchall()
+        if any(row[2] != "table" for row in found) or any(column[6] for column in columns):
+            raise BagError(f"its {name} are no plain table")
 
 
 def _topics(database: sqlite3.Connection) -> dict[int, _Channel]:
@@ -187,14 +205,8 @@ def _definition(language: str, text: str) -> MessageDefinition:
 
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 2, 3, 4, 5, 6, 15
-# What makes the function that takes a chunk's bytes piece by piece.
-_DECOMPRESS: Mapping[bytes, Callable[[], Callable[[bytes], bytes]]] = {
-    b"": lambda: bytes,
-    b"lz4": lambda: LZ4FrameDecompressor().decompress,
-    b"zstd": lambda: ZstdDecompressor().decompress,
-}
 _CUT = "its end is missing"
-_PIECE = 1 << 14  # bytes; what a decompressor had of the damaged one is lost
+_MOST_CUT = 1 << 28  # bytes that are looked at of a chunk that claims more than the file has
 _Place = tuple[int, int]  # of a record's content: of its chunk in the file, and in the chunk's records
 
 
@@ -207,7 +219,8 @@ class Mcap(_Storage):
             try:
                 yield from self._messages(file)
             except Exception as error:  # the cut, or whatever damage has made
-                self.cut = str(error) if isinstance(error, EOFError) else "it is damaged"
+                told = isinstance(error, (EOFError, BagError))
+                self.cut = str(error) if told else "it is damaged"
 
     def _messages(self, file: BinaryIO) -> Iterator[tuple[int, int, _Place, bytes]]:
         schemas = {0: ("", _NO_DEFINITION)}
@@ -235,7 +248,7 @@ class Mcap(_Storage):
     def _fetch(self, places: Iterable[_Place]) -> Iterator[bytes]:
         with self.path.open("rb") as file:
 
-            @functools.lru_cache(maxsize=8)  # what is not in order is near to where it should be
+            @functools.lru_cache(maxsize=2)  # what is not in order is near to where it should be
             def records(chunk: int) -> BinaryIO:
                 return BytesIO(_decompressed(_content(file, chunk)))
 
@@ -249,29 +262,37 @@ def _content(file: BinaryIO, place: int) -> bytes:
     return file.read(int.from_bytes(file.read(8), "little"))
 
 
-def _records(file: BinaryIO) -> Iterator[tuple[int, _Place, bytes]]:
-    """Yield kind, place and content of an mcap's records, those of chunks too; EOFError at damage."""
+def _records(file: BinaryIO, *, chunk: bool = False) -> Iterator[tuple[int, _Place, bytes]]:
+    """Yield kind, place and content of an mcap's records, those of chunks too; EOFError at damage.
+
+    chunk: the file is one itself, and may hold no other.
+    """
     start = file.tell()
     end = file.seek(0, SEEK_END)
     file.seek(start)
+    room = most_in_all(end)
     while len(head := file.read(9)) == 9:
         kind, size = struct.unpack("<BQ", head)
         place = file.tell()
         whole = size <= end - place  # a damaged size may exceed all memory
-        if kind == _CHUNK:  # a cut one begins with whole records all the same
-            for inner, (_, within), content in _chunk_records(file.read(size if whole else -1)):
+        if kind == _CHUNK and not chunk:  # a cut one begins with whole records all the same
+            data = file.read(size if whole else _MOST_CUT)
+            records = _decompressed(data)
+            room -= len(records)
+            if room < 0:
+                raise BagError("what is in it is much larger than a recording's")
+            for inner, (_, within), content in _chunk_records(data, records):
                 yield inner, (place, within), content
-        elif kind and whole:
+        elif kind not in (0, _CHUNK) and whole:
             yield kind, (0, place), file.read(size)
         else:  # zeros: what a crash leaves of a file's last blocks
             raise EOFError(_CUT)
 
 
-def _chunk_records(chunk: bytes) -> Iterator[tuple[int, _Place, bytes]]:
+def _chunk_records(chunk: bytes, records: bytes) -> Iterator[tuple[int, _Place, bytes]]:
     """Yield the records of a chunk as far as they are there; EOFError where some are not."""
     (whole_size,) = struct.unpack_from("<Q", chunk, 16)
-    records = _decompressed(chunk)
-    yield from _records(BytesIO(records))
+    yield from _records(BytesIO(records), chunk=True)
     if len(records) < whole_size:
         raise EOFError(_CUT)
 
@@ -279,17 +300,22 @@ def _chunk_records(chunk: bytes) -> Iterator[tuple[int, _Place, bytes]]:
 def _decompressed(chunk: bytes) -> bytes:
     """Return the bytes of a chunk's records up to its end or to damage."""
     size = int.from_bytes(chunk[28:32], "little")
-    decompress = _DECOMPRESS[chunk[32 : 32 + size]]()
-    found = bytearray()
-    with suppress(Exception):  # each library has its own for damage
-        for start in range(40 + size, len(chunk), _PIECE):
-            found += decompress(chunk[start : start + _PIECE])
-    return bytes(found)
+    found = []
+    pieces = decompressed_pieces(chunk[32 : 32 + size].decode(), chunk[40 + size :])
+    try:
+        for piece in pieces:
+            found.append(piece)
+    except BagError:
+        raise
+    except Exception:  # each library has its own for damage
+        pass
+    return b"".join(found)
 
 
 def _parts(content: bytes) -> Iterator[bytes]:
     """Yield byte strings that stand one behind the other, each behind its length."""
-    while content:
-        end = 4 + int.from_bytes(content[:4], "little")
-        yield content[4:end]
-        content = content[end:]
+    start = 0
+    while start < len(content):
+        end = start + 4 + int.from_bytes(content[start : start + 4], "little")
+        yield content[start + 4 : end]
+        start = end

@@ -6,18 +6,37 @@ Files with an index are read by rosbags, others by `bag_recovery`.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import shlex
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from rosbags import rosbag1
+from rosbags.rosbag1 import reader as rosbag1_reader
+from rosbags.rosbag2 import storage_mcap
 from rosbags.rosbag2.metadata import ReaderMetadata
-from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from autogaze_ros.io.bag_files import BagError, kind_of, one_line
-from autogaze_ros.io.bag_recovery import EMPTY, Mcap, Sqlite3, unmerged_log
+from autogaze_ros.io.bag_recovery import EMPTY, Mcap, Sqlite3, check_tables, unmerged_log
+from autogaze_ros.io.decompression import decompressed, most_bytes, most_in_all
+
+_MOST_AT_ONCE = 1 << 28  # bytes of chunks whose times overlap, since they are read at once
+_LEAST_RECORD = 31  # bytes of a message in an mcap
+
+
+def _bounded(kind: str) -> Callable[..., bytes]:
+    return lambda data, size=0: decompressed(kind, data)
+
+
+# rosbags takes in whatever a chunk becomes.
+storage_mcap.DECOMPRESSORS.update({kind: _bounded(kind) for kind in ("lz4", "zstd")})
+rosbag1_reader.decompressors.update({kind: _bounded(kind) for kind in ("lz4", "bz2")})
 
 
 def open_storage(file: Path) -> Any:
@@ -33,9 +52,18 @@ def open_storage(file: Path) -> Any:
         return _open_ros1(file, head)
     with suppress(Exception):  # rosbags raises errors of many libraries
         if indexed := _indexed_mcap(file) if kind == "mcap" else _indexed_sqlite3(file, head):
-            return indexed
+            return _with_names(indexed)
     storage = Mcap(file) if kind == "mcap" else Sqlite3(file)
     storage.open()
+    return _with_names(storage)
+
+
+def _with_names(storage: Any) -> Any:
+    """Return the storage; raises BagError where a database has something else in the place of names."""
+    for connection in storage.connections:
+        encoding = getattr(connection.ext, "serialization_format", "")
+        if not all(isinstance(name, str) for name in (connection.topic, connection.msgtype, encoding)):
+            raise BagError("its topics are damaged")
     return storage
 
 
@@ -43,15 +71,34 @@ def _indexed_mcap(file: Path) -> McapReader | None:
     storage = McapReader(file)
     storage.open()
     indexed = sum(sum(chunk.channel_count.values()) for chunk in storage.chunks)
-    if storage.chunks and storage.statistics and indexed == storage.statistics.message_count:
+    counted = storage.chunks and storage.statistics and indexed == storage.statistics.message_count
+    if counted and _can_be(storage.chunks, file.stat().st_size):
         return storage
     storage.close()
     return None
 
 
+def _can_be(chunks: Sequence[ChunkInfo], size: int) -> bool:
+    """Return True where chunks are what a file of this size can hold, and not too many are read at once."""
+    for chunk in chunks:
+        most = min(chunk.uncompressed_size, most_bytes(chunk.compressed_size))
+        if chunk.chunk_start_offset + chunk.chunk_length > size or most < chunk.uncompressed_size:
+            return False
+        if sum(chunk.channel_count.values()) * _LEAST_RECORD > most:
+            return False
+    if sum(chunk.uncompressed_size for chunk in chunks) > most_in_all(size):
+        return False
+    steps = [(chunk.message_start_time, chunk.uncompressed_size) for chunk in chunks]
+    steps += [(chunk.message_end_time + 1, -chunk.uncompressed_size) for chunk in chunks]
+    largest = max(chunk.uncompressed_size for chunk in chunks)
+    return max(accumulate(step for _, step in sorted(steps))) <= max(_MOST_AT_ONCE, largest)
+
+
 def _indexed_sqlite3(file: Path, head: bytes) -> Sqlite3Reader | None:
     if unmerged_log(file) or _lacks_pages(file, head):
         return None
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as database:
+        check_tables(database)
     storage = Sqlite3Reader(Path(quote(os.fsencode(file.absolute()))))  # it becomes part of a URI
     storage.open()
     return storage
@@ -80,6 +127,6 @@ def _open_ros1(file: Path, head: bytes) -> _Ros1:
     except Exception as error:  # asserts, too
         raise BagError(
             f"the ROS 1 bag {file.name} is damaged or has no index ({one_line(error)});"
-            f" `rosbag reindex {file.name}` may mend it"
+            f" `rosbag reindex {shlex.quote(file.name)}` may mend it"
         ) from error
     return reader

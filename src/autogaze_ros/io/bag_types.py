@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+_MOST_DEFINITION = 1 << 18  # characters; parsing takes seconds by then
 _HEADER = "std_msgs/msg/Header"
 
 
@@ -65,6 +66,8 @@ def _defined(connection: Connection) -> Typesdict:
     from rosbags.typesys import get_types_from_idl, get_types_from_msg
 
     language, text = connection.msgdef
+    if len(text) > _MOST_DEFINITION:
+        raise BagError(f"{len(text):,} characters")
     types: Typesdict = {}
     if language == MessageDefinitionFormat.MSG and text.strip():
         types = get_types_from_msg(text, connection.msgtype)

@@ -20,6 +20,7 @@ from autogaze_ros.io.bag_files import BagError, one_line
 from autogaze_ros.io.bag_reader import Bag
 from autogaze_ros.io.bag_types import message_types
 from autogaze_ros.needs import needs
+from autogaze_ros.shown import shown
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -84,7 +85,7 @@ class BagWriter:
                 offered_qos_profiles=ext.offered_qos_profiles,  # type: ignore[union-attr]
             )
         except Exception as error:  # of definitions that lack a part, too
-            _log.warning("%s is not copied: %s", topic, one_line(error))
+            _log.warning("%s is not copied: %s", shown(topic), one_line(error))
             return None
 
     def _write(self, key: tuple[str, str], time: int, data: bytes | memoryview) -> None:

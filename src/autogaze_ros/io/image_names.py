@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from autogaze_ros.shown import listed
+
 # A number has a fraction only where it is long enough for seconds since 1970 (also as
 # sec_nsec), or where the name is nothing else (a time since some beginning).
 _NUMBER = re.compile(r"((?:^-)?\d{9,10}[._-](?:\d{9}|\d{6})(?!\d)|\d{9,}\.\d+|^-?\d+\.\d+$|(?:^-)?\d+)")
@@ -76,8 +78,7 @@ def arrange(paths: Sequence[Path], rate: float) -> ImageSequence:
 
 def shortened(names: Sequence[str]) -> str:
     """Return a list of names in one line, the first of many only."""
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+    return listed(names, _SHOWN)
 
 
 def _parts(path: Path) -> tuple[_Pattern, tuple[Decimal, ...]]:

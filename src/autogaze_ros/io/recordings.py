@@ -12,6 +12,7 @@ from autogaze_ros.bags import Bag, BagError, open_bag, picture
 from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import ImageError
 from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError
+from autogaze_ros.shown import shown
 
 _log = logging.getLogger(__name__)
 
@@ -20,10 +21,10 @@ def open_recording(path: Path, topic: str, max_pixels: int = MAX_PIXELS) -> Sour
     """Open the images of a recording; topic: needed where several have some. Raises SourceError."""
     with _bag(path) as bag:
         for note in bag.notes:
-            _log.warning("%s", note)
+            _log.warning("%s", shown(note))
         chosen = bag.image_topic(topic)
         count, rate = bag.count(chosen), bag.rate(chosen, DEFAULT_RATE)
-    return Source(count, rate, lambda: _read(path, chosen, max_pixels), f"{count} images on {chosen}")
+    return Source(count, rate, lambda: _read(path, chosen, max_pixels), f"{count} images on {shown(chosen)}")
 
 
 def _read(path: Path, topic: str, max_pixels: int) -> Iterator[Frame]:

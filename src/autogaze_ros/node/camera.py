@@ -19,6 +19,7 @@ from autogaze_ros.node.pictures import Pictures
 from autogaze_ros.node.statistics import CameraStatistics, Load
 from autogaze_ros.node.worker import Arrival, described, stamp_of
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
+from autogaze_ros.shown import shown
 
 if TYPE_CHECKING:
     from autogaze_ros.node.gaze_node import GazeNode
@@ -70,6 +71,7 @@ class Camera:
 
     def lose(self, cause: str, fault: str) -> None:
         """Report a frame that came to nothing; the same fault again only in diagnostics."""
+        fault = shown(fault)
         if fault != self._last_fault and self._node.context.ok():
             self.warn(f"frame ignored: {fault}")
         self._last_fault = fault

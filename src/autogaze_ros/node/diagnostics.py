@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from autogaze_ros.node.engines import Settings, device_memory
 from autogaze_ros.node.statistics import STAGES, CameraStatistics, Load, Reading, percentiles
 from autogaze_ros.selectors import Selector
+from autogaze_ros.shown import shown
 from autogaze_ros.threads import threads, waiting
 
 _LATE = 3.0  # times the expected pause between gazes, from which on they are missed
@@ -98,12 +99,12 @@ class Status:
 
     def fill(self, judged: Judgement, values: Mapping[str, Any]) -> DiagnosticStatus:
         """Return the message, which the next call changes."""
-        self._status.level, self._status.message = judged
+        self._status.level, self._status.message = judged[0], shown(judged[1])
         for key, value in values.items():
             pair = self._pairs.get(key)
             if pair is None:
                 pair = self._pairs[key] = KeyValue(key=key)
-            pair.value = str(value)
+            pair.value = shown(value)
         self._status.values = [self._pairs[key] for key in values]
         return self._status
 

@@ -21,6 +21,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
+from autogaze_ros import shared_memory
 from autogaze_ros.msg import GazeInfo
 from autogaze_ros.node.camera import Camera
 from autogaze_ros.node.declare import check_change, declare, declare_camera
@@ -36,6 +37,8 @@ from autogaze_ros.node.services import Services
 from autogaze_ros.node.session import Session
 from autogaze_ros.node.statistics import Load
 from autogaze_ros.node.unused import refuse_unknown, warn_of_arguments, warn_of_parameters
+from autogaze_ros.shown import shown
+from autogaze_ros.signals import end_with_the_terminal
 from autogaze_ros.threads import bound_spinning
 from autogaze_ros.weights import about
 
@@ -97,7 +100,7 @@ class GazeNode(LifecycleNode):
             def tell() -> None:
                 asking = listed(self.get_subscriptions_info_by_topic(name))
                 text = f"incompatible {policy_name(event)}: this node offers {offered}; subscribers: {asking}"
-                self.get_logger().warning(f"{name}: {text}")
+                self.get_logger().warning(shown(f"{name}: {text}"))
 
             self.call_when_known(tell)
 
@@ -250,7 +253,7 @@ class GazeNode(LifecycleNode):
 
     def _failed(self, error: Exception) -> TransitionCallbackReturn:
         """Log why a transition fails: rclpy would swallow it without a word."""
-        self.get_logger().error(" ".join(str(error).split()) or type(error).__name__)
+        self.get_logger().error(shown(error) or type(error).__name__)
         return TransitionCallbackReturn.FAILURE
 
     def _read_settings(self) -> Settings:
@@ -298,6 +301,9 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
     node, begun, ended = None, False, True
     bound_spinning()
+    end_with_the_terminal()
+    if left := shared_memory.clear():
+        print(f"autogaze: {left}", file=sys.stderr)
     try:
         try:
             rclpy.init(args=args)
@@ -314,7 +320,7 @@ def main(args: list[str] | None = None) -> int:
                 return node.exit_status if node is not None else 0
             if not isinstance(error, (ParameterException, _rclpy.RCLError)):
                 raise
-            print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"autogaze: {shown(error)}", file=sys.stderr)
             return 1
     except KeyboardInterrupt:  # which may follow upon the error that the same signal has caused
         pass
@@ -327,6 +333,7 @@ def main(args: list[str] | None = None) -> int:
         if node is not None and not ended:  # loading cannot be interrupted, and would be waited for
             sys.stdout.flush()
             sys.stderr.flush()
+            shared_memory.give_back()
             os._exit(node.exit_status)
     return node.exit_status if node is not None else 0
 

@@ -10,6 +10,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from autogaze_ros.complaints import Throttle
 from autogaze_ros.frames import Thinning
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
 from autogaze_ros.node.declare import image_topic
@@ -39,6 +40,7 @@ class Intake:
         self._compressed = node.value(f"{name}.transport") == "compressed"
         self._kind = CompressedImage if self._compressed else Image
         self._topic, self.topic = image_topic(node, name)
+        self._throttle = Throttle(lambda text: node.get_logger().warning(text))
         self._types = TypeWatch(node, self.topic, self._kind, self.warn, self._remedy)
         every = node.value("policy") == "every"
         self.depth = max(DEPTH, node.value("queue_size")) if every else DEPTH
@@ -88,8 +90,8 @@ class Intake:
         return to_rgb(message, self._node.settings["max_image_pixels"])
 
     def warn(self, text: str) -> None:
-        """Log a warning about this camera."""
-        self._node.get_logger().warning(f"{self._name} ({self.topic}): {text}")
+        """Log a warning about this camera; one of a kind a minute."""
+        self._throttle(f"{self._name} ({self.topic}): {text}")
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         if self._subscription is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from autogaze_ros.complaints import Throttle
 from autogaze_ros.node.declare import resolved
 from autogaze_ros.node.engines import Settings
 from autogaze_ros.node.messages import fill_compressed, fill_image, scaled_info
@@ -41,7 +42,7 @@ class Pictures:
             node,
             self._info_topic,
             CameraInfo,
-            lambda text: node.get_logger().warning(f"{name} ({self._info_topic}): {text}"),
+            Throttle(lambda text: node.get_logger().warning(f"{name} ({self._info_topic}): {text}")),
             lambda found: f"set {parameter} to a topic of {type_name(CameraInfo)}",
         )
         self._mask = node.offer(Image, f"~/{name}/gaze_mask")

@@ -8,6 +8,8 @@ from typing import Any
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
 
+from autogaze_ros import shown
+
 _COMMON = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
 
 
@@ -29,7 +31,7 @@ def described(profile: QoSProfile) -> str:
 def listed(endpoints: Iterable[Any]) -> str:
     """Return the nodes at the other side, each with what it offers or asks for."""
     found = [f"{node_name(endpoint)} ({described(endpoint.qos_profile)})" for endpoint in endpoints]
-    return ", ".join(found) or "nobody"
+    return shown.listed(found) or "nobody"
 
 
 def reliability_for(publishers: Iterable[Any]) -> ReliabilityPolicy:

@@ -12,6 +12,7 @@ from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.statistics import Load
 from autogaze_ros.node.worker import Arrival, PersistentError, Worker, described, located, most_waiting
 from autogaze_ros.selectors import Selector
+from autogaze_ros.shown import shown
 
 if TYPE_CHECKING:
     from autogaze_ros.node.camera import Camera
@@ -88,7 +89,7 @@ class Session:
         try:
             self.engines = Engines(self._node.settings, list(self.cameras))
         except Exception as error:
-            self._tell_failure(" ".join(str(error).split()) or described(error))
+            self._tell_failure(shown(error) or described(error))
         else:
             self._node.call_soon(self._node.introduce, self, self.engines)
             self._decides(self.engines.pipeline.deciding, self.engines.loaded["mode"])
@@ -114,7 +115,7 @@ class Session:
             release_memory()
             self._node.call_soon(self._node.introduce, self, self.engines)
         else:
-            engines, reason = self.engines, " ".join(str(fault).split())
+            engines, reason = self.engines, shown(fault)
             self._node.call_soon(self._node.take_back, self, engines.tried, engines.loaded, reason)
 
     def _decides(self, selector: Selector, mode: str) -> None:

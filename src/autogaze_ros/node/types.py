@@ -9,6 +9,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from autogaze_ros.node.qos import node_name
+from autogaze_ros.shown import listed
 
 
 def type_name(kind: type) -> str:
@@ -45,7 +46,7 @@ class TypeWatch:
     def look(self) -> None:
         """Tell of the others once two looks agree: who has just been discovered has no name yet."""
         found = [offer for offer in self._offers() if offer.topic_type != self._wanted]
-        names = ", ".join(sorted(f"{node_name(offer)} ({offer.topic_type})" for offer in found))
+        names = listed(sorted(f"{node_name(offer)} ({offer.topic_type})" for offer in found))
         text = f"publishers of another type than {self._wanted}: {names}" if found else ""
         if found and (remedy := self._remedy({offer.topic_type for offer in found})):
             text += f"; {remedy}"

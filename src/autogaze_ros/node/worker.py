@@ -17,6 +17,7 @@ from autogaze_ros.node.frame_buffer import FrameBuffer, Terms
 from autogaze_ros.node.statistics import Load
 from autogaze_ros.pipeline import GazedFrame
 from autogaze_ros.selectors import Selector
+from autogaze_ros.shown import shown
 
 if TYPE_CHECKING:
     from autogaze_ros.node.camera import Camera
@@ -235,4 +236,4 @@ def located(fault: BaseException) -> str:
 
 def described(fault: BaseException) -> str:
     """Return a fault in one line."""
-    return f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+    return f"{type(fault).__name__}: {shown(fault)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -24,7 +24,7 @@ class Links:
         """Whether it has loaded, and sees both ways for each camera: a message sent before may be lost."""
         state = self._values.get("autogaze", {}).get("state")
         return state == "active" and all(
-            int(self._of(camera).get(end, 0)) > 0
+            _count(self._of(camera), end) > 0
             for camera in self._cameras
             for end in ("image publishers", "gaze subscribers")
         )
@@ -35,7 +35,13 @@ class Links:
 
     def dropped(self, camera: str) -> int:
         """Return how many frames of a camera it says to have dropped since the beginning."""
-        return int(self._of(camera).get("frames dropped", 0)) - self._before.get(camera, 0)
+        return _count(self._of(camera), "frames dropped") - self._before.get(camera, 0)
 
     def _of(self, camera: str) -> dict[str, str]:
         return self._values.get(f"autogaze: {camera}", {})
+
+
+def _count(values: Mapping[str, str], key: str) -> int:
+    """Return a count, 0 where there is none: anybody may publish diagnostics."""
+    text = values.get(key, "")
+    return int(text) if text.isdecimal() and len(text) < 20 else 0

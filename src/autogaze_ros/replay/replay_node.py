@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import importlib
+import logging
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import NameValidationException
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from autogaze_ros.bags import GAZE_MASK, BagError, bag_recorder, gaze_topic, open_bag, stamp_of
+from autogaze_ros.complaints import Complaints
 from autogaze_ros.demo.playing import Player, play
 from autogaze_ros.files import keep_apart
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.node.declare import declare, declare_camera, image_topic
 from autogaze_ros.node.parameters import CAMERAS, PARAMETERS
 from autogaze_ros.node.types import COMPRESSED, RAW, image_remedy
+from autogaze_ros.replay.installed_types import installed_type
 from autogaze_ros.replay.ledger import Ledger
 from autogaze_ros.replay.links import Links
 from autogaze_ros.replay.parameters import REPLAY
+from autogaze_ros.shown import listed, shown
 
 LOST = 3  # exit status where a frame got no gaze
 INTERRUPTED = 130
 _OTHERS = ("/autogaze/", "/diagnostics")  # what an earlier node said would be taken for this one's
 _PERIOD = 0.005  # seconds between looks at what is due
+_LEAST_BYTES = 12  # of a message with a stamp
 _LATE = 0.1  # seconds behind which the bag's time has stood still
+_log = logging.getLogger(__name__)
 _PATIENCE = 300.0  # seconds without any gaze after which none is waited for
 
 
@@ -71,11 +78,12 @@ class Replay(Player):
         keep_apart([self._value("out")], self._value("bag"))
         self._bag = self._open.enter_context(open_bag(Path(self._value("bag"))))
         for note in self._bag.notes:
-            self.get_logger().warning(note)
+            self.get_logger().warning(shown(note))
         chosen = self._chosen()
         self._publishers_of = {connection.id: self._publisher_of(connection) for connection in chosen}
+        self._tell_silent([connection for connection in chosen if not self._publishers_of[connection.id]])
         self._images = [self._publishers_of[c.id] for c in chosen if c.topic in self._cameras]
-        self._messages = (Message(*found) for found in self._bag.messages(chosen))
+        self._messages = self._readable(chosen)
         self._next = next(self._messages, None)
         self._writer = self._open.enter_context(bag_recorder(Path(self._value("out"))))
         self._ready, self._due, self._heard = False, 0.0, 0.0
@@ -89,7 +97,14 @@ class Replay(Player):
         """Return what became of the images."""
         ledger = self._ledger
         played, gazed, lost = (sum(counts.values()) for counts in (ledger.played, ledger.gazed, ledger.lost))
-        return f"{played} images replayed, {gazed} gazes in {self._value('out')}, {lost} without"
+        unreadable = sum(self._bag.left_out[topic] for topic in self._cameras)
+        others = {
+            "unreadable": unreadable,
+            "unfinished": played - gazed - lost,
+            "not reached": sum(map(self._bag.count, self._cameras)) - played - unreadable,
+        }
+        told = [f"{played} images replayed", f"{gazed} gazes in {self._value('out')}", f"{lost} without"]
+        return ", ".join(told + [f"{count} {name}" for name, count in others.items() if count > 0])
 
     def close(self) -> None:
         """Complete the recording; images that still wait are not part of it."""
@@ -110,12 +125,15 @@ class Replay(Player):
         wanted = set(self._value("topics").split())
         known = {connection.topic for connection in self._bag.connections}
         if missing := wanted - known:
-            raise BagError(f"{self._bag.path} has no topic {min(missing)}; it has {', '.join(sorted(known))}")
+            raise BagError(f"{self._bag.path} has no topic {min(missing)}; it has {listed(sorted(known))}")
         return [
             connection
             for connection in self._bag.connections
             if connection.topic in self._cameras
-            or (connection.topic in (wanted or known) and not connection.topic.startswith(_OTHERS))
+            or (
+                connection.topic in (wanted or known)
+                and not f"/{connection.topic.lstrip('/')}".startswith(_OTHERS)
+            )
         ]
 
     def _check_type(self, topic: str, camera: str) -> None:
@@ -128,18 +146,41 @@ class Replay(Player):
 
     def _publisher_of(self, connection: Any) -> Any:
         """Return a publisher of what was recorded, None where its type is not installed."""
-        try:
-            package, _, name = connection.msgtype.split("/")
-            kind = getattr(importlib.import_module(f"{package}.msg"), name)
-        except (ImportError, AttributeError, ValueError):  # ValueError: a name that is no ROS type's
-            self.get_logger().warning(
-                f"{connection.topic} is recorded but not replayed: {connection.msgtype} is not installed"
-            )
+        kind = installed_type(connection.msgtype)
+        if kind is None:
             return None
         latched = any(qos.durability.name == "TRANSIENT_LOCAL" for qos in connection.ext.offered_qos_profiles)
         durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
         depth = max(10, self._value("queue_size"))
-        return self.create_publisher(kind, connection.topic, QoSProfile(depth=depth, durability=durability))
+        with suppress(NameValidationException):
+            return self.create_publisher(
+                kind, connection.topic, QoSProfile(depth=depth, durability=durability)
+            )
+        return None
+
+    def _tell_silent(self, connections: list[Any]) -> None:
+        if connections:
+            names = listed([f"{connection.topic} ({connection.msgtype})" for connection in connections])
+            self.get_logger().warning(
+                f"{len(connections):,} topics are recorded but not replayed, since their types are not"
+                f" installed or their names are none of ROS 2: {names}"
+            )
+
+    def _readable(self, connections: list[Any]) -> Iterator[Message]:
+        """Yield the messages, but for images that nobody can read."""
+        with Complaints(_log) as complain:
+            for connection, received, data in self._bag.messages(connections):
+                if connection.topic in self._cameras:
+                    try:
+                        self._bag.decode(connection, data)
+                    except BagError as error:
+                        self._bag.left_out[connection.topic] += 1
+                        complain(
+                            f"the image of {received / 1e9:.3f} s on {connection.topic}",
+                            f"is left out: {error}",
+                        )
+                        continue
+                yield Message(connection, received, data)
 
     def _listen(self) -> None:
         depth = max(10, self._value("queue_size"))
@@ -157,6 +198,8 @@ class Replay(Player):
 
     def _keeper(self, camera: str) -> Any:
         def keep(data: bytes) -> None:
+            if len(data) < _LEAST_BYTES:  # of somebody who is no gaze node
+                return
             self._heard = time.monotonic()
             if self._ledger.answer(camera, stamp_of(data), data):
                 self._write()
@@ -222,7 +265,7 @@ class Replay(Player):
     def _finish(self) -> None:
         self._ledger.give_up()
         self._write()
-        lost = sum(self._ledger.lost.values())
+        lost = self._ledger.lost.total() + sum(self._bag.left_out[topic] for topic in self._cameras)
         self.finished.set_result(LOST if lost and not self._value("allow_drops") else 0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autogaze_ros.shown import shown
+
 EMBEDDED = "embedded"  # the name of both as a checkpoint
 GAZE, RECONSTRUCTOR = (Path(__file__).parent / folder for folder in ("gaze", "reconstructor"))
 
@@ -11,4 +13,4 @@ GAZE, RECONSTRUCTOR = (Path(__file__).parent / folder for folder in ("gaze", "re
 def about(checkpoint: str, license: str) -> str:
     """Say in a line whose weights a checkpoint holds, and under which licence."""
     whose = "weights of this project, not NVIDIA's," if checkpoint == EMBEDDED else "weights"
-    return f"{checkpoint}: {whose} under {license}"
+    return f"{checkpoint}: {whose} under {shown(license, 100)}"

@@ -11,10 +11,14 @@ import click
 from autogaze_ros.cli.checkpoint.embeddings import embedding_rows, trial
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.networks.configuration import AutoGazeConfig, CanvasConfig, VideoMAEConfig
+from autogaze_ros.shown import shown
 
 if TYPE_CHECKING:
     from autogaze_ros.networks.checkpoints import Inspection
     from autogaze_ros.networks.video_mae import VideoMAE
+
+
+_MOST = 300  # bytes of what a file says
 
 
 @click.command(
@@ -187,6 +191,7 @@ def _assumed(found: Inspection) -> str:
 
 def _print_columns(rows: Sequence[Sequence[str]]) -> None:
     """Print rows of equal length, each column as wide as its widest cell."""
+    rows = [[shown(cell, _MOST) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

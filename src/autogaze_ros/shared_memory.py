@@ -1,0 +1,101 @@
+"""Fast DDS's files in /dev/shm: those whose owners are dead, and this process's own.
+
+A segment `fastdds_<16 hexadecimal digits>`, `fastrtps_` before version 3, has beside it a file `…_el`,
+which its owner keeps locked (flock) as long as it lives. Who reads a port `fastdds_port<number>` holds
+`…_el`, or `…_sl` together with others.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path("/dev/shm")
+_SEGMENT = re.compile(r"(fastdds|fastrtps)_[0-9a-f]{16}")
+_PORT = re.compile(r"(fastdds|fastrtps)_port\d{1,5}")
+_LOCKS = ("_el", "_sl")
+_YOUNG = 1.0  # seconds in which a file may be there before its lock is taken
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A segment or port that nobody holds; size: bytes."""
+
+    path: Path
+    size: int
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether it is a participant's own segment; Fast DDS uses a port again itself."""
+        return bool(_SEGMENT.fullmatch(self.path.name))
+
+
+def orphans() -> list[Orphan]:
+    """Return what processes that ended without cleaning up have left behind."""
+    names = os.listdir(FOLDER) if FOLDER.is_dir() else []
+    bases = {name[:-3] for name in names if name.endswith(_LOCKS)}
+    found = [FOLDER / name for name in sorted(bases) if _SEGMENT.fullmatch(name) or _PORT.fullmatch(name)]
+    return [Orphan(path, _size(path)) for path in found if _unlocked(path, remove=False)]
+
+
+def remove(found: Iterable[Orphan]) -> list[Orphan]:
+    """Remove what nobody holds; return what belongs to another user and is still there."""
+    return [orphan for orphan in found if not _unlocked(orphan.path, remove=True)]
+
+
+def clear() -> str:
+    """Remove dead processes' segments; return in one line what to do about those of other users."""
+    left = remove(orphan for orphan in orphans() if orphan.is_segment)
+    if not left:
+        return ""
+    size = sum(orphan.size for orphan in left) >> 20
+    return (
+        f"{len(left)} segments ({size} MiB) of dead processes of other users fill {FOLDER}:"
+        " their owner, or root, removes them by `autogaze doctor --clean`"
+    )
+
+
+def give_back() -> None:
+    """Remove this process's own segments, for an end that skips what Fast DDS would do."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            lock = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            name = lock.name.removesuffix("_el")
+            if lock.parent == FOLDER and (_SEGMENT.fullmatch(name) or _PORT.fullmatch(name)):
+                _unlink(lock.with_name(name))
+
+
+def _unlocked(path: Path, *, remove: bool) -> bool:
+    """Return True where all locks could be had, and what they are for was removed if asked for."""
+    with ExitStack() as held:
+        try:
+            for lock in (path.with_name(path.name + end) for end in _LOCKS):
+                if lock.exists():
+                    descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    held.callback(os.close, descriptor)
+                    if time.time() - os.fstat(descriptor).st_ctime < _YOUNG:
+                        return False
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if remove:
+                _unlink(path)
+        except OSError:  # held, or another user's
+            return False
+    return True
+
+
+def _unlink(path: Path) -> None:
+    """Remove a segment or port, its locks last."""
+    for name in (path.name, f"sem.{path.name}_mutex", *(path.name + end for end in _LOCKS)):
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_blocks * 512
+    return 0

@@ -1,0 +1,84 @@
+"""What participants write that nobody invited: it is told short, once, and in signs that do nothing."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from ros_node import picture
+from sensor_msgs.msg import Image
+
+from autogaze_ros.msg import GazeMask
+
+
+def test_thirty_encodings_of_a_megabyte_are_one_line(world):
+    running = world.run("node.gaze_node", {"selector": "uniform", "policy": "every"})
+    reports = world.collect(DiagnosticArray, "/diagnostics")
+    gazes = world.collect(GazeMask, "/autogaze/front/gaze")
+    publisher = world.node.create_publisher(Image, "/image", 40)
+    world.wait_for_links()
+    for number in range(30):
+        message = picture()
+        message.encoding = f"\x1b[2J{number:04}" + "E" * 1_000_000
+        publisher.publish(message)
+    publisher.publish(picture())
+    world.wait_for(lambda: gazes, "gaze")
+    heard = len(reports)
+    world.wait_for(lambda: len(reports) > heard + 1, "reports")
+    lines = [line for line in running.log().splitlines() if "frame ignored" in line]
+    assert len(lines) == 1 and len(lines[0]) < 1200 and r"\x1b[2J0000EEE" in lines[0]
+    assert "\x1b" not in running.log()
+    statuses = [status for report in reports for status in report.status]
+    assert max(len(status.message.encode()) for status in statuses) <= 1000
+    assert max(len(pair.value.encode()) for status in statuses for pair in status.values) <= 1000
+    dropped = [
+        pair.value for status in statuses for pair in status.values if pair.key == "frames dropped: unusable"
+    ]
+    assert dropped[-1] == "30"
+
+
+def segments(process):
+    """The segments that a process holds in /dev/shm; ports are made again by who writes to them."""
+    held = {os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")}
+    found = re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}(?=_el)", "\n".join(held))
+    return set(map(Path, found))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("state", ["loading", "active", "unconfigured"])
+def test_an_end_by_signal_leaves_nothing_in_shared_memory(world, state, number):
+    parameters = {
+        "loading": {"selector": "autogaze"},
+        "active": {"selector": "uniform"},
+        "unconfigured": {"autostart": False},
+    }[state]
+    running = world.run("node.gaze_node", parameters)
+    reports = world.collect(DiagnosticArray, "/diagnostics")
+
+    def states():
+        return {p.value for r in reports for s in r.status for p in s.values if p.key == "state"}
+
+    # Loading may be over before the next report tells of it.
+    loading = state == "loading"
+    reached = (lambda: "reliable, volatile" in running.log()) if loading else (lambda: state in states())
+    world.wait_for(reached, f"node that is {state}")
+    held = segments(running)
+    assert any(path.exists() and path.stat().st_size > 1 << 27 for path in held)
+    assert running.interrupt(number) == 0
+    assert not [path for path in held if path.exists()]
+
+
+def test_a_start_clears_what_a_killed_node_left(world):
+    killed = world.run("node.gaze_node", {"selector": "uniform"})
+    world.wait_for(lambda: "reliable, volatile" in killed.log(), "node")
+    held = segments(killed)
+    time.sleep(1.0)  # what is younger might not be locked yet
+    killed.send(signal.SIGKILL)
+    killed.wait()
+    assert held and all(path.exists() for path in held)
+    started = world.run("node.gaze_node", {"selector": "uniform"})
+    world.wait_for(lambda: "reliable, volatile" in started.log(), "node")
+    assert not [path for path in held if path.exists()]
