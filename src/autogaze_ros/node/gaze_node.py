@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -26,6 +26,7 @@ from autogaze_ros.node.camera import Camera
 from autogaze_ros.node.declare import check_change, declare, declare_camera
 from autogaze_ros.node.diagnostics import Status, node_values
 from autogaze_ros.node.engines import BUDGET, SELECTION, Engines, Settings
+from autogaze_ros.node.executor import Executor
 from autogaze_ros.node.inference import InferenceThread
 from autogaze_ros.node.intake import STEADY
 from autogaze_ros.node.messages import gaze_info
@@ -34,6 +35,7 @@ from autogaze_ros.node.qos import described, listed, policy_name, publisher_over
 from autogaze_ros.node.services import Services
 from autogaze_ros.node.session import Session
 from autogaze_ros.node.statistics import Load
+from autogaze_ros.node.worker import located, raised_at
 from autogaze_ros.threads import bound_spinning
 from autogaze_ros.weights import about
 
@@ -60,6 +62,7 @@ class GazeNode(LifecycleNode):
         self._starting = False  # whether the first loading is to come
         self._active = False
         self._fault = ""
+        self._refused: Counter[str] = Counter()  # by kind
         self._load = Load()
         self.add_on_set_parameters_callback(self._check_parameters)
         declare(self, "cameras", CAMERAS)
@@ -176,6 +179,15 @@ class GazeNode(LifecycleNode):
 
         timer = self.create_timer(_MOMENT, act, clock=STEADY)
 
+    def refuse(self, fault: Exception) -> None:
+        """Report what somebody's message or request made rclpy raise; each kind is logged once."""
+        kind = f"{type(fault).__name__} at {raised_at(fault)}"
+        self._refused[kind] += 1
+        if self._refused[kind] == 1:
+            self.get_logger().error(
+                f"a message or request was refused: {located(fault)}; /diagnostics counts others of this kind"
+            )
+
     def introduce(self, session: Session, engines: Engines) -> None:
         """Tell what was loaded."""
         if session is not self._session:
@@ -267,7 +279,8 @@ class GazeNode(LifecycleNode):
 
     def _node_values(self, state: str) -> dict[str, Any]:
         deciding = self._session.deciding if self._session is not None else None
-        return node_values(self.settings, state, self._load, deciding)
+        values = node_values(self.settings, state, self._load, deciding)
+        return values | {"messages and requests refused": self._refused.total()}
 
     def _report(self) -> None:
         if self._session is None:
@@ -295,7 +308,7 @@ def main(args: list[str] | None = None) -> int:
             rclpy.init(args=args)
             begun = True
             node = GazeNode()
-            executor = SingleThreadedExecutor()
+            executor = Executor(node.refuse)
             executor.add_node(node)
             if not node.start():
                 return 1 if node.context.ok() else 0  # 0: interrupted meanwhile
