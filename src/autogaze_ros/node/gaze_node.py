@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -301,7 +302,7 @@ class GazeNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
-    node, begun, ended = None, False, True
+    node, begun, ended, failed = None, False, True, False
     bound_spinning()
     try:
         try:
@@ -310,16 +311,16 @@ def main(args: list[str] | None = None) -> int:
             node = GazeNode()
             executor = Executor(node.refuse)
             executor.add_node(node)
-            if not node.start():
-                return 1 if node.context.ok() else 0  # 0: interrupted meanwhile
-            executor.spin()
+            if node.start():
+                executor.spin()
+            else:
+                failed = node.context.ok()  # else interrupted meanwhile
         except Exception as error:
-            if begun and not rclpy.ok():  # a signal came in the middle of something
-                return node.exit_status if node is not None else 0
-            if not isinstance(error, (ParameterException, _rclpy.RCLError)):
-                raise
-            print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
-            return 1
+            failed = not begun or rclpy.ok()  # else a signal came in the middle of something
+            if failed and isinstance(error, (ParameterException, _rclpy.RCLError)):
+                print(f"autogaze: {' '.join(str(error).split())}", file=sys.stderr)
+            elif failed:
+                traceback.print_exc()
     except KeyboardInterrupt:  # which may follow upon the error that the same signal has caused
         pass
     finally:
@@ -327,12 +328,13 @@ def main(args: list[str] | None = None) -> int:
             signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
         if node is not None:
             ended = node.close()
+            failed = failed or node.exit_status != 0
         rclpy.try_shutdown()
-        if node is not None and not ended:  # loading cannot be interrupted, and would be waited for
+        if not ended:  # loading cannot be interrupted, and would be waited for
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(node.exit_status)
-    return node.exit_status if node is not None else 0
+            os._exit(failed)
+    return int(failed)
 
 
 if __name__ == "__main__":
