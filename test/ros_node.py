@@ -73,7 +73,7 @@ class Camera:
     ) -> None:
         self._world, self.name, self.shown = world, name, 0
         self._publisher = world.node.create_publisher(kind, topic, qos)
-        self.gazes = world.collect(GazeMask, f"/autogaze/{name}/gaze")
+        self.gazes = world.collect(GazeMask, f"/autogaze/{name}/gaze", 2000)
 
     def close(self) -> None:
         """Show nothing any more."""

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,13 +124,15 @@ class _Camera:
 
     kind: size and epoch of its images; another kind begins the stream anew.
     choice: what decides the present context. first: frames of a stream's first
-    context. limit: frames of the present one.
+    context. limit: frames of the present one. restarted: why the stream began anew,
+    until its first gaze tells.
     """
 
     def __init__(self, choice: Choice, kind: _Kind, first: int) -> None:
         self.kind = kind
         self.stream_id = 0
         self.frame_index = 0
+        self.restarted = ""
         self.context = ContextMask()
         self._first = first
         self.limit = first
@@ -161,8 +164,18 @@ class _Camera:
         self.choice = choice
         self.limit = min(self.limit, choice.selector.chunk_size)
 
-    def reset(self, kind: _Kind) -> None:
+    def save(self) -> tuple[Any, ...]:
+        """Return what `restore` needs to take back frames to come of this context."""
+        return self.stream.save(), self.frame_index, self.restarted, copy(self.context)
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Take back the frames since `save`."""
+        stream, self.frame_index, self.restarted, self.context = saved
+        self.stream.restore(stream)
+
+    def reset(self, kind: _Kind, reason: str = "") -> None:
         """Begin the stream anew."""
+        self.restarted = reason
         self.stream.restart()
         self.limit = self._first
         self.kind = kind
@@ -237,7 +250,11 @@ class Pipeline:
 
         Those that may be decided together are; with one of each camera that is all.
         """
-        return [gazed for part in self._parts(frames) for gazed in self._decide(part)]
+        return [gazed for part in self._parts(frames) for gazed in self.decide(part)]
+
+    def first_part(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return those that `decide` may have first, of which `process` makes one call after the other."""
+        return self._parts(frames)[0]
 
     def _parts(self, frames: Sequence[Frame]) -> list[list[Frame]]:
         """Split frames so that no camera's stream begins anew, or its context, within a part."""
@@ -256,18 +273,33 @@ class Pipeline:
             if place == len(parts):
                 parts.append([])
             parts[place].append(frame)
-        return parts
+        if self.choice.selector.batches and all(c.choice.selector.batches for c in self._cameras.values()):
+            return parts
+        return [
+            [f for f in part if f.camera == name] for part in parts for name in {f.camera: 0 for f in part}
+        ]
 
     def _first_context(self, camera: str) -> int:
         whole = self.choice.selector.chunk_size
         return min(self._first_contexts.get(camera, whole), whole)
 
-    def _decide(self, frames: Sequence[Frame]) -> list[GazedFrame]:
-        """Decide one clip of each camera."""
+    def decide(self, frames: Sequence[Frame]) -> list[GazedFrame]:
+        """Decide a part of frames; where that raises, every stream is as if it had not been tried."""
         clips: dict[str, list[Frame]] = {}
         for frame in frames:
             clips.setdefault(frame.camera, []).append(frame)
-        reasons = {name: self._prepare(clip[0]) for name, clip in clips.items()}
+        for clip in clips.values():
+            self._prepare(clip[0])
+        saved = {name: self._cameras[name].save() for name in clips}
+        try:
+            return self._gaze(clips)
+        except Exception:
+            for name, before in saved.items():
+                self._cameras[name].restore(before)
+            raise
+
+    def _gaze(self, clips: Mapping[str, Sequence[Frame]]) -> list[GazedFrame]:
+        """Decide one clip of each camera, whose streams are ready for it."""
         requests, latencies = {}, {}
         for name, clip in clips.items():
             camera, pairs = self._cameras[name], []
@@ -282,14 +314,14 @@ class Pipeline:
         for name, (gazes, elapsed) in self._select(requests).items():
             camera = self._cameras[name]
             first = camera.stream.index - len(gazes)
-            told = [reasons[name], *[""] * (len(gazes) - 1)]
-            for place, gaze in enumerate(gazes):
-                record = self._record(clips[name][place], camera, gaze, first + place)
+            for place, (frame, gaze) in enumerate(zip(clips[name], gazes, strict=True)):
+                record = self._record(frame, camera, gaze, first + place)
                 record.latency = latencies[name][place]
                 record.latency.gaze = elapsed
                 pixels = requests[name][place].pixels
                 checkpoint = camera.choice.selector.info.checkpoint
-                results.append(GazedFrame(clips[name][place], record, pixels, checkpoint, told[place]))
+                results.append(GazedFrame(frame, record, pixels, checkpoint, camera.restarted))
+                camera.restarted = ""
         return results
 
     def _select(self, requests: Mapping[str, Sequence[Request]]) -> dict[str, tuple[list[Gaze], float]]:
@@ -305,25 +337,21 @@ class Pipeline:
             answers |= {name: (found, elapsed) for name, found in zip(names, gazes, strict=True)}
         return answers
 
-    def _prepare(self, frame: Frame) -> str:
-        """Make a stream ready for a frame; return why it begins anew, where that is not known yet."""
+    def _prepare(self, frame: Frame) -> None:
+        """Make a stream ready for a frame."""
         kind, camera = _kind(frame), self._cameras.get(frame.camera)
-        reason = ""
         if camera is None:
             first = self._first_contexts.get(frame.camera, sys.maxsize)
             camera = self._cameras[frame.camera] = _Camera(self.choice, kind, first)
         elif camera.kind != kind:
             before, now = camera.kind, kind
-            if before[:2] != now[:2]:
-                reason = f"image size changed from {before[0]}x{before[1]} to {now[0]}x{now[1]}"
-            camera.reset(kind)
+            grown = f"image size changed from {before[0]}x{before[1]} to {now[0]}x{now[1]}"
+            camera.reset(kind, grown if before[:2] != now[:2] else "")
         elif camera.cannot_wait(self.choice):
-            reason = f"{camera.choice} ends {camera.left} frames early, for {self.choice}"
-            camera.reset(kind)
+            camera.reset(kind, f"{camera.choice} ends {camera.left} frames early, for {self.choice}")
         if camera.begins:
             camera.begin(self.choice)
             self.deciding = self.choice.selector
-        return reason
 
     def _record(self, frame: Frame, camera: _Camera, gaze: Gaze, index: int) -> GazeRecord:
         token_ids = gaze.token_ids

@@ -32,12 +32,13 @@ def test_every_item_comes_out_once_or_is_counted(capacity, portion, actions):
             out[camera].append(taken)
     for camera, portions in out.items():
         position = 0
-        for taken in portions:  # in order, and every gap is told
-            position += taken.lost
-            assert put[camera][position : position + len(taken.items)] == taken.items
-            position += len(taken.items)
+        for taken in portions:  # in order, and every gap is told where it is
+            for item, lost in zip(taken.items, taken.lost, strict=True):
+                position += lost
+                assert put[camera][position] == item
+                position += 1
         assert position == len(put[camera])
-        assert overtaken[camera] == sum(taken.lost for taken in portions)
+        assert overtaken[camera] == sum(sum(taken.lost) for taken in portions)
 
 
 def test_the_newest_win():
@@ -45,7 +46,7 @@ def test_the_newest_win():
     for number in range(5):
         buffer.put("rear", number)
     (taken,) = buffer.take(ONE).values()
-    assert (taken.items, taken.lost) == ([4], 4)
+    assert (taken.items, taken.lost) == ([4], [4])
 
 
 def test_what_was_lost_on_the_way_is_told_with_the_next_item():
@@ -55,7 +56,16 @@ def test_what_was_lost_on_the_way_is_told_with_the_next_item():
     buffer.skip("rear", 3)
     for number in range(3):
         buffer.put("rear", number)
-    assert [taken.lost for _ in range(2) for taken in buffer.take(ONE).values()] == [4, 0]
+    assert [taken.lost for _ in range(2) for taken in buffer.take(ONE).values()] == [[4], [0]]
+
+
+def test_what_was_lost_behind_an_item_is_not_told_with_it():
+    buffer = FrameBuffer(CAMERAS, 4)
+    buffer.put("rear", 0)
+    buffer.skip("rear", 2)
+    buffer.put("rear", 1)
+    (taken,) = buffer.take(Terms(dict.fromkeys(CAMERAS, 2))).values()
+    assert (taken.items, taken.lost) == ([0, 1], [0, 2])
 
 
 def test_one_portion_of_each_camera_at_a_time():

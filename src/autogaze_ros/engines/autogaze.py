@@ -71,6 +71,15 @@ class GazeStream:
         self.pending: list[int] = []  # the last frame's last chunk, not yet run
         self.features.zero_()
 
+    def save(self) -> tuple[int, int, list[int], Tensor]:
+        """Return what `restore` needs; of the caches that is their length, which frames to come go behind."""
+        return self.index, self.length, self.pending, self.features.clone()
+
+    def restore(self, saved: tuple[int, int, list[int], Tensor]) -> None:
+        """Take back the frames since `save`, of the same context."""
+        self.index, self.length, self.pending, features = saved
+        self.features.copy_(features)
+
 
 @dataclass
 class _Row:

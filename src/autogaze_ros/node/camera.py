@@ -15,7 +15,7 @@ from autogaze_ros.node.diagnostics import CameraReport
 from autogaze_ros.node.frame_buffer import FrameBuffer
 from autogaze_ros.node.intake import Intake
 from autogaze_ros.node.messages import gaze_mask
-from autogaze_ros.node.pictures import Pictures
+from autogaze_ros.node.pictures import Pictures, Prepared
 from autogaze_ros.node.statistics import CameraStatistics, Load
 from autogaze_ros.node.worker import Arrival, described, stamp_of
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
@@ -86,18 +86,28 @@ class Camera:
         """Publish a frame's gaze, and pictures of it while somebody looks."""
         header, record = arrival.message.header, gazed.record
         began = time.perf_counter()
-        pictures = self._pictures.of_gaze(header, gazed, self._node.settings)
+        pictures = self._rendered(header, gazed)
         now = time.perf_counter()
         record.latency.render = (now - began) * 1e3
         record.latency.total = (now - arrival.arrived) * 1e3
         record.latency.age = self._age(header)
         record.latency.reconstruct = self.statistics.newest_reconstruction()
         self._gaze.publish(gaze_mask(record, header))
-        for publisher, message in pictures:
-            publisher.publish(message)
         self.statistics.gazed(record)
         self.newest = gazed
         self._last_fault = ""
+        try:
+            for publisher, message in pictures:
+                publisher.publish(message)
+        except Exception as fault:
+            self._tell_failure("picture", fault)
+
+    def _rendered(self, header: Any, gazed: GazedFrame) -> Prepared:
+        try:
+            return self._pictures.of_gaze(header, gazed, self._node.settings)
+        except Exception as fault:
+            self._tell_failure("picture", fault)
+            return []
 
     def shows_reconstruction(self) -> bool:
         """Whether somebody looks at reconstructions."""
@@ -118,7 +128,10 @@ class Camera:
 
     def reconstruction_failed(self, fault: Exception) -> None:
         """Report it; the same fault again only in diagnostics."""
-        text = f"no reconstruction until the next context: {described(fault)}"
+        self._tell_failure("reconstruction until the next context", fault)
+
+    def _tell_failure(self, missing: str, fault: Exception) -> None:
+        text = f"no {missing}: {described(fault)}"
         if text != self._last_failure and self._node.context.ok():
             self.warn(text)
         self._last_failure = text

@@ -46,6 +46,7 @@ class CameraReport:
         values: dict[str, Any] = {
             "frames received": counts.received,
             "frames left out": counts.left_out,
+            "frames waiting": counts.waiting,
             "gazes published": counts.gazed,
             "frames dropped": counts.dropped.total(),
             **{f"frames dropped: {cause}": count for cause, count in sorted(counts.dropped.items())},

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.needs import needs
+from autogaze_ros.node.loading import loading
 from autogaze_ros.pipeline import Choice, Pipeline
 from autogaze_ros.selectors import Selector, create_selector
 from autogaze_ros.threads import set_threads
@@ -28,14 +29,14 @@ class Engines:
     """
 
     def __init__(self, settings: Settings, cameras: Sequence[str]) -> None:
-        selector = _selector(settings)
+        with loading(torch=_needs_torch(settings)):
+            selector, self.reconstructor = _selector(settings), _reconstructor(settings)
         self.pipeline = Pipeline(
             selector,
             gazing_ratio=settings["gazing_ratio"],
             task_loss_requirement=settings["task_loss_requirement"],
             first_contexts=_first_contexts(cameras, selector.chunk_size) if settings["stagger"] else {},
         )
-        self.reconstructor = _reconstructor(settings)
         _use_threads(settings)
         self.tried = self.loaded = settings
 
@@ -70,9 +71,10 @@ class Engines:
         self.loaded = {**self.loaded, **held}
 
     def _load(self) -> None:
-        selector, reconstructor = _selector(self.tried), self.reconstructor
-        if self.tried["chunk_size"] != self.loaded["chunk_size"]:
-            reconstructor = _reconstructor(self.tried)
+        with loading(torch=_needs_torch(self.tried)):
+            selector, reconstructor = _selector(self.tried), self.reconstructor
+            if self.tried["chunk_size"] != self.loaded["chunk_size"]:
+                reconstructor = _reconstructor(self.tried)
         self.reconstructor = reconstructor
         _use_threads(self.tried)
         self._choose(selector)
@@ -107,6 +109,10 @@ def _kind(settings: Settings) -> list[Any]:
 def _selector(settings: Settings) -> Selector:
     names = ("checkpoint", "chunk_size", "device", "positions")
     return create_selector(settings["selector"], **{name: settings[name] for name in names})
+
+
+def _needs_torch(settings: Settings) -> bool:
+    return bool(settings["selector"] in ("autogaze", "upstream") or settings["reconstruction"])
 
 
 def _use_threads(settings: Settings) -> None:

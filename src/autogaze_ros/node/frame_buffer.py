@@ -29,9 +29,18 @@ class Terms:
 
 @dataclass(frozen=True)
 class Taken(Generic[Item]):
-    """Items of one camera, oldest first, and how many were lost before them since the last."""
+    """Items of one camera, oldest first, and how many were lost before each since the one before."""
 
     items: list[Item]
+    lost: list[int]
+
+
+@dataclass
+class _Waiting(Generic[Item]):
+    """since: monotonic seconds. lost: as Taken's."""
+
+    item: Item
+    since: float
     lost: int
 
 
@@ -52,7 +61,7 @@ class FrameBuffer(Generic[Item]):
     ) -> None:
         self.capacity = capacity
         self._overtaken = overtaken
-        self._waiting: dict[str, deque[tuple[Item, float]]] = {camera: deque() for camera in cameras}
+        self._waiting: dict[str, deque[_Waiting[Item]]] = {camera: deque() for camera in cameras}
         self._lost = dict.fromkeys(self._waiting, 0)
         self._punctual: set[str] = set()
         self._change = threading.Condition()
@@ -62,16 +71,17 @@ class FrameBuffer(Generic[Item]):
         """Add a camera's newest item."""
         with self._change:
             waiting = self._waiting[camera]
-            waiting.append((item, time.monotonic()))
+            waiting.append(_Waiting(item, time.monotonic(), self._lost[camera]))
+            self._lost[camera] = 0
             while len(waiting) > self.capacity:
-                waiting.popleft()
-                self._lost[camera] += 1
+                oldest = waiting.popleft()
+                waiting[0].lost += oldest.lost + 1
                 self._overtaken(camera)
             self._punctual.add(camera)
             self._change.notify()
 
     def skip(self, camera: str, count: int) -> None:
-        """Note that so many items were lost on their way here."""
+        """Note that so many items were lost on their way here, behind the newest."""
         with self._change:
             self._lost[camera] += count
 
@@ -108,9 +118,8 @@ class FrameBuffer(Generic[Item]):
 
     def _pop(self, camera: str, count: int) -> Taken[Item]:
         waiting = self._waiting[camera]
-        taken = Taken([waiting.popleft()[0] for _ in range(min(count, len(waiting)))], self._lost[camera])
-        self._lost[camera] = 0
-        return taken
+        popped = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        return Taken([entry.item for entry in popped], [entry.lost for entry in popped])
 
     def _ready(self, terms: Terms) -> tuple[list[str], float]:
         """Return the cameras that may leave now, or for how many seconds nothing will change by itself."""
@@ -132,6 +141,6 @@ class FrameBuffer(Generic[Item]):
         return ready, 0.0
 
 
-def _complete(waiting: deque[tuple[Item, float]], portion: int, timeout: float) -> float:
+def _complete(waiting: deque[_Waiting[Item]], portion: int, timeout: float) -> float:
     """Return when what waits became, or becomes, a portion."""
-    return waiting[portion - 1][1] if len(waiting) >= portion else waiting[-1][1] + timeout
+    return waiting[portion - 1].since if len(waiting) >= portion else waiting[-1].since + timeout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -27,6 +28,7 @@ from autogaze_ros.node.camera import Camera
 from autogaze_ros.node.declare import check_change, declare, declare_camera
 from autogaze_ros.node.diagnostics import Status, node_values
 from autogaze_ros.node.engines import BUDGET, SELECTION, Engines, Settings
+from autogaze_ros.node.executor import Executor
 from autogaze_ros.node.inference import InferenceThread
 from autogaze_ros.node.intake import STEADY
 from autogaze_ros.node.messages import gaze_info
@@ -37,6 +39,7 @@ from autogaze_ros.node.services import Services
 from autogaze_ros.node.session import Session
 from autogaze_ros.node.statistics import Load
 from autogaze_ros.node.unused import refuse_unknown, warn_of_arguments, warn_of_parameters
+from autogaze_ros.node.worker import located, raised_at
 from autogaze_ros.shown import shown
 from autogaze_ros.signals import end_with_the_terminal
 from autogaze_ros.threads import bound_spinning
@@ -65,6 +68,7 @@ class GazeNode(LifecycleNode):
         self._starting = False  # whether the first loading is to come
         self._active = False
         self._fault = ""
+        self._refused: Counter[str] = Counter()  # by kind
         self._load = Load()
         refuse_unknown(self)
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -185,6 +189,15 @@ class GazeNode(LifecycleNode):
 
         timer = self.create_timer(_MOMENT, act, clock=STEADY)
 
+    def refuse(self, fault: Exception) -> None:
+        """Report what somebody's message or request made rclpy raise; each kind is logged once."""
+        kind = f"{type(fault).__name__} at {raised_at(fault)}"
+        self._refused[kind] += 1
+        if self._refused[kind] == 1:
+            self.get_logger().error(
+                f"a message or request was refused: {located(fault)}; /diagnostics counts others of this kind"
+            )
+
     def introduce(self, session: Session, engines: Engines) -> None:
         """Tell what was loaded."""
         if session is not self._session:
@@ -276,7 +289,8 @@ class GazeNode(LifecycleNode):
 
     def _node_values(self, state: str) -> dict[str, Any]:
         deciding = self._session.deciding if self._session is not None else None
-        return node_values(self.settings, state, self._load, deciding)
+        values = node_values(self.settings, state, self._load, deciding)
+        return values | {"messages and requests refused": self._refused.total()}
 
     def _report(self) -> None:
         if self._session is None:
@@ -299,7 +313,7 @@ class GazeNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; returns the exit status."""
-    node, begun, ended = None, False, True
+    node, begun, ended, failed = None, False, True, False
     bound_spinning()
     end_with_the_terminal()
     if left := shared_memory.clear():
@@ -310,18 +324,18 @@ def main(args: list[str] | None = None) -> int:
             begun = True
             node = GazeNode()
             warn_of_arguments(node, sys.argv[1:] if args is None else args)
-            executor = SingleThreadedExecutor()
+            executor = Executor(node.refuse)
             executor.add_node(node)
-            if not node.start():
-                return 1 if node.context.ok() else 0  # 0: interrupted meanwhile
-            executor.spin()
+            if node.start():
+                executor.spin()
+            else:
+                failed = node.context.ok()  # else interrupted meanwhile
         except Exception as error:
-            if begun and not rclpy.ok():  # a signal came in the middle of something
-                return node.exit_status if node is not None else 0
-            if not isinstance(error, (ParameterException, _rclpy.RCLError)):
-                raise
-            print(f"autogaze: {shown(error)}", file=sys.stderr)
-            return 1
+            failed = not begun or rclpy.ok()  # else a signal came in the middle of something
+            if failed and isinstance(error, (ParameterException, _rclpy.RCLError)):
+                print(f"autogaze: {shown(error)}", file=sys.stderr)
+            elif failed:
+                traceback.print_exc()
     except KeyboardInterrupt:  # which may follow upon the error that the same signal has caused
         pass
     finally:
@@ -329,13 +343,14 @@ def main(args: list[str] | None = None) -> int:
             signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
         if node is not None:
             ended = node.close()
+            failed = failed or node.exit_status != 0
         rclpy.try_shutdown()
-        if node is not None and not ended:  # loading cannot be interrupted, and would be waited for
+        if not ended:  # loading cannot be interrupted, and would be waited for
             sys.stdout.flush()
             sys.stderr.flush()
             shared_memory.give_back()
-            os._exit(node.exit_status)
-    return node.exit_status if node is not None else 0
+            os._exit(failed)
+    return int(failed)
 
 
 if __name__ == "__main__":

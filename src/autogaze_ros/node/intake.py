@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from autogaze_ros.complaints import Throttle
@@ -15,8 +16,9 @@ from autogaze_ros.frames import Thinning
 from autogaze_ros.images import compressed_to_rgb, image_to_rgb
 from autogaze_ros.node.declare import image_topic
 from autogaze_ros.node.frame_buffer import FrameBuffer
+from autogaze_ros.node.numbering import Numbering, publisher_of
 from autogaze_ros.node.qos import described, listed, policy_name, reliability_for, subscription_overrides
-from autogaze_ros.node.statistics import CameraStatistics
+from autogaze_ros.node.statistics import LOST_BY_DDS, CameraStatistics
 from autogaze_ros.node.types import TypeWatch, image_beside, image_remedy
 from autogaze_ros.node.worker import Arrival, stamp_of
 from autogaze_ros.stamps import StampMonitor
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # for timers: simulation time may stand still
 DEPTH = 5  # images that may wait in DDS; under policy every as many as may wait in the node, too
 _WATCH_PERIOD = 0.5  # seconds between looks at the publishers
+_MOST_LOOKS = 10  # at which a former subscription is kept
+_HAS_INFO = hasattr(Subscription, "CallbackType")  # older rclpy calls back with the message alone
 
 
 class Intake:
     """Subscribes to a camera's images; follows their stamps, thins them out, and stores what is left.
 
-    depth: of images that DDS keeps. The executor's thread alone uses it.
+    depth: of images that DDS keeps. The executor's thread alone uses it. While another
+    reliability is coming into force there are two subscriptions: the former one goes
+    when its publishers are heard by the new one, and every image counts once.
     """
 
     def __init__(self, node: GazeNode, name: str, statistics: CameraStatistics) -> None:
@@ -45,7 +51,12 @@ class Intake:
         every = node.value("policy") == "every"
         self.depth = max(DEPTH, node.value("queue_size")) if every else DEPTH
         self._subscription: Any = None
+        self._former: Any = None
+        self._unheard: set[bytes] = set()  # publishers that only the former one has heard
+        self._heard_by_new: set[bytes] = set()
+        self._looks = 0  # since there is a former one
         self._watch: Any = None
+        self._numbering = Numbering()
         self._monitor, self._thinning, self._epoch = StampMonitor(), Thinning(), 0
         self._heard = 0.0  # monotonic seconds of the last image
         self._reported_silence = False
@@ -65,6 +76,7 @@ class Intake:
         self._buffer = buffer
         self._statistics.opened()
         self._heard, self._reported_silence = time.monotonic(), False
+        self._numbering = Numbering()
         # auto begins reliable: that matches reliable publishers at once and without
         # loss; best effort ones are noticed within a moment.
         best_effort = self._node.value("reliability") == "best_effort"
@@ -72,13 +84,13 @@ class Intake:
         self._watch = self._node.create_timer(_WATCH_PERIOD, self._look, clock=STEADY)
 
     def close(self) -> None:
-        """Take no more images."""
+        """Take no more images than DDS holds already."""
         if self._watch is not None:
             self._node.destroy_timer(self._watch)
             self._watch = None
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        for subscription in filter(None, (self._former, self._subscription)):
+            self._end(subscription)
+        self._former = self._subscription = None
 
     def reset(self) -> None:
         """Let nothing that came so far count for the images to come."""
@@ -94,12 +106,10 @@ class Intake:
         self._throttle(f"{self._name} ({self.topic}): {text}")
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
         self._subscription = self._node.create_subscription(
             self._kind,
             self._topic,
-            self._store,
+            self._arrive if _HAS_INFO else lambda message: self._arrive(message, {}),
             QoSProfile(depth=self.depth, reliability=reliability),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._mismatch, message_lost=self._lost
@@ -109,7 +119,51 @@ class Intake:
         asked = described(self._subscription.qos_profile)
         self._node.get_logger().info(f"{self._name}: {self._subscription.topic_name}, {asked}")
 
-    def _store(self, message: Any) -> None:
+    def _change(self, reliability: ReliabilityPolicy) -> None:
+        """Subscribe anew, and keep the subscription that there is until the new one is heard."""
+        if self._numbering.known is False:  # doubles could not be told
+            self._end(self._subscription)
+        else:
+            self._former, self._looks = self._subscription, 0
+            self._former.callback = self._arrive_by_former
+            self._unheard, self._heard_by_new = set(), set()
+        self._subscribe(reliability)
+
+    def _end(self, subscription: Any) -> None:
+        if self._node.context.ok():
+            self._drain(subscription)
+        self._node.destroy_subscription(subscription)
+
+    def _arrive(self, message: Any, info: Any) -> None:
+        if self._former is not None:
+            self._drain(self._former)  # older images first
+            self._heard_by_new.add(publisher_of(info))
+            self._unheard -= self._heard_by_new
+        self._store(message, info)
+        self._drain(self._subscription)
+
+    def _arrive_by_former(self, message: Any, info: Any) -> None:
+        self._unheard |= {publisher_of(info)} - self._heard_by_new
+        self._store(message, info)
+
+    def _drain(self, subscription: Any) -> None:
+        """Take what a subscription holds, faster than the executor would image by image."""
+        for _ in range(self.depth):
+            with subscription.handle:
+                taken = subscription.handle.take_message(self._kind, False)
+            if taken is None:
+                return
+            if subscription is self._former:
+                self._arrive_by_former(*taken)
+            else:
+                self._store(*taken)
+
+    def _store(self, message: Any, info: Any) -> None:
+        missing = self._numbering.check(info)
+        if missing is None:
+            return
+        if missing:
+            self._miss(missing)
         arrived, settings, stamp = time.perf_counter(), self._node.settings, stamp_of(message.header)
         self._heard, self._reported_silence = time.monotonic(), False
         self._statistics.received()
@@ -126,10 +180,12 @@ class Intake:
         """Be as reliable as every publisher allows; tell of wrong types, and when nothing comes."""
         self._types.look()
         offers = self._types.fitting()
-        if offers and self._node.value("reliability") == "auto":
+        if self._former is not None:
+            self._part()
+        elif offers and self._node.value("reliability") == "auto":
             wanted = reliability_for(offers)
             if wanted != self._subscription.qos_profile.reliability:
-                self._subscribe(wanted)
+                self._change(wanted)
         silence = time.monotonic() - self._heard
         if silence > self._node.settings["silence"] and not self._reported_silence:
             self._reported_silence = True
@@ -145,9 +201,20 @@ class Intake:
     def _beside(self) -> str:
         return image_beside(self._node, self._name, self.topic, compressed=self._compressed)
 
+    def _part(self) -> None:
+        """Let the former subscription go once it is not needed."""
+        self._looks += 1
+        if not self._unheard or self._looks == _MOST_LOOKS:
+            self._end(self._former)
+            self._former = None
+
     def _lost(self, event: Any) -> None:
-        self._statistics.dropped("lost by DDS", event.total_count_change)
-        self._buffer.skip(self._name, event.total_count_change)
+        if not self._numbering.known:  # else the numbers tell of these, too
+            self._miss(event.total_count_change)
+
+    def _miss(self, count: int) -> None:
+        self._statistics.dropped(LOST_BY_DDS, count)
+        self._buffer.skip(self._name, count)
 
     def _mismatch(self, event: Any) -> None:
         if policy_name(event) == "reliability" and self._node.value("reliability") == "auto":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -129,4 +130,5 @@ class Session:
 
     def _drop_engines(self) -> None:
         self.engines = None
+        gc.unfreeze()
         release_memory()

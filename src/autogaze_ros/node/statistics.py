@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from autogaze_ros.pipeline import GazeRecord
 
 WINDOW = 100  # frames of a sliding window
+LOST_BY_DDS = "lost by DDS"
 STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
 
 
@@ -67,6 +68,12 @@ class Counts:
     fault: str = ""
     reconstructed: int = 0
     reconstructions_skipped: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait or are at work; those lost by DDS were never received."""
+        dropped = self.dropped.total() - self.dropped[LOST_BY_DDS]
+        return self.received - self.left_out - self.gazed - dropped
 
 
 class CameraStatistics:

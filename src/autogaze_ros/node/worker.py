@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.frames import Frame, SourceError
@@ -33,15 +34,30 @@ class PersistentError(Exception):
 class Arrival:
     """An image message and when it came.
 
-    arrived: seconds of time.perf_counter. epoch: as `Frame`'s. lost: frames of its
-    camera that came to nothing since the last one that did not.
+    arrived: seconds of time.perf_counter. epoch: as `Frame`'s.
     """
 
     camera: str
     message: Any
     arrived: float
     epoch: int = 0
-    lost: int = 0
+
+
+@dataclass
+class _Case:
+    """An arrival at work and what comes of it: a frame, then a gaze, or a fault.
+
+    lost: frames of its camera that were lost before it. decoding: milliseconds.
+    stumbled: whether the stream begins anew for the fault.
+    """
+
+    arrival: Arrival
+    lost: int
+    decoding: float = 0.0
+    frame: Frame | None = None
+    gazed: GazedFrame | None = None
+    fault: str = ""
+    stumbled: Exception | None = None
 
 
 class Worker:
@@ -49,9 +65,10 @@ class Worker:
 
     While nothing waits it advances the background's reconstructions.
 
-    A fault costs the frames that it comes of: streams of the batch begin anew, the
-    frames are tried one by one, and what fails again is reported. Only when
-    frame after frame fails `run` raises PersistentError.
+    A fault costs its own camera's frame: a batch that fails is tried again camera by
+    camera, then frame by frame, from streams as they were before it. A frame that
+    fails alone is reported, and its stream begins anew. Only when frame after
+    frame fails `run` raises PersistentError.
 
     settings: all of them at the start. sets: those that were set since, oldest first.
     changed: called when other engines were loaded, with the fault where that failed.
@@ -77,7 +94,8 @@ class Worker:
         self._modes: dict[str, str] = {}
         self._mode = settings["mode"]  # of the newest gazes
         self._untold: Counter[str] = Counter()
-        self._failures = 0
+        self._failures = 0  # in a row
+        self._last_failure: Exception = PersistentError()
 
     def run(self) -> None:
         """Work until the buffer is closed."""
@@ -92,9 +110,9 @@ class Worker:
                 if batch:
                     self._follow()  # what was set before these frames came holds for them
                     began = time.perf_counter()
-                    for name, taken in batch.items():
-                        self._untold[name] += taken.lost
-                    self._work([arrival for taken in batch.values() for arrival in taken.items])
+                    pairs = (zip(taken.items, taken.lost, strict=True) for taken in batch.values())
+                    for part in self._parts([_Case(*pair) for pair in chain.from_iterable(pairs)]):
+                        self._work(part, began)
                     self._load.add(time.perf_counter() - began)
                 elif self._background.busy:
                     self._background.advance()
@@ -131,91 +149,112 @@ class Worker:
             self._background = Background(self._engines.reconstructor, self._cameras)
         self._changed(None)
 
-    def _work(self, arrivals: list[Arrival]) -> None:
-        try:
-            self._process(arrivals)
-        except Exception as fault:
-            self._recover(arrivals, fault)
-
-    def _recover(self, arrivals: list[Arrival], fault: Exception) -> None:
-        """Try what `_process` left one by one; a frame that is alone is given up."""
-        release_memory()
-        for name in {arrival.camera for arrival in arrivals}:
-            self._pipeline.restart(name)
-        if len(arrivals) == 1:
-            self._give_up(arrivals[0], fault)
-            return
-        for arrival in list(arrivals):
-            alone = [arrival]
-            try:
-                self._process(alone)
-            except Exception as own_fault:
-                self._recover(alone, own_fault)
-
-    def _give_up(self, arrival: Arrival, fault: Exception) -> None:
-        reason = located(fault)
-        self._untold[arrival.camera] += arrival.lost + 1
-        self._cameras[arrival.camera].lose("fault", f"{reason}; the stream begins anew")
-        self._failures += 1
-        if self._failures == _MOST_FAILURES:
-            raise PersistentError(
-                f"{_MOST_FAILURES} frames in a row failed, the last with {reason}"
-            ) from fault
-
-    def _process(self, arrivals: list[Arrival]) -> None:
-        """Take frames from the list as they are refused or published.
-
-        Decoded at once are images of half of `max_image_pixels` together, and one more.
-        """
-        while arrivals:
-            self._process_part(arrivals)
-
-    def _process_part(self, arrivals: list[Arrival]) -> None:
-        began, decoded, pixels = time.perf_counter(), {}, 0
-        for arrival, spent, frame in self._decode(arrivals):
-            decoded[id(frame)] = (arrival, spent, frame)
-            pixels += frame.image.shape[0] * frame.image.shape[1]
+    def _parts(self, cases: list[_Case]) -> Iterator[list[_Case]]:
+        """Yield decoded cases: of half of `max_image_pixels` together, and one more."""
+        part: list[_Case] = []
+        pixels = 0
+        for case in cases:
+            self._decode(case)
+            part.append(case)
+            pixels += 0 if case.frame is None else case.frame.image.shape[0] * case.frame.image.shape[1]
             if 2 * pixels >= self._settings["max_image_pixels"]:
-                break
-        results = self._pipeline.process([frame for _, _, frame in decoded.values()])
-        for gazed in results:
-            arrival, spent, _ = decoded[id(gazed.frame)]
-            self._publish(arrival, gazed, spent, began)
-            arrivals.remove(arrival)
+                yield part
+                part, pixels = [], 0
+        if part:
+            yield part
+
+    def _work(self, cases: list[_Case], began: float) -> None:
+        by_frame = {id(case.frame): case for case in cases}
+        left = [case.frame for case in cases if case.frame is not None]
+        while left:
+            part = self._pipeline.first_part(left)
+            self._decide([by_frame[id(frame)] for frame in part])
+            decided = {id(frame) for frame in part}
+            left = [frame for frame in left if id(frame) not in decided]
+        for case in cases:
+            self._finish(case, began)
+        results = [case.gazed for case in cases if case.gazed is not None]
         self._tell_deciding({gazed.record.camera for gazed in results})
         for gazed in results:
             self._background.take(gazed)
+        if self._failures >= _MOST_FAILURES:
+            raise PersistentError(
+                f"{_MOST_FAILURES} frames in a row failed, the last with {located(self._last_failure)}"
+            ) from self._last_failure
 
-    def _tell_deciding(self, cameras: Iterable[str]) -> None:
+    def _decode(self, case: _Case) -> None:
+        start = time.perf_counter()
+        message, camera = case.arrival.message, self._cameras[case.arrival.camera]
+        try:
+            image, header = camera.to_rgb(message), message.header
+            case.frame = Frame(
+                image, stamp_of(header), camera.name, header.frame_id, epoch=case.arrival.epoch
+            )
+        except (ImageError, SourceError) as error:
+            case.fault = str(error)
+        except Exception as error:
+            case.fault = located(error)
+        case.decoding = (time.perf_counter() - start) * 1e3
+
+    def _decide(self, cases: list[_Case]) -> None:
+        """Decide frames together, or where that fails in smaller groups."""
+        by_frame = {id(case.frame): case for case in cases}
+        try:
+            for gazed in self._pipeline.decide([case.frame for case in cases if case.frame is not None]):
+                by_frame[id(gazed.frame)].gazed = gazed
+            return
+        except Exception as fault:
+            release_memory()
+            if len(cases) == 1:
+                self._stumble(cases[0], fault)
+                return
+        cameras = {case.arrival.camera for case in cases}
+        groups = [[case for case in cases if case.arrival.camera == name] for name in sorted(cameras)]
+        for group in groups if len(groups) > 1 else [[case] for case in cases]:
+            self._decide(group)
+
+    def _stumble(self, case: _Case, fault: Exception) -> None:
+        self._pipeline.restart(case.arrival.camera)
+        case.stumbled = fault
+
+    def _finish(self, case: _Case, began: float) -> None:
+        """Publish a gaze, or report why there is none."""
+        camera = self._cameras[case.arrival.camera]
+        self._untold[camera.name] += case.lost
+        if case.gazed is not None:
+            try:
+                self._publish(case, began)
+                self._failures = 0
+                return
+            except Exception as fault:
+                case.gazed = None
+                self._stumble(case, fault)
+        self._untold[camera.name] += 1
+        if case.stumbled is None:
+            camera.lose("unusable", case.fault)
+            return
+        self._failures += 1
+        self._last_failure = case.stumbled
+        camera.lose("fault", f"{located(case.stumbled)}; the stream begins anew")
+
+    def _publish(self, case: _Case, began: float) -> None:
+        assert case.gazed is not None
+        gazed, camera = case.gazed, self._cameras[case.arrival.camera]
+        record = gazed.record
+        record.dropped_since_last = self._untold[camera.name]
+        record.latency.wait = (began - case.arrival.arrived) * 1e3
+        record.latency.preprocess += case.decoding
+        if gazed.restarted:
+            camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
+        camera.publish(case.arrival, gazed)
+        self._untold[camera.name] = 0
+
+    def _tell_deciding(self, cameras: Collection[str]) -> None:
+        if not cameras:
+            return
         if any(self._modes[name] == self._settings["mode"] for name in cameras):  # else it is still to come
             self._mode = self._settings["mode"]
         self._decides(self._pipeline.deciding, self._mode)
-
-    def _decode(self, arrivals: list[Arrival]) -> Iterable[tuple[Arrival, float, Frame]]:
-        """Yield frames, and the milliseconds that each took."""
-        for arrival in list(arrivals):
-            start = time.perf_counter()
-            camera, header = self._cameras[arrival.camera], arrival.message.header
-            try:
-                image = camera.to_rgb(arrival.message)
-                frame = Frame(image, stamp_of(header), camera.name, header.frame_id, epoch=arrival.epoch)
-            except (ImageError, SourceError) as error:
-                camera.lose("unusable", str(error))
-                self._untold[camera.name] += arrival.lost + 1
-                arrivals.remove(arrival)
-                continue
-            arrival.lost += self._untold.pop(camera.name, 0)
-            yield arrival, (time.perf_counter() - start) * 1e3, frame
-
-    def _publish(self, arrival: Arrival, gazed: GazedFrame, spent: float, began: float) -> None:
-        record, camera = gazed.record, self._cameras[arrival.camera]
-        record.dropped_since_last = arrival.lost
-        record.latency.wait = (began - arrival.arrived) * 1e3
-        record.latency.preprocess += spent
-        if gazed.restarted:
-            camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
-        camera.publish(arrival, gazed)
-        self._failures = 0
 
 
 def most_waiting(settings: Settings) -> int:
@@ -230,8 +269,13 @@ def stamp_of(header: Any) -> int:
 
 def located(fault: BaseException) -> str:
     """Return a fault that nobody expected in one line, with where it came from."""
+    return f"{described(fault)} ({raised_at(fault)})"
+
+
+def raised_at(fault: BaseException) -> str:
+    """Return file and line."""
     where = traceback.extract_tb(fault.__traceback__)[-1]
-    return f"{described(fault)} ({where.filename}:{where.lineno})"
+    return f"{where.filename}:{where.lineno}"
 
 
 def described(fault: BaseException) -> str:

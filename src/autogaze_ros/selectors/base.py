@@ -39,6 +39,12 @@ class Stream(Protocol):
     def restart(self) -> None:
         """Forget everything: the next frame is the first of a context."""
 
+    def save(self) -> Any:
+        """Return what `restore` needs to take back frames to come of this context."""
+
+    def restore(self, saved: Any) -> None:
+        """Be as it was when `save` returned this, whatever a call that raised has left."""
+
 
 class Context:
     """A stream of selectors without a network: counts chunk_size frames, then restarts."""
@@ -50,6 +56,14 @@ class Context:
     def restart(self) -> None:
         """Forget everything: the next frame is the first of a context."""
         self.index = 0
+
+    def save(self) -> Any:
+        """Return what `restore` needs."""
+        return self.index
+
+    def restore(self, saved: Any) -> None:
+        """Take back the frames since `save`."""
+        self.index = saved
 
     def advance(self) -> None:
         """Take in that one more frame is being decided."""
@@ -77,13 +91,15 @@ class Selector(ABC):
     """Chooses the tokens of frames, for any number of streams.
 
     loss_units: of predicted_loss and task_loss_requirement; empty where no loss is
-    predicted. default_requirement: what `auto` stands for, in these units.
+    predicted. default_requirement: what `auto` stands for, in these units. batches:
+    False where streams share no call, since one that failed could not be taken back.
     """
 
     info: SelectorInfo
     chunk_size: int
     loss_units: str = ""
     default_requirement: float = -math.inf
+    batches: bool = True
 
     def requirement(self, asked: Requirement) -> float:
         """Return the number that holds; -inf, which stops nothing, where no loss is predicted."""

@@ -10,6 +10,7 @@ difference left has fallen to the requirement.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +33,12 @@ class _Canvas(Context):
     def restart(self) -> None:
         super().restart()
         self.pixels = np.full((_EDGE, _EDGE, 3), _GREY, np.float32) * _UNITS
+
+    def save(self) -> Any:
+        return self.index, self.pixels.copy()
+
+    def restore(self, saved: Any) -> None:
+        self.index, self.pixels = saved[0], saved[1].copy()
 
 
 class PatchDifferenceSelector(Selector):

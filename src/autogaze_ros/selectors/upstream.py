@@ -56,6 +56,10 @@ class UpstreamStream(Context):
         super().restart()
         self.past: dict[str, Any] = {}
 
+    def restore(self, saved: Any) -> None:
+        """Begin a context: the package changes its caches in place."""
+        self.restart()
+
 
 class UpstreamSelector(Selector):
     """Runs a checkpoint through NVlabs' package, its processor too.
@@ -66,6 +70,7 @@ class UpstreamSelector(Selector):
     """
 
     loss_units = "the loss that the checkpoint was trained to predict"
+    batches = False
 
     def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
         if not checkpoint:

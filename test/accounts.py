@@ -1,0 +1,39 @@
+"""Everything that came is accounted for: the sums that hold once nothing is under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def settle(world: Any, diagnostics: Any, camera: Any, *, left: int = 0) -> dict[str, int]:
+    """Wait until each image of a camera is accounted for, and hold the sums; returns the node's counts.
+
+    What its publishers published since they were heard was received or lost; what was
+    received was gazed at, left out or dropped by a cause. Gazes tell of the drops, but
+    for the `left` ones behind the last gaze.
+    """
+    name = f"autogaze: {camera.name}"
+    dropped, lost = "frames dropped", "frames dropped: lost by DDS"
+
+    def counts() -> dict[str, int]:
+        values = diagnostics.newest(name)
+        found = {key: int(value) for key, value in values.items() if key.startswith("frames ")}
+        return {lost: 0, **found, "gazes": int(values.get("gazes published", -1))}
+
+    def settled() -> bool:
+        now = counts()
+        arrived = now.get("frames received", 0) + now[lost] == camera.shown
+        return arrived and now["frames waiting"] == 0 and len(camera.gazes) == now["gazes"]
+
+    try:
+        world.wait_for(settled, "an account of every image")
+    except AssertionError as error:
+        raise AssertionError(f"{camera.shown} shown, {len(camera.gazes)} gazes; {counts()}") from error
+    found = counts()
+    causes = {key: value for key, value in found.items() if key.startswith(f"{dropped}: ")}
+    assert sum(causes.values()) == found[dropped]
+    assert found["frames received"] + found[lost] == camera.shown
+    whereabouts = found["gazes"] + found["frames left out"] + found[dropped] - found[lost]
+    assert found["frames received"] == whereabouts
+    assert sum(gaze.dropped_since_last for gaze in camera.gazes) == found[dropped] - left
+    return found
