@@ -49,12 +49,13 @@ class Numbering:
         A publisher that is heard for the first time counts from its number 1 where at its
         pace that was after the moment since which it has been known, in nanoseconds.
         """
-        for publisher in {publisher_of(info) for info in queue} - {*self._newest}:
-            own = [info for info in queue if publisher_of(info) == publisher]
+        numbered = [info for info in queue if info.get("publication_sequence_number")]
+        for publisher in ({publisher_of(info) for info in numbered} & {*since}) - {*self._newest}:
+            own = [info for info in numbered if publisher_of(info) == publisher]
             first, last = (
                 (i["publication_sequence_number"], i["source_timestamp"]) for i in (own[0], own[-1])
             )
-            if publisher not in since or not first[0] or last[0] <= first[0]:
+            if last[0] <= first[0]:
                 continue
             pace = (last[1] - first[1]) / (last[0] - first[0])
             if first[1] - pace * (first[0] - 1) >= since[publisher]:
