@@ -38,7 +38,7 @@ class Scene:
         self.now += seconds
 
     def judged(self, **settings):
-        status = self._report.make({**SETTINGS, "silence": 0.5, **settings}, "active", {})
+        status = self._report.make({**SETTINGS, "silence": 0.5, **settings}, "active", {}, "")
         return status.level, status.message
 
 
