@@ -5,6 +5,7 @@ from array import array
 
 import cv2
 import numpy as np
+from accounts import settle
 from clips import huge_png, scene, write_video
 from ros_node import NODE, UNIFORM, WARN, Camera, Diagnostics, picture
 from sensor_msgs.msg import CompressedImage
@@ -94,3 +95,5 @@ def test_broken_pictures_wrong_lengths_and_another_size_cost_one_camera_its_fram
     dropped = lambda name: diagnostics.newest(f"autogaze: {name}").get("frames dropped: unusable")  # noqa: E731
     world.wait_for(lambda: (dropped("packed"), dropped("odd")) == ("3", "1"), "drops in diagnostics")
     assert dropped("plain") is None
+    for camera in (plain, packed, odd):
+        settle(world, diagnostics, camera)

@@ -6,6 +6,7 @@ import sys
 from itertools import count
 
 import pytest
+from accounts import settle
 from lifecycle_msgs.msg import State, Transition
 from ros_node import (
     ERROR,
@@ -83,12 +84,11 @@ def test_signals_end_the_node_whatever_it_does(world, pipe, signals, moment):
 
 
 def test_a_selector_that_raises_or_runs_out_of_memory_costs_its_frames(world):
-    diagnostics, gazes = Diagnostics(world), world.collect(GazeMask, GAZE)
-    node = start(world)
-    publisher = world.node.create_publisher(Image, IMAGE, 20)
+    diagnostics, camera = Diagnostics(world), Camera(world)
+    node, gazes = start(world), camera.gazes
     world.wait_for_links()
     for place, colour in enumerate([(9, 9, 9), (255, 0, 0), (9, 9, 9), (0, 255, 0), (9, 9, 9)]):
-        publisher.publish(picture(1 + place / 10, colour))
+        camera.show(picture(1 + place / 10, colour))
     world.wait_for(lambda: len(gazes) == 3, "gazes of the sound frames")
     assert [gaze.dropped_since_last for gaze in gazes] == [0, 1, 1]
     assert gazes[0].stream_id < gazes[1].stream_id < gazes[2].stream_id
@@ -96,6 +96,7 @@ def test_a_selector_that_raises_or_runs_out_of_memory_costs_its_frames(world):
     drops = lambda: diagnostics.newest("autogaze: front").get("frames dropped: fault")  # noqa: E731
     world.wait_for(lambda: drops() == "2", "drops in diagnostics")
     assert state(world) == State.PRIMARY_STATE_ACTIVE
+    settle(world, diagnostics, camera)
 
 
 def test_a_fault_that_does_not_pass_cleans_the_node_up_and_configure_brings_it_back(world):

@@ -4,6 +4,7 @@ import os
 from contextlib import contextmanager, suppress
 
 import pytest
+from accounts import settle
 from lifecycle_msgs.msg import Transition
 from ros_node import WARN, Camera, Diagnostics, change, picture, set_parameters, stamp, start_faulty, state
 
@@ -73,6 +74,7 @@ def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, at_work):
     assert tokens == [26, 26, 26, 53, 53, 79]  # a new ratio holds at the next frame
     assert diagnostics.said("autogaze: front", WARN, "4 frames dropped")
     assert diagnostics.said("autogaze: front", WARN, " Hz can be sustained")
+    settle(world, diagnostics, camera)
 
 
 def test_frames_without_gazes_are_a_warning(world, at_work):
@@ -101,6 +103,7 @@ def test_in_mode_chunk_the_newest_chunk_wins(world, at_work):
     assert [gaze.dropped_since_last for gaze in camera.gazes] == [0, 0, 0, 0, 6, 0, 0, 0]
     assert [gaze.index_in_context for gaze in camera.gazes] == [0, 1, 2, 3] * 2
     assert [stamp(gaze) for gaze in camera.gazes[4:]] == [3.6, 3.7, 3.8, 3.9]
+    settle(world, diagnostics, camera)
 
 
 @pytest.fixture
@@ -114,14 +117,17 @@ def waiting(world, pipe):
 
 
 def test_while_weights_are_loaded_frames_wait_as_the_policy_says(world, waiting, pipe):
-    _, camera = waiting
+    diagnostics, camera = waiting
+    assert diagnostics.newest("autogaze: front")["frames waiting"] == "8"
     pipe.write_text("")
     world.wait_for(lambda: len(camera.gazes) == 8, "gazes of all of them")
+    settle(world, diagnostics, camera)
     assert [gaze.dropped_since_last for gaze in camera.gazes] == [0] * 8
 
 
 def test_what_waits_when_the_node_is_deactivated_is_counted(world, waiting):
-    diagnostics, _ = waiting
+    diagnostics, camera = waiting
     assert change(world, Transition.TRANSITION_DEACTIVATE)
     counted = lambda: diagnostics.newest("autogaze: front").get("frames dropped: deactivated")  # noqa: E731
     world.wait_for(lambda: counted() == "8", "drops")
+    settle(world, diagnostics, camera, left=8)

@@ -57,6 +57,7 @@ class Intake:
         self._looks = 0  # since there is a former one
         self._watch: Any = None
         self._numbering = Numbering()
+        self._known_since: dict[bytes, int] = {}  # nanoseconds, by publisher
         self._monitor, self._thinning, self._epoch = StampMonitor(), Thinning(), 0
         self._heard = 0.0  # monotonic seconds of the last image
         self._reported_silence = False
@@ -131,32 +132,40 @@ class Intake:
 
     def _end(self, subscription: Any) -> None:
         if self._node.context.ok():
-            self._drain(subscription)
+            for entry in self._queued(subscription):
+                self._store(*entry)
         self._node.destroy_subscription(subscription)
 
     def _arrive(self, message: Any, info: Any) -> None:
         if self._former is not None:
-            self._drain(self._former)  # older images first
+            for older in self._queued(self._former):
+                self._arrive_by_former(*older)
             self._heard_by_new.add(publisher_of(info))
             self._unheard -= self._heard_by_new
-        self._store(message, info)
-        self._drain(self._subscription)
+        queue = [(message, info), *self._queued(self._subscription)]
+        if len(queue) >= self._room(self._subscription):
+            self._numbering.begin([about for _, about in queue], self._known_since)
+        for entry in queue:
+            self._store(*entry)
 
     def _arrive_by_former(self, message: Any, info: Any) -> None:
         self._unheard |= {publisher_of(info)} - self._heard_by_new
         self._store(message, info)
 
-    def _drain(self, subscription: Any) -> None:
+    def _queued(self, subscription: Any) -> list[tuple[Any, Any]]:
         """Take what a subscription holds, faster than the executor would image by image."""
-        for _ in range(self.depth):
-            with subscription.handle:
-                taken = subscription.handle.take_message(self._kind, False)
-            if taken is None:
-                return
-            if subscription is self._former:
-                self._arrive_by_former(*taken)
-            else:
-                self._store(*taken)
+        taken: list[tuple[Any, Any]] = []
+        with subscription.handle:
+            while len(taken) < self._room(subscription):
+                entry = subscription.handle.take_message(self._kind, False)
+                if entry is None:
+                    break
+                taken.append(entry)
+        return taken
+
+    @staticmethod
+    def _room(subscription: Any) -> int:
+        return max(DEPTH, subscription.qos_profile.depth)  # the user may have asked for another
 
     def _store(self, message: Any, info: Any) -> None:
         missing = self._numbering.check(info)
@@ -180,6 +189,8 @@ class Intake:
         """Be as reliable as every publisher allows; tell of wrong types, and when nothing comes."""
         self._types.look()
         offers = self._types.fitting()
+        known = {bytes(offer.endpoint_gid): time.time_ns() for offer in offers}
+        self._known_since = {gid: self._known_since.get(gid, now) for gid, now in known.items()}
         if self._former is not None:
             self._part()
         elif offers and self._node.value("reliability") == "auto":

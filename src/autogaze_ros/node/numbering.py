@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MOST = 1000  # publishers that are remembered
@@ -13,8 +13,8 @@ class Numbering:
     """Follows the numbers of each publisher of one topic.
 
     DDS overwrites what is not taken in time without a word; a gap in a publisher's
-    numbers tells. The first number seen of a publisher is its beginning: what it
-    published before it was heard is nobody's loss.
+    numbers tells. The first number seen of a publisher is its beginning, since what it
+    published before it was matched is nobody's loss; but see `begin`.
 
     known: None before the first message, then whether messages carry publisher and
     number. rclpy has both from Kilted on, and not every middleware fills them in.
@@ -42,6 +42,24 @@ class Numbering:
         if len(self._newest) > _MOST:
             self._newest.popitem(last=False)
         return int(number - newest - 1)
+
+    def begin(self, queue: Sequence[Mapping[str, Any]], since: Mapping[bytes, int]) -> None:
+        """Look at a full queue, of which images may have been overwritten, before its infos are checked.
+
+        A publisher that is heard for the first time counts from its number 1 where at its
+        pace that was after the moment since which it has been known, in nanoseconds.
+        """
+        numbered = [info for info in queue if info.get("publication_sequence_number")]
+        for publisher in ({publisher_of(info) for info in numbered} & {*since}) - {*self._newest}:
+            own = [info for info in numbered if publisher_of(info) == publisher]
+            first, last = (
+                (i["publication_sequence_number"], i["source_timestamp"]) for i in (own[0], own[-1])
+            )
+            if last[0] <= first[0]:
+                continue
+            pace = (last[1] - first[1]) / (last[0] - first[0])
+            if first[1] - pace * (first[0] - 1) >= since[publisher]:
+                self._newest[publisher] = 0
 
 
 def publisher_of(info: Mapping[str, Any]) -> bytes:
