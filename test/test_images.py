@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 from clips import huge_png
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,6 +169,22 @@ def test_grey_of_16_bits_is_scaled(suffix):
     np.testing.assert_array_equal(compressed_to_rgb(compressed), decode_image(data))
 
 
+@pytest.mark.parametrize("kind", ["miniswhite", "planes", "turned"])
+def test_deep_tiffs_of_every_layout_are_read(kind):
+    grey = np.random.default_rng(4).integers(0, 65536, (16, 24), np.uint16)
+    colours = np.dstack([grey, grey[::-1], grey[:, ::-1]])
+    data = io.BytesIO()
+    if kind == "planes":
+        planes = np.moveaxis(colours, 2, 0)
+        tifffile.imwrite(data, planes, photometric="rgb", planarconfig="separate")
+    elif kind == "miniswhite":
+        tifffile.imwrite(data, ~grey, photometric="miniswhite")
+    else:
+        tifffile.imwrite(data, colours, photometric="rgb", extratags=[(274, "H", 1, 6, True)])
+    expected = {"planes": colours, "miniswhite": np.dstack([grey] * 3), "turned": np.rot90(colours, -1)}[kind]
+    assert np.abs(decode_image(data.getvalue()).astype(int) - (expected >> 8)).max() <= 1
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_colours_of_16_bits_are_scaled(channels):
     colours = np.random.default_rng(1).integers(0, 65536, (5, 6, channels), np.uint16)
@@ -177,7 +194,7 @@ def test_colours_of_16_bits_are_scaled(channels):
 
 def test_pixels_of_unknown_range_are_refused():
     for kind in (np.float32, np.int32):
-        with pytest.raises(ImageError, match="32 bits"):
+        with pytest.raises(ImageError, match="32-bit"):
             decode_image(encoded(SCENE[..., 0].astype(kind), "TIFF"))
 
 

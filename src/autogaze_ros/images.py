@@ -39,6 +39,7 @@ _ENCODINGS = {
 }
 # Those of Pillow's formats that files and messages may have; never its delegates, such as EPS.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_BITS, _SIGN = 258, 339  # TIFF's tags: bits of a sample; 1 where samples are unsigned
 _ORIENTATION = 0x0112  # EXIF's tag; of its values: are axes swapped, then which run backwards (y, x)
 _UPRIGHT = {
     2: (False, 1, -1),
@@ -117,15 +118,22 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
         check_metadata(data)
         with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_claims(image, data, max_pixels)
+            if _is_deep_tiff(image):  # Pillow garbles some; OpenCV turns them itself
+                return _decoded_by_opencv(data)
             if image.format == "WEBP":  # Pillow would take four times the memory for the same pixels
-                pixels, turn = _webp_to_rgb(data), _orientation(image)
+                pixels, turn = _decoded_by_opencv(data), _orientation(image)
             else:
                 image.load()
                 pixels, turn = _to_rgb(image), _orientation(image)
         return _turned(pixels, *_UPRIGHT[turn]) if turn in _UPRIGHT else pixels
 
 
-def _webp_to_rgb(data: bytes) -> NDArray[np.uint8]:
+def _is_deep_tiff(image: PIL.Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and {*tags.get(_BITS, (8,))} == {16} and {*tags.get(_SIGN, (1,))} == {1}
+
+
+def _decoded_by_opencv(data: bytes) -> NDArray[np.uint8]:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
@@ -168,7 +176,7 @@ def _band_to_rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     if image.mode in ("I", "F"):
-        raise ImageError("pixels of 32 bits, whose range the file does not tell: scale them to 8 or 16 bits")
+        raise ImageError("signed or 32-bit pixels, whose range no file tells: scale them to 8 or 16 bits")
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
