@@ -25,6 +25,7 @@ _PADDING = 1 << 16  # pixels
 _LARGE = 1 << 24  # pixels of a frame from which on threads share one, lest each decodes its own
 _MOST_WAITING = 64  # frames without a time before the first that has one
 _PIXELS_WAITING = 1 << 28  # of theirs together
+_TIME_BASE = 1_000_000  # FFmpeg's, of a container's duration: a second
 _CUT = 1.0  # seconds that a video must miss to be called cut off: containers round
 _LOCAL = {"protocol_whitelist": "file"}  # playlists may name what lies elsewhere
 _log = logging.getLogger(__name__)
@@ -37,9 +38,6 @@ def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
     show them. Stamps are the container's times, counted from its first frame where
     they begin below zero.
     """
-    with needs("av", "reading videos", SourceError):
-        pass
-
     try:
         with _opened(path) as container:
             stream = _main_stream(container, path, max_pixels)
@@ -63,8 +61,6 @@ def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
 
 
 def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
-    import av
-
     index, seconds, start, shown, whole = 0, 0.0, 0.0, 0.0, True
     try:
         with _opened(path) as container:
@@ -83,7 +79,7 @@ def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
                 index += 1
                 shown = float((decoded.duration or 0) * (decoded.time_base or 0))
             # Other streams may last longer than the video.
-            declared = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+            declared = (container.duration or 0) / _TIME_BASE if len(container.streams) == 1 else 0.0
             if whole and index and declared > seconds + max(shown, 1 / pace.rate) + _CUT:
                 _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
     except SourceError:
@@ -95,7 +91,8 @@ def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
 
 
 def _opened(path: Path) -> Any:
-    import av
+    with needs("av", "reading videos", SourceError):
+        import av
 
     return av.open(ffmpeg_name(path), options=_LOCAL, metadata_errors="ignore")  # titles of old encodings
 
