@@ -55,7 +55,7 @@ def test_the_demo_names_what_is_wrong(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     for arguments, message in (
         (["--clip", str(tmp_path / "missing.mp4")], "does not exist"),
-        (["--clip", str(tmp_path / "text.mp4")], "not a readable video"),
+        (["--clip", str(tmp_path / "text.mp4")], "is a text file"),
         (["--checkpoint", str(tmp_path)], "has no config.json"),
     ):
         result = demo(tmp_path / "out", *arguments)

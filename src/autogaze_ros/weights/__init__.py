@@ -13,4 +13,4 @@ GAZE, RECONSTRUCTOR = (Path(__file__).parent / folder for folder in ("gaze", "re
 def about(checkpoint: str, license: str) -> str:
     """Say in a line whose weights a checkpoint holds, and under which licence."""
     whose = "weights of this project, not NVIDIA's," if checkpoint == EMBEDDED else "weights"
-    return f"{checkpoint}: {whose} under {shown(license, 100)}"
+    return f"{checkpoint}: {whose} under {shown(license, 300)}"
