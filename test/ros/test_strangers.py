@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def test_an_end_by_signal_leaves_nothing_in_shared_memory(world, state, number):
         "active": {"selector": "uniform"},
         "unconfigured": {"autostart": False},
     }[state]
-    running = world.run("node.gaze_node", parameters)
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    # Who runs the tests without a terminal may have its children ignore SIGHUP.
+    command = ["env", "--default-signal=HUP", sys.executable, "-m", "autogaze_ros.node.gaze_node"]
+    running = world.start([*command, "--ros-args", *pairs])
     reports = world.collect(DiagnosticArray, "/diagnostics")
 
     def states():

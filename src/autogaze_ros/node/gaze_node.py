@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -350,6 +351,7 @@ def main(args: list[str] | None = None) -> int:
             sys.stderr.flush()
             shared_memory.give_back()
             os._exit(failed)
+        gc.unfreeze()  # what loading has set aside holds rclpy's context, and that the shared memory
     return int(failed)
 
 
