@@ -1,8 +1,6 @@
 """What images may cost, whatever they claim."""
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 from bombs import DECODED, PLAIN, REFUSED, encoded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from peak_memory import peaks
 from test_images import message
 
 from autogaze_ros.frames import open_source
@@ -19,33 +18,22 @@ from autogaze_ros.io.frame import MAX_PIXELS
 from autogaze_ros.networks.configuration import _RANGES
 
 _MOST = 512  # MiB that a small image may cost
-_MEASURE = """
-import sys
-from pathlib import Path
+_DECODE = """
 from autogaze_ros.images import ImageError, decode_image
 
-def peak():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) // 1024
-
-before = peak()
-for path in sys.argv[1:]:
+def said_of(path):
     try:
-        said = "decoded " + "x".join(map(str, decode_image(Path(path).read_bytes()).shape))
+        return "decoded " + "x".join(map(str, decode_image(Path(path).read_bytes()).shape))
     except ImageError as error:
-        said = f"refused {error}"
-    print(peak() - before, said)
+        return f"refused {error}"
 """
 
 
 def measured(files, folder):
-    """Decode files in a process of their own; the most MiB so far and what came of it, of each."""
+    """Decode files; the most MiB so far and what came of it, of each."""
     for number, data in enumerate(files):
         (folder / f"{number:02d}").write_bytes(data)
-    command = [sys.executable, "-c", _MEASURE, *sorted(folder.iterdir())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    return [(int(mebibytes), said) for mebibytes, said in (s.split(" ", 1) for s in done.stdout.splitlines())]
+    return peaks(_DECODE, sorted(folder.iterdir()))
 
 
 def test_what_claims_too_much_is_refused_before_it_costs(tmp_path):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from autogaze_ros.files import written_aside
-from autogaze_ros.needs import needs
 from autogaze_ros.rendering import fit
 
 KINDS = ("gif", "webp")
@@ -34,17 +34,14 @@ def animation_writer(
     animation repeats. Pictures are scaled down to 960x720. Of more than 200 only every
     second one is kept, then every fourth and so on. The file appears only when the
     context ends, whole; after an exception, or without a picture, there is none.
-    Raises ValueError where Pillow is missing.
     """
-    with needs("pillow", "writing animations"):
-        from PIL import Image
     kept: list[tuple[int, Any]] = []
     stride, count = 1, 0
 
     def write(picture: NDArray[np.uint8], time: int) -> None:
         nonlocal stride, count
         if count % stride == 0:
-            small = Image.fromarray(fit(picture, _WIDTH, _HEIGHT))
+            small = PIL.Image.fromarray(fit(picture, _WIDTH, _HEIGHT))
             kept.append((time, small.resize(kept[0][1].size) if kept else small))
         if len(kept) > _MOST:
             del kept[1::2]

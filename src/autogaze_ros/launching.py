@@ -1,4 +1,4 @@
-"""What the launch files share. Only `ros2 launch` imports this: it needs launch and launch_ros."""
+"""Building blocks of the launch files. Only `ros2 launch` imports this: it needs launch and launch_ros."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def arguments(table: Mapping[str, Parameter]) -> list[Any]:
 
 
 def values(table: Mapping[str, Parameter], prefix: str = "") -> dict[str, Any]:
-    """What these arguments hold, by the names of the parameters."""
+    """Return the arguments' values, by the names of the parameters."""
     return {
         f"{prefix}{name}": ParameterValue(LaunchConfiguration(name), value_type=type(parameter.default))
         for name, parameter in table.items()
@@ -67,7 +67,7 @@ class _Cameras(ParameterFile):
 
 
 def cameras() -> Any:
-    """What the file of cameras holds; `$(var name)` in it stands for an argument."""
+    """Return the parameters in the file of cameras; `$(var name)` in it stands for an argument."""
     return _Cameras(PathJoinSubstitution([str(CONFIG), LaunchConfiguration("cameras")]), allow_substs=True)
 
 

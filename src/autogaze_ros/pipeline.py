@@ -141,7 +141,7 @@ class _Camera:
 
     @property
     def begins(self) -> bool:
-        """Whether the next frame is the first of a context."""
+        """True when the next frame is the first of a context."""
         return self.stream.index in (0, self.limit)
 
     @property
@@ -150,7 +150,7 @@ class _Camera:
         return 0 if self.begins else self.limit - self.stream.index
 
     def cannot_wait(self, choice: Choice) -> bool:
-        """Whether the context ends so late that another selector ends it now."""
+        """Return whether the context ends so late that another selector ends it now."""
         return self.left > FAR and choice.selector is not self.choice.selector
 
     def begin(self, choice: Choice) -> None:
@@ -234,7 +234,7 @@ class Pipeline:
             self._cameras[camera].reset(self._cameras[camera].kind)
 
     def begins(self, camera: str) -> bool:
-        """Whether a camera's next frame is the first of a context."""
+        """Return whether a camera's next frame is the first of a context."""
         state = self._cameras.get(camera)
         return state is None or state.begins or state.cannot_wait(self.choice)
 

@@ -33,7 +33,7 @@ _NEVER = -1  # fits no frame but the first of a context
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a frame's context makes of it.
+    """Reconstruction of a frame from its context.
 
     seen, picture: (3, S, S) normalised, the frame as the networks saw it and as it
     was reconstructed. milliseconds: of computing it, and what its context lacked,
@@ -80,7 +80,7 @@ class _Camera:
 
 @dataclass(frozen=True)
 class _Run:
-    """What `steps` works on: a camera's frames up to the wanted one, which is the last."""
+    """Input of `steps`: a camera's frames up to the wanted one, which is the last."""
 
     camera: _Camera
     frames: list[tuple[Tensor, Tensor]]

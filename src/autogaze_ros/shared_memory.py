@@ -32,7 +32,7 @@ class Orphan:
 
     @property
     def is_segment(self) -> bool:
-        """Whether it is a participant's own segment; Fast DDS uses a port again itself."""
+        """True for a participant's own segment; Fast DDS uses a port again itself."""
         return bool(_SEGMENT.fullmatch(self.path.name))
 
 

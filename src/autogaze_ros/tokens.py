@@ -158,7 +158,7 @@ def area(mask: NDArray[np.uint8]) -> float:
 
 
 class ContextMask:
-    """What a context of frames has covered so far, and how long ago.
+    """Cells that a context of frames has covered so far, and their ages.
 
     mask: as `TokenGrid.mask`, over all frames of the context.
     cell_age: frames since a gaze last covered each cell: 0 for the newest frame,

@@ -107,7 +107,8 @@ def test_several_sequences_are_told():
 
 def test_many_gaps_are_one_line():
     (warning,) = arranged([f"{number}.png" for number in range(0, 1000, 5)])[2].warnings
-    assert warning == "images 1..4, 6..9, 11..14 and 196 more are missing; their time passes all the same"
+    assert warning.startswith("images 1..4, 6..9, 11..14, ")
+    assert warning.endswith(" and 187 more are missing; their time passes all the same")
 
 
 def test_a_rate_may_be_asked_for():

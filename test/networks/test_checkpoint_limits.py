@@ -5,14 +5,13 @@ import math
 import pickle
 import shutil
 import struct
-import subprocess
-import sys
 import zipfile
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from peak_memory import peaks
 from safetensors.torch import load_file, save, save_file
 from video_maes import SMALL
 
@@ -22,33 +21,31 @@ from autogaze_ros.networks.configuration import AutoGazeConfig, CanvasConfig, Co
 from autogaze_ros.weights import GAZE, RECONSTRUCTOR
 
 _MOST = 512  # MiB
-_MEASURE = """
-import sys
-from pathlib import Path
+_INSPECT = """
 from autogaze_ros.networks.checkpoints import CheckpointError, inspect
 
-def peak():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) // 1024
-
-before = peak()
-for path in sys.argv[1:]:
+def said_of(path):
     try:
-        said = f"fits {inspect(path).fits}"
+        return f"fits {inspect(path).fits}"
     except CheckpointError as error:
-        said = str(error)
-    print(peak() - before, said)
+        return str(error)
+"""
+_LOAD = """
+from autogaze_ros.networks.checkpoints import CheckpointError, load_autogaze
+
+def said_of(path):
+    try:
+        return load_autogaze(path)
+    except CheckpointError as error:
+        return str(error)
 """
 
 
 def measured(*paths):
-    """Inspect checkpoints in a process of their own; the most MiB, and what was said of each."""
-    command = [sys.executable, "-c", _MEASURE, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
-    assert len(lines) == len(paths)
-    return max(int(cost) for cost, _ in lines), [said for _, said in lines]
+    """Inspect checkpoints; the most MiB, and what was said of each."""
+    found = peaks(_INSPECT, paths)
+    assert len(found) == len(paths)
+    return max(cost for cost, _ in found), [said for _, said in found]
 
 
 class Calls:
@@ -182,15 +179,8 @@ def test_what_the_network_does_not_need_is_not_read(tmp_path):
     with (tmp_path / "model.safetensors").open("r+b") as file:
         file.truncate(8 + len(header) + (1 << 34))
     shutil.copy(GAZE / "config.json", tmp_path)
-    script = (
-        "from autogaze_ros.networks.checkpoints import load_autogaze as load\n"
-        f"try: load({str(tmp_path)!r})\n"
-        "except ValueError as error: print(error)\n"
-        # Not getrusage's, which an executed program takes over from who started it.
-        "print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
-    assert "unexpected a (4294967296,)" in done.stdout and int(done.stdout.split()[-1]) < 1500
+    ((cost, said),) = peaks(_LOAD, [tmp_path])
+    assert "unexpected a (4294967296,)" in said and cost < 1500
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Options and error handling of several commands."""
 
 from __future__ import annotations
 

@@ -49,18 +49,18 @@ class FrameComparison:
 
     @property
     def loss_difference(self) -> float:
-        """How far the predicted losses are apart; NaN where a selector predicts none."""
+        """Return the distance of the predicted losses; NaN where a selector predicts none."""
         return abs(self.records[0].predicted_loss - self.records[1].predicted_loss)
 
     @property
     def milliseconds(self) -> list[float]:
-        """What each gaze took, with its preprocessing."""
+        """Return the milliseconds of each gaze, with its preprocessing."""
         return [record.latency.preprocess + record.latency.gaze for record in self.records]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the comparisons of all frames come to.
+    """Summary of the comparisons of all frames.
 
     first_difference: place of the first frame that is not equal. mean_agreement:
     over frames. milliseconds: the median frame's, for each selector; ratio: the

@@ -1,4 +1,4 @@
-"""What `--reconstruct` adds to a gaze: the picture that its cells hold, and how near it comes."""
+"""Reconstructions for `--reconstruct`: the picture that a gaze's cells hold, and its measures."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _SURROUND = ("front_left", "front", "front_right", "back_left", "back", "back_ri
 
 @dataclass(frozen=True)
 class Plan:
-    """Who publishes what.
+    """Publishers of a demonstration, and their topics.
 
     topics: of the images, by camera. player: module that publishes them; play and
     gaze: its parameters and the node's.
@@ -174,12 +174,12 @@ def _wait_for(done: Callable[[], Any], viewer: Viewer, node: Process, patience: 
 
 
 def _played(viewer: Viewer, player: Process) -> bool:
-    """Whether the player has ended, or shown enough."""
+    """Return whether the player has ended, or shown enough."""
     return player.poll() is not None or viewer.most_images >= MOST_FRAMES
 
 
 def _settled(viewer: Viewer) -> bool:
-    """Whether all is there that will come."""
+    """Return whether all is there that will come."""
     return viewer.complete or time.monotonic() - viewer.last_news > _QUIET
 
 

@@ -1,4 +1,4 @@
-"""What the nodes that play something share: parameters that are read once, and running to the end."""
+"""Base of the nodes that play something: parameters that are read once, and running to the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user would look at: a node that collects images, overlays and gazes, and what is made of them."""
+"""A user's view: a node that collects images, overlays and gazes, and the pictures made of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PICTURES = (0, 1, 4, 15)  # places in the context that become pictures
 
 @dataclass
 class Seen:
-    """What came of one camera, by stamp in nanoseconds."""
+    """Messages of one camera, by stamp in nanoseconds."""
 
     images: dict[int, Image] = field(default_factory=dict)
     overlays: dict[int, Image] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Seen:
 
     @property
     def complete(self) -> bool:
-        """Whether every image has its gaze and overlay."""
+        """True when every image has its gaze and overlay."""
         return self.images.keys() == self.gazes.keys() == self.overlays.keys()
 
 
@@ -75,7 +75,7 @@ class Viewer(Node):
 
     @property
     def complete(self) -> bool:
-        """Whether every image that came has its gaze and overlay, and the last one its reconstruction."""
+        """True when every image that came has its gaze and overlay, and the last one its reconstruction."""
         cameras = self.cameras.values()
         rebuilt = all(seen.reconstructions.keys() >= {*list(seen.images)[-1:]} for seen in cameras)
         return all(seen.complete for seen in cameras) and (rebuilt or not self._reconstructions)
@@ -86,7 +86,7 @@ class Viewer(Node):
         return max(len(seen.images) for seen in self.cameras.values())
 
     def offered(self) -> bool:
-        """Whether the node offers its gazes."""
+        """Return whether the node offers its gazes."""
         return all(self.count_publishers(f"autogaze/{camera}/gaze") for camera in self.cameras)
 
     def write_pictures(self, out: Path, rate: float, *, width: int, animation: str = "") -> Path:

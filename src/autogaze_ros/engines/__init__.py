@@ -1,1 +1,1 @@
-"""How the networks are run fast: caches, batches, streams."""
+"""Fast execution of the networks: caches, batches, streams."""

@@ -1,4 +1,4 @@
-"""What engines of reconstruction share, whatever network they run."""
+"""Base of the reconstruction engines, whatever network they run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How good gazes and reconstructions are."""
+"""Evaluation of gazes and reconstructions."""

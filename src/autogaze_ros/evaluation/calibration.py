@@ -1,4 +1,4 @@
-"""Whether the losses that AutoGaze predicts are those that come, and whether it stops by them.
+"""Calibration of predicted losses, and of the stopping rule based on them.
 
 The real loss is L1 in normalised units plus twice LPIPS, which is what the loss
 head learns in `autogaze train`. Other checkpoints learnt another sum: of them only
@@ -32,7 +32,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Stop:
-    """What a requirement takes and gives, means over contexts.
+    """Cost and result of a requirement, means over contexts.
 
     first, later: tokens of the first frame, and of each later one. capped: share of
     frames that took as many tokens as they may.

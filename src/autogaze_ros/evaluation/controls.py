@@ -1,4 +1,4 @@
-"""What AutoGaze's gazes are held against: other ways to choose as many tokens of the same frames."""
+"""Baselines for AutoGaze's gazes: other ways to choose as many tokens of the same frames."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Method(Protocol):
 
 
 class Teacher(Protocol):
-    """Who chooses knowing what a reconstruction still lacks."""
+    """A choice made with knowledge of what a reconstruction still lacks."""
 
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
         """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T times (N, count) int64."""
 
 
 class Selected:
-    """What a selector chooses. Gazes with counts are remembered: controls ask for AutoGaze's again."""
+    """Choice of a selector. Gazes with counts are remembered: controls ask for AutoGaze's again."""
 
     def __init__(self, selector: Selector) -> None:
         self.name = selector.info.selector

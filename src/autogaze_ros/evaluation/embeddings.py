@@ -1,4 +1,4 @@
-"""Whether a VideoMAE's scale and time embeddings look trained, and whether reconstruction needs them.
+"""Tests of a VideoMAE's scale and time embeddings: do they look trained, and does reconstruction need them?
 
 Both tables of encoder and decoder begin at zero in the original's training. A
 checkpoint that lost them on its way may hold zeros, noise or other initial
@@ -32,7 +32,7 @@ _CHANCE = 6.0  # standard deviations within which a number may be chance
 
 @dataclass(frozen=True)
 class Rows:
-    """What rows of a table look like.
+    """Statistics of a table's rows.
 
     rms: of all values. neighbours: mean correlation of successive rows; others: of
     all other pairs; NaN where there are none. untrained: what they are if they look
@@ -110,7 +110,7 @@ def _is_noise(rows: Tensor, correlations: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a clip's reconstruction is without a table: its scale rows zero, its time rows in reverse order.
+    """Loss of a clip's reconstruction without a table: its scale rows zero, its time rows in reverse order.
 
     rise: of the error, as a fraction of the error with the table. moved: mean
     absolute difference to the reconstruction with it, as a fraction of the same.

@@ -1,4 +1,4 @@
-"""What AutoGaze's gazes are worth: reconstructions from them and from as many tokens chosen otherwise.
+"""Study of AutoGaze's gazes: reconstructions from them and from as many tokens chosen otherwise.
 
 Every method chooses the same number of tokens in the same frames, and the same
 network reconstructs them. Then AutoGaze stops by itself, at several requirements.
@@ -123,7 +123,7 @@ class GazeStudy:
 
     @property
     def steps(self) -> int:
-        """How often `run` reports."""
+        """Number of reports by `run`."""
         each = len(self._budgets) * (1 + len(self._methods)) + self._requirements
         return len(self._contexts) * each
 

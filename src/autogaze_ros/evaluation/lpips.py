@@ -144,7 +144,7 @@ class Lpips(nn.Module):
         return self.compare(self.features(a), self.features(b))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What each stage finds in images (N, 3, H, W), scaled to unit length along the channels."""
+        """Return each stage's features of images (N, 3, H, W), scaled to unit length along the channels."""
         x, found = (images - self.shift) / self.scale, []
         for stage in self.stages:
             x = stage(x)

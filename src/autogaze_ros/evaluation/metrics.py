@@ -1,4 +1,4 @@
-"""How like its original a reconstructed frame is."""
+"""Measures of a reconstructed frame against its original."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrameMetrics:
-    """What one reconstruction is worth.
+    """Measures of one reconstruction.
 
     lpips: perceptual distance, 0 for equal images, about 0.7 for very unlike ones;
     NaN where it is not measured. psnr: decibels, infinite for equal images. ssim:

@@ -1,4 +1,4 @@
-"""What results name beside their figures: machine and commit."""
+"""Provenance of results: machine and commit."""
 
 from __future__ import annotations
 

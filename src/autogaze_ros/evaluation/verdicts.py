@@ -1,4 +1,4 @@
-"""Whether AutoGaze is better than what it is held against, and stays so along a context."""
+"""Verdicts on AutoGaze against its baselines, and along a context."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Whether AutoGaze is better, worse, or undecided where the interval holds 0 or there is none."""
+        """Return better, worse, or undecided where the interval holds 0 or there is none."""
         if self.difference.low > 0:
             return "better"
         return "worse" if self.difference.high < 0 else "undecided"
 
     @property
     def stays(self) -> str:
-        """Whether the advantage holds along the context, falls, or falls, perhaps by chance."""
+        """Return whether the advantage holds along the context, falls, or falls, perhaps by chance."""
         if self.drift.value >= 0:
             return "holds"
         if math.isnan(self.drift.high):
@@ -63,7 +63,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Group:
-    """What contexts that are reported together come to. sources: how many they are of."""
+    """Results of contexts that are reported together. sources: how many they are of."""
 
     name: str
     contexts: int

@@ -86,8 +86,8 @@ def _files(path: Path) -> list[Path]:
     """Return a folder's files of recordings, one that is there compressed and plain once; or the file."""
     if path.is_dir():
         found = [file for file in path.iterdir() if kind_of(file) and file.is_file()]
-        shown = sorted((file for file in found if not file.name.startswith(".")), reverse=True)
-        return sorted({_plain_name(file): file for file in shown}.values())
+        visible = sorted((file for file in found if not file.name.startswith(".")), reverse=True)
+        return sorted({_plain_name(file): file for file in visible}.values())
     return [path] if kind_of(path) and path.is_file() else []
 
 
@@ -125,14 +125,14 @@ def _metadata(folder: Path) -> Recording:
         if len(text) == _MOST_METADATA:
             raise ValueError("it is too large")
         about = YAML(typ="safe").load(text)[_METADATA_KEY]
-        listed = [folder / PurePath(name).name for name in about["relative_file_paths"]]
+        files = [folder / PurePath(name).name for name in about["relative_file_paths"]]
         topics = [entry["topic_metadata"] for entry in about["topics_with_message_count"]]
         key = "offered_qos_profiles"  # not there before Foxy
         qos = {topic["name"]: parse_qos(topic[key]) for topic in topics if key in topic}
         count = about["message_count"]
         if not (isinstance(count, int) and 0 <= count < _MOST_MESSAGES):
             raise ValueError(count)
-        return Recording(listed, messages=count, qos=qos)
+        return Recording(files, messages=count, qos=qos)
     except Exception:  # of YAML, or of what stands in it in the place of what should
         return Recording([], [f"{folder / _METADATA} is damaged; what is read are the files beside it"])
 
@@ -186,7 +186,7 @@ def _decompress(source: Path, target: Path) -> None:
     from autogaze_ros.io.decompression import most_in_all, zstd  # what rosbags needs, too
 
     room = shutil.disk_usage(target.parent).free * 9 // 10
-    most = most_in_all(source.stat().st_size)
+    most = most_in_all(source.stat().st_size, copied=True)
     try:
         with zstd.open(source, "rb") as compressed, target.open("wb") as plain:
             while piece := compressed.read(_PIECE):

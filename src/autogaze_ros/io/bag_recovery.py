@@ -50,7 +50,7 @@ def unmerged_log(file: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Channel:
-    """What a storage says about one topic; qos: the offered profiles as YAML."""
+    """A storage's account of one topic; qos: the offered profiles as YAML."""
 
     topic: str
     msgtype: str
@@ -71,7 +71,7 @@ def _profiles(text: str) -> list[Qos]:
 
 
 class _Storage:
-    """What both kinds share: rosbags' interface on top of `_rows` and `_fetch`, which they add."""
+    """Base of both kinds: rosbags' interface on top of `_rows` and `_fetch`, which they add."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -24,6 +24,8 @@ _PIECE = 1 << 14  # bytes; what a decompressor had of the damaged one is lost
 _SMALL = 1 << 27  # bytes that anything may become
 _RATIO = 8  # pictures that were worth compressing become no more
 _RATIO_IN_ALL = 100
+_STREAMED = 1 << 33  # bytes that are read in seconds, such as minutes of a covered camera's black images
+_COPIED = 1 << 30  # bytes that a temporary copy may have
 
 
 def most_bytes(compressed: int) -> int:
@@ -31,9 +33,9 @@ def most_bytes(compressed: int) -> int:
     return max(_SMALL, _RATIO * compressed)
 
 
-def most_in_all(size: int) -> int:
-    """Return how many bytes all parts of a file of this size may become: a camera may stand still."""
-    return max(2 * _SMALL, _RATIO_IN_ALL * size)
+def most_in_all(size: int, *, copied: bool = False) -> int:
+    """Return how many bytes all parts of a file of this size may become, as they are read or copied."""
+    return max(_COPIED if copied else _STREAMED, _RATIO_IN_ALL * size)
 
 
 def decompressed(kind: str, data: bytes) -> bytes:

@@ -55,7 +55,7 @@ class Thinning:
         self._kept: tuple[int, int] | None = None
 
     def keeps(self, stamp: int, received: int, stride: int = 1, rate: float = 0.0) -> bool:
-        """Whether the next one is: every stride-th, of these at most rate a second (0: all).
+        """Return whether the next one is kept: every stride-th, of these at most rate a second (0: all).
 
         stamp, received: nanoseconds. Stamps that stay zero tell nothing: then receipt counts.
         """

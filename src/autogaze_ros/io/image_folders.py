@@ -13,7 +13,8 @@ import PIL.Image
 from autogaze_ros.complaints import Complaints
 from autogaze_ros.images import ImageError, decode_image
 from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError, reason_of
-from autogaze_ros.io.image_names import ImageSequence, arrange, shortened
+from autogaze_ros.io.image_names import ImageSequence, arrange
+from autogaze_ros.shown import listed
 
 # Of a GIF alone the frames are read, as of a video.
 IMAGE_SUFFIXES = frozenset(
@@ -57,7 +58,7 @@ def find_cameras(path: Path) -> Path | None:
     folders = (path / "camera", *sorted(path.glob("*/camera")))
     found = [folder for folder in folders if folder.is_dir() and any(map(Path.is_dir, folder.iterdir()))]
     if len(found) > 1:
-        names = shortened([str(folder.parent) for folder in found])
+        names = listed([str(folder.parent) for folder in found])
         raise SourceError(f"{path} holds several scenarios; name one: {names}")
     return found[0] if found else None
 
@@ -114,7 +115,7 @@ def _image_files(folder: Path) -> list[Path]:
     if not images:
         raise SourceError(_no_images(folder, visible))
     if others := sorted({path.name for path in visible} - {path.name for path in images}):
-        _log.warning("%s: left out is what is no image: %s", folder, shortened(others))
+        _log.warning("%s: left out is what is no image: %s", folder, listed(others))
     return images
 
 
@@ -126,8 +127,8 @@ def _no_images(folder: Path, visible: list[Path]) -> str:
     """Return what a folder without images is, and the way on."""
     below = [str(path.relative_to(folder)) for path in _sources_below(visible, _DEEP)]
     if below:
-        return f"{folder} holds no images itself; name one of what it holds: {shortened(below)}"
-    found = shortened([f"{count} {kind}" for kind, count in sorted(Counter(map(_kind, visible)).items())])
+        return f"{folder} holds no images itself; name one of what it holds: {listed(below)}"
+    found = listed([f"{count} {kind}" for kind, count in sorted(Counter(map(_kind, visible)).items())])
     return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) but {found or 'nothing'}"
 
 

@@ -24,7 +24,6 @@ _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds
 _EARLIEST, _LATEST = 978_307_200, 2**31 - 1  # seconds: 2001, before which no stamp is meant; a Header's last
 _MOST_APART = 1000  # numbers of frames that follow each other
 _PREFERRED = (".jpg", ".jpeg")  # of two files of one number, among formats as common
-_SHOWN = 3  # of a list
 
 _Pattern = tuple[str, ...]  # the text between a name's numbers
 
@@ -76,11 +75,6 @@ def arrange(paths: Sequence[Path], rate: float) -> ImageSequence:
     return ImageSequence(chosen, stamps, False, "in the order of their names", warnings)
 
 
-def shortened(names: Sequence[str]) -> str:
-    """Return a list of names in one line, the first of many only."""
-    return listed(names, _SHOWN)
-
-
 def _parts(path: Path) -> tuple[_Pattern, tuple[Decimal, ...]]:
     parts = _NUMBER.split(path.stem)
     return tuple(parts[::2]), tuple(map(_value, parts[1::2]))
@@ -108,7 +102,7 @@ def _without_doubles(paths: Sequence[Path], warnings: list[str]) -> list[Path]:
         if kept.setdefault(_parts(path), path) is not path:
             doubles.append(f"{path.name} (beside {kept[_parts(path)].name})")
     if doubles:
-        warnings.append(f"of two images of one number one is left out: {shortened(sorted(doubles))}")
+        warnings.append(f"of two images of one number one is left out: {listed(sorted(doubles))}")
     return list(kept.values())
 
 
@@ -120,13 +114,13 @@ def _without_strays(paths: Sequence[Path], warnings: list[str]) -> Sequence[Path
         several = sorted("#".join(pattern) for pattern, count in numbered.items() if count > 1)
         if len(several) > 1:
             warnings.append(
-                f"its images have names of several kinds ({shortened(several)}; # a number):"
+                f"its images have names of several kinds ({listed(several)}; # a number):"
                 " all are taken, in the order of their names"
             )
         return paths
     strays = sorted(path.name for path in paths if _parts(path)[0] != pattern)
     if strays:
-        warnings.append(f"images that are not named as {'#'.join(pattern)} are left out: {shortened(strays)}")
+        warnings.append(f"images that are not named as {'#'.join(pattern)} are left out: {listed(strays)}")
     return [path for path in paths if _parts(path)[0] == pattern]
 
 
@@ -149,4 +143,4 @@ def _count_frames(numbers: Sequence[Decimal], rate: float) -> bool:
 
 def _missing(numbers: Sequence[int]) -> list[str]:
     gaps = [f"{a + 1}..{b - 1}" for a, b in pairwise(numbers) if b > a + 1]
-    return [f"images {shortened(gaps)} are missing; their time passes all the same"] if gaps else []
+    return [f"images {listed(gaps)} are missing; their time passes all the same"] if gaps else []

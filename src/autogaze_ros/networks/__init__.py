@@ -1,1 +1,1 @@
-"""What the networks compute, in plain torch."""
+"""The networks' mathematics, in plain torch."""

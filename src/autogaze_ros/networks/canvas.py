@@ -27,7 +27,7 @@ _AGES = (2.0, 8.0)  # frames in which the traces of a cell's age fade to 1/e
 
 @dataclass(frozen=True)
 class Canvas:
-    """What the frames of a context have shown so far.
+    """Canvas of all that the frames of a context have shown so far.
 
     pasted, sharp: (N, 3, S, S) normalised. level: (N, M, M) int64, the scale by which
     each cell was shown last, 1 the coarsest, 0 if never. age: (N, M, M) float32,
@@ -68,7 +68,7 @@ class Canvas:
 
 
 def at_scale(frames: Tensor, scale: int) -> Tensor:
-    """What patches of one scale show of frames (N, 3, S, S): resized to it (bicubic), and back."""
+    """Return what patches of one scale show of frames (N, 3, S, S): resized to it (bicubic), and back."""
     if scale == frames.shape[-1]:
         return frames
     small = F.interpolate(frames, (scale, scale), mode="bicubic", align_corners=False)
@@ -153,7 +153,7 @@ class CanvasReconstructor(nn.Module):
         )
 
     def _planes(self, canvas: Canvas, edge: int) -> Tensor:
-        """How fine and how old each place is: (N, planes, edge, edge)."""
+        """Return the fineness and age of each place: (N, planes, edge, edge)."""
         levels = len(self.config.scales) + 1
         now = torch.where(canvas.age == 0, canvas.level, 0)
         known = [F.one_hot(level, levels).movedim(-1, 1).float() for level in (canvas.level, now)]

@@ -123,7 +123,7 @@ class Embeddings(nn.Module):
         return self.cls_token[0] + self.position_embeddings[0, :1]
 
     def cells(self) -> Tensor:
-        """What a token has from its cell: position and scale, (P, C)."""
+        """Return the embedding that a token has from its cell: position and scale, (P, C)."""
         positions = self.position_embeddings[0, 1:]
         edge = round(positions.shape[0] ** 0.5)
         square = positions.T.unflatten(1, (edge, edge))[None]
@@ -212,7 +212,7 @@ class Decoder(nn.Module):
         return self.decoder_embed(encoded) + self.decoder_pos_embed[0, :1]
 
     def cells(self) -> Tensor:
-        """What a token has from its cell: position and scale, (P, D).
+        """Return the embedding that a token has from its cell: position and scale, (P, D).
 
         Positions of coarse scales are interpolated along the row-major sequence of
         the finest, as the original does, not over the plane.

@@ -28,7 +28,7 @@ class Background:
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to advance."""
+        """True while there is something to advance."""
         if self._reconstructor is None:
             return False
         return bool(self._running or self._finished or self._reconstructor.wanted)

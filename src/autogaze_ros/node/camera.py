@@ -110,11 +110,11 @@ class Camera:
             return []
 
     def shows_reconstruction(self) -> bool:
-        """Whether somebody looks at reconstructions."""
+        """Return whether somebody looks at reconstructions."""
         return self._pictures.reconstruction_watched(self._node.settings)
 
     def wants_reconstruction(self, record: GazeRecord) -> bool:
-        """Whether it is this frame's turn."""
+        """Return whether it is this frame's turn."""
         return bool(record.frame_index % self._node.settings["reconstruct_every"] == 0)
 
     def publish_reconstruction(self, made: Reconstruction) -> None:

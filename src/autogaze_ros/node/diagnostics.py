@@ -1,4 +1,4 @@
-"""What /diagnostics says: a status for each camera, and one for the node."""
+"""Contents of /diagnostics: a status for each camera, and one for the node."""
 
 from __future__ import annotations
 

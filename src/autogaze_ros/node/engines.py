@@ -1,4 +1,4 @@
-"""What a configuration loads: selector, pipeline and reconstructor. Used by the inference thread only."""
+"""Engines of a configuration: selector, pipeline and reconstructor. Used by the inference thread only."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Intake:
 
     @property
     def publishers(self) -> int:
-        """How many publishers the subscription sees."""
+        """Number of publishers that the subscription sees."""
         return self._subscription.get_publisher_count() if self._subscription else 0
 
     @property

@@ -1,4 +1,4 @@
-"""What is missing in the numbers that publishers give their messages."""
+"""Gaps in the numbers that publishers give their messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one camera shows: masks, overlays and reconstructions, and the calibration beside them."""
+"""Pictures of one camera: masks, overlays and reconstructions, and the calibration beside them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Pictures:
         return prepared
 
     def reconstruction_watched(self, settings: Settings) -> bool:
-        """Whether somebody looks at reconstructions."""
+        """Return whether somebody looks at reconstructions."""
         return self._reconstruction.watched or (beside(settings) and self._overlay.watched)
 
     def of_reconstruction(self, header: Any, made: Reconstruction, settings: Settings) -> Prepared:
@@ -113,7 +113,7 @@ class _Outlet:
 
     @property
     def watched(self) -> bool:
-        """Whether somebody looks."""
+        """True while somebody looks."""
         return bool(self._raw.get_subscription_count() or self._jpeg.get_subscription_count())
 
     def pictures(self, header: Any, picture: NDArray[np.uint8]) -> Prepared:
@@ -135,7 +135,7 @@ class _Outlet:
 
 
 def beside(settings: Settings) -> bool:
-    """Whether the overlay shows the reconstruction too, and waits for it."""
+    """Return whether the overlay shows the reconstruction too, and waits for it."""
     return bool(settings["reconstruction"] and settings["overlay_reconstruction"])
 
 

@@ -1,4 +1,4 @@
-"""What the cameras saw and chose at a moment, with the parameters, in a folder to keep."""
+"""Snapshots: the cameras' newest frames and gazes, with the parameters, in a folder to keep."""
 
 from __future__ import annotations
 

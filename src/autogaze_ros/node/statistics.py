@@ -20,7 +20,7 @@ STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
 
 
 class Load:
-    """How much of the last batches' time the inference thread was at work."""
+    """Utilization of the inference thread over the last batches."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Load:
 
 @dataclass
 class Counts:
-    """What happened to one camera's frames so far.
+    """Counts of one camera's frames so far.
 
     left_out: by frame_stride and max_rate. selector, requirement: those of the newest
     gaze. last_frame, waiting_since: monotonic seconds of the newest frame, and of the
@@ -164,7 +164,7 @@ class CameraStatistics:
 
 @dataclass(frozen=True)
 class Reading:
-    """What `CameraStatistics` holds at a moment.
+    """Contents of `CameraStatistics` at a moment.
 
     arrivals: seconds. gazes: (N, 2 + stages) seconds, coverage, milliseconds of the
     stages. reconstructions: milliseconds.

@@ -1,4 +1,4 @@
-"""What a node was given, and nothing takes: misspelt parameters, files for other nodes, stray arguments."""
+"""Input of a node that nothing takes: misspelt parameters, files for other nodes, stray arguments."""
 
 from __future__ import annotations
 

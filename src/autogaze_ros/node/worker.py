@@ -1,4 +1,4 @@
-"""What the inference thread does while the node is active."""
+"""Work of the inference thread while the node is active."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was replayed and waits for its gaze."""
+"""Ledger of what was replayed and waits for its gaze."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gaze node says of itself in /diagnostics."""
+"""The gaze node's own account in /diagnostics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Links:
 
     @property
     def ready(self) -> bool:
-        """Whether it has loaded, and sees both ways for each camera: a message sent before may be lost."""
+        """True when it has loaded, and sees both ways for each camera: a message sent before may be lost."""
         state = self._values.get("autogaze", {}).get("state")
         return state == "active" and all(
             _count(self._of(camera), end) > 0

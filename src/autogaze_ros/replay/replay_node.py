@@ -191,7 +191,7 @@ class Replay(Player):
         ]
 
     def _linked(self) -> bool:
-        """Whether this side sees the node, too: each discovers the other on its own."""
+        """Return whether this side sees the node, too: each discovers the other on its own."""
         return all(publisher.get_subscription_count() for publisher in self._images) and all(
             subscription.get_publisher_count() for subscription in self._gazes
         )

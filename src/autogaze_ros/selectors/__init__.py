@@ -1,4 +1,4 @@
-"""What may choose tokens, behind one small interface.
+"""Selectors of tokens, behind one small interface.
 
 `create_selector` knows them all by name; torch is imported only for those that
 need it.

@@ -28,7 +28,7 @@ _GREY = 127.5
 
 
 class _Canvas(Context):
-    """What the context's tokens have shown, (56, 56, 3)."""
+    """Canvas of all that the context's tokens have shown, (56, 56, 3)."""
 
     def restart(self) -> None:
         super().restart()
@@ -99,7 +99,7 @@ class PatchDifferenceSelector(Selector):
 
 
 def _at_scale(image: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """What a grid of cells x cells patches can show of an image."""
+    """Return what a grid of cells x cells patches can show of an image."""
     edge = _EDGE * cells // AUTOGAZE_GRID.sizes[-1]
     small = cv2.resize(image, (edge, edge), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (_EDGE, _EDGE), interpolation=cv2.INTER_LINEAR)

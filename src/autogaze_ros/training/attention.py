@@ -1,4 +1,4 @@
-"""What attention is taught while AutoGaze learns: to look at what is to be gained, and to remember.
+"""Losses that teach attention while AutoGaze learns: to look at what is to be gained, and to remember.
 
 That content and the past decide is otherwise found out after many thousands of
 steps only; until then all gazes are much the same.
@@ -20,7 +20,7 @@ _RECALLED = 2.0  # frames in which what choosers remember of a gaze falls to 1/e
 def log_attention(
     layer: DecoderLayer, x: Tensor, angles: Tensor, heads: slice, places: Tensor, visible: Tensor
 ) -> Tensor:
-    """How some heads of a layer attend: logarithms of shares, (N, heads, Q, L).
+    """Return the attention of some heads of a layer: logarithms of shares, (N, heads, Q, L).
 
     x: (N, L, D), the layer's input. angles: (L, head_dim / 2). places: (Q,) of the tokens
     that attend, and what each sees, visible (Q, L).
@@ -37,7 +37,7 @@ def log_attention(
 
 
 def look(attention: Tensor, worth: Tensor, layout: Layout) -> Tensor:
-    """How far choosers are from looking at the patches of their frame by worth, one head a scale.
+    """Return how far choosers are from looking at the patches of their frame by worth, one head a scale.
 
     attention: (N, scales, C, L) as of `log_attention`. worth: (N, C, scales, P), shares.
     """
@@ -46,7 +46,7 @@ def look(attention: Tensor, worth: Tensor, layout: Layout) -> Tensor:
 
 
 def recall(attention: Tensor, layout: Layout) -> Tensor:
-    """How far choosers are from remembering earlier gazes, the latest most: attention (N, C, L)."""
+    """Return how far choosers are from remembering earlier gazes, the latest most: attention (N, C, L)."""
     ages = layout.frames[:, None] - layout.gazed  # (C, G)
     weights = (ages / -_RECALLED).exp() * (layout.gazes <= layout.sources[:, None])
     some = weights.sum(1) > 0
@@ -57,7 +57,7 @@ def recall(attention: Tensor, layout: Layout) -> Tensor:
 
 
 def remember(attention: Tensor, covers: Tensor, layout: Layout, fading: float) -> Tensor:
-    """How far the last frame's patches are from knowing when they were gazed at.
+    """Return how far the last frame's patches are from knowing when they were gazed at.
 
     A head gives the tokens of the latest gaze at the patch as much as that is fresh, and
     the rest to the patch itself. attention: (N, P, L). covers: (N, P, G), whether gaze

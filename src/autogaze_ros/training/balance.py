@@ -61,7 +61,7 @@ def balance(
 
 
 def _directions(network: AutoGaze, frames: Tensor) -> Tensor:
-    """What added to the read-out raises the logits of each scale by one: (scales, heads * V, D)."""
+    """Return what, added to the read-out, raises the logits of each scale by one: (scales, heads * V, D)."""
     grid, heads = network.config.grid, network.config.decoder.num_multi_token_pred
     scales = torch.from_numpy(grid.locate(np.arange(grid.num_tokens))[0])
     tokens = F.one_hot(scales, len(grid.scales)).float().T

@@ -88,7 +88,7 @@ def label(
 def greedy_gazes(
     frames: Tensor, counts: Sequence[int], teacher: GreedyTeacher, critic: Critic
 ) -> Iterator[tuple[list[int], list[float]]]:
-    """What the teacher chooses in a context (T, 3, S, S), normalised, and what is lost on the way.
+    """Return what the teacher chooses in a context (T, 3, S, S), normalised, and what is lost on the way.
 
     Yields of each frame its `counts` token ids, in order, and the loss before its first
     chunk and after each.
@@ -107,7 +107,7 @@ def greedy_gazes(
 
 
 def _known(canvas: Canvas, scales: int) -> Tensor:
-    """What a canvas knows of the next frame, see `Labels`."""
+    """Return what a canvas knows of the next frame, see `Labels`."""
     fresh = torch.where(canvas.level > 0, ((canvas.age + 1) / -FADING).exp(), 0.0)
     return torch.stack([fresh, canvas.level / scales], 1)
 

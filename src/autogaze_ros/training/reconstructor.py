@@ -106,7 +106,7 @@ def _counts(rng: np.random.Generator, length: int) -> list[int]:
 
 
 class _Habit:
-    """How one batch of contexts is gazed at: cells are drawn by residual, by scale, or by both.
+    """Gazing habit of one batch of contexts: cells are drawn by residual, by scale, or by both.
 
     Blind and seeing selectors are to be served alike.
     """

@@ -28,7 +28,7 @@ _AVERAGED = 0.998  # how much of the averaged weights stays in a step, once ther
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a run goes.
+    """Schedule of a run.
 
     steps: in all. rate: the greatest learning rate, reached after `warmup` steps and
     then falling by a cosine to 3 %.

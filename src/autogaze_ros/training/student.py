@@ -30,7 +30,7 @@ _FRESH = 4.0  # how much the hint of what is known weighs beside that of gains, 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a student says at N contexts, see `Labels` and `attention`.
+    """A student's answers at N contexts, see `Labels` and `attention`.
 
     logits: (N, C, K, V). losses: (N, C, K). hints: (layers - 1, N, T, P, scales + 2).
     where: (layers - 1, N, L, waves). told: of each layer whose choosers are taught
@@ -118,7 +118,7 @@ class Student(nn.Module):
         return Answers(logits, losses, torch.stack(hints), torch.stack(where), told, choosers, patches)
 
     def _told(self, layer: DecoderLayer, sequence: Tensor, number: int) -> Tensor:
-        """What can be read of the values that the looking heads of a taught layer gather, see `Answers`."""
+        """Return what can be read of the values that a taught layer's looking heads gather, see `Answers`."""
         readings = self.readings[number]
         width = readings.shape[1]
         rows = layer.self_attn.v_proj.weight[: len(readings) * width]
@@ -126,7 +126,7 @@ class Student(nn.Module):
         return (values.movedim(-2, 0) @ readings[:, None]).float()
 
     def losses(self, frames: Tensor, labels: Labels) -> Losses:
-        """What is to be minimised, and its parts, each a mean; frames as for `forward`.
+        """Return what is to be minimised, and its parts, each a mean; frames as for `forward`.
 
         missed: the share of what the best choice gains that choices miss. soft: how far
         they are from a distribution by gains.
@@ -161,7 +161,7 @@ class Student(nn.Module):
         return self.places[ids]
 
     def _taught(self, said: Answers, labels: Labels, layout: Layout) -> Losses:
-        """How far attention is from what it is taught."""
+        """Return how far attention is from what it is taught."""
         worth = _worth(labels.gains[:, :, 0][..., self.cells.T])
         covers = (labels.taken[:, : len(layout.gazes), None, None] == self.cells).any(-1).transpose(1, 2)
         taught = {
@@ -172,7 +172,7 @@ class Student(nn.Module):
         return {name: torch.stack(parts).mean() for name, parts in taught.items()}
 
     def _hints(self, labels: Labels) -> Tensor:
-        """What a token of each scale over each patch gains at the frame's beginning, and what is known there.
+        """Return each token's gain over each patch at the frame's beginning, and what is known there.
 
         (N, T, P, scales + 2), gains in units of their mean.
         """
@@ -185,7 +185,7 @@ class Student(nn.Module):
 
 
 def _told_apart(told: list[Tensor], where: Tensor) -> Tensor:
-    """How far values are from telling where (N, L, waves) they come from.
+    """Return how far values are from telling where (N, L, waves) they come from.
 
     A head's values have fewer numbers than there are waves: the last layer's tell the
     slowest, those of layers before the fastest, so that together they tell all.
@@ -215,12 +215,12 @@ def _at_sources(layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) 
 
 
 def _shares(gains: Tensor) -> Tensor:
-    """What is to be gained, as a share of the most over the last dimension."""
+    """Return what is to be gained, as a share of the most over the last dimension."""
     worth = gains.clamp(min=0)
     return worth / worth.amax(-1, keepdim=True).clamp(min=1e-12)
 
 
 def _worth(gains: Tensor) -> Tensor:
-    """What is to be gained, as a distribution over the last dimension."""
+    """Return what is to be gained, as a distribution over the last dimension."""
     worth = _shares(gains) ** _SHARP
     return worth / worth.sum(-1, keepdim=True).clamp(min=1e-12)

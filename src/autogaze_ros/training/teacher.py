@@ -36,7 +36,7 @@ TAKEN = -1.0  # stands for the gain of a token that was chosen before; none can 
 
 
 def gains(residual: Tensor, grid: TokenGrid) -> Tensor:
-    """What each token alone takes away of a residual (N, 3, S, S): (N, num_tokens), mean over the frame."""
+    """Return what each token alone takes off residuals (N, 3, S, S): (N, num_tokens), means."""
     before, after = error_maps(residual, grid)
     return cell_sums(before[:, None] - after, grid)
 
@@ -63,7 +63,7 @@ def cell_sums(maps: Tensor, grid: TokenGrid) -> Tensor:
 
 @lru_cache
 def _membership(grid: TokenGrid, device: torch.device) -> Tensor:
-    """Whether a place of a scale's map is in a token's cell: (scales * M * M, num_tokens), 0 or 1.
+    """Return whether a place of a scale's map is in a token's cell: (scales * M * M, num_tokens), 0 or 1.
 
     One product with it is many times as quick on a GPU as sums scale by scale.
     """
@@ -80,7 +80,7 @@ def _cells(grid: TokenGrid) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Lack:
-    """What N frames lack over a canvas, on a map of M * M places.
+    """Residuals of N frames over a canvas, on a map of M * M places.
 
     now: (N, M * M) errors. under: (N, scales, M * M), errors where a token of each scale is shown.
     """

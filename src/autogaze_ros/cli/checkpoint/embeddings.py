@@ -1,4 +1,4 @@
-"""What `autogaze checkpoint inspect` tells of a VideoMAE's scale and time embeddings."""
+"""Report of `autogaze checkpoint inspect` on a VideoMAE's scale and time embeddings."""
 
 from __future__ import annotations
 

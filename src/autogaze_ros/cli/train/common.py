@@ -1,4 +1,4 @@
-"""What the commands of training share."""
+"""Options of the training commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def seed_option() -> Any:
-    """What all that is random in training comes from."""
+    """Option of the seed for all that is random in training."""
     return click.option(
         "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is random."
     )

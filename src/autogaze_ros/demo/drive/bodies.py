@@ -1,4 +1,4 @@
-"""What moves: cars, trucks, buses, cyclists and people. Each stands at the origin and looks along x."""
+"""Moving bodies: cars, trucks, buses, cyclists and people. Each stands at the origin and looks along x."""
 
 from __future__ import annotations
 

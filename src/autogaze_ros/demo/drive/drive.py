@@ -54,7 +54,7 @@ class Drive:
 
     @property
     def ended(self) -> bool:
-        """Whether the road is all behind or shortly will be: after 100 km."""
+        """True when the road is all behind or shortly will be: after 100 km."""
         return self._traffic.ego.s > LENGTH - 2 * _AHEAD
 
     def step(self, ticks: int = 2) -> None:

@@ -61,7 +61,7 @@ def joined(meshes: Iterable[Mesh]) -> Mesh:
 
 @dataclass(frozen=True)
 class Finish:
-    """What a body's surface is: colour (1 is white), semantic tag, texture, flags."""
+    """Surface of a body: colour (1 is white), semantic tag, texture, flags."""
 
     colour: ArrayLike
     tag: int

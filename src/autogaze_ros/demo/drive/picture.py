@@ -53,7 +53,7 @@ class Scene:
 
 
 class Studio:
-    """What all cameras of a world share: textures, sky, light and air."""
+    """Assets that all cameras of a world share: textures, sky, light and air."""
 
     def __init__(self, rng: Generator, weather: Weather, atlas: Atlas) -> None:
         self.atlas = atlas

@@ -36,7 +36,7 @@ class Scenery:
         self.lanes = lanes
 
     def is_junction(self, number: int) -> bool:
-        """Whether a street crosses in a block: every fourth."""
+        """Return whether a street crosses in a block: every fourth."""
         return number > 0 and (number + self._seed) % 4 == 0
 
     def block(self, number: int) -> Iterator[Mesh]:

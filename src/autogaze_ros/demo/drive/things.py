@@ -1,4 +1,4 @@
-"""What stands beside the road: houses, trees, lamps, signs, lights. Each faces traffic that comes along x."""
+"""Objects beside the road: houses, trees, lamps, signs, lights. Each faces traffic that comes along x."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is on the road: the ego car, other vehicles, cyclists and people, and the lights they obey."""
+"""Traffic on the road: the ego car, other vehicles, cyclists and people, and the lights they obey."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Checkpoint(Origin, Generic[Network]):
 
 @dataclass(frozen=True)
 class Inspection(Origin):
-    """What a checkpoint's files hold.
+    """Contents of a checkpoint's files.
 
     network: with its values if no tensor has a fault, else without. shipped: no
     config.json was there, the published configuration is assumed. fates are the
@@ -112,12 +112,12 @@ class Inspection(Origin):
 
     @property
     def fits(self) -> bool:
-        """Whether the checkpoint can be loaded."""
+        """True when the checkpoint can be loaded."""
         return not any(fate.fault for fate in self.fates)
 
     @property
     def parameters(self) -> int:
-        """How many values the network has."""
+        """Number of the network's values."""
         return sum(math.prod(fate.needed) for fate in self.fates if fate.needed is not None)
 
 

@@ -1,4 +1,4 @@
-"""What is raised for checkpoints."""
+"""Errors of checkpoints."""
 
 from __future__ import annotations
 

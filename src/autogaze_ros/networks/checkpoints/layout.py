@@ -51,7 +51,7 @@ class Files:
 
     @property
     def pickled(self) -> bool:
-        """Whether torch.save has written the weights, as is VideoMAE's published form."""
+        """Return whether torch.save has written the weights, as is VideoMAE's published form."""
         return self.weights.suffix in _VIDEO_MAE_PICKLES
 
 

@@ -1,4 +1,4 @@
-"""What a file of torch.save may hold, looked at before torch reads it.
+"""Files of torch.save, looked at before torch reads them.
 
 torch.load with weights_only runs no code, but does as it is told: functions that it
 trusts make gigabytes of a few bytes, and so do compressed members of the zip.

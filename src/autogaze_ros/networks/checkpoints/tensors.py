@@ -26,7 +26,7 @@ _OF_THE_LOSS = {"dinov2_reg", "siglip2"}
 
 @dataclass(frozen=True)
 class TensorFate:
-    """What loading makes of one tensor.
+    """Fate of one tensor in loading.
 
     stored: its shape in the file, None where it is missing. needed: the shape
     that the network has, None where the network has no such tensor. dtype: as
