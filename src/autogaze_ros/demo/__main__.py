@@ -86,7 +86,7 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    # Images come only once the weights are loaded.
+    # Images come only once the weights are loaded, and each waits for the answer to the one before.
     chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE, "max_gap": _PATIENCE}
     plan = _surround(chosen) if carla else _dashcam(clip or _rendered(out), chosen)
     _prepare_middleware(out)
