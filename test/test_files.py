@@ -1,10 +1,19 @@
+import os
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
 from autogaze_ros import files
-from autogaze_ros.files import folder_written_aside, keep_apart, message_folder, written_aside
+from autogaze_ros.files import (
+    folder_to_fill,
+    folder_written_aside,
+    keep_apart,
+    message_folder,
+    written_aside,
+)
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
@@ -58,7 +67,7 @@ def test_what_a_killed_run_left_is_no_hindrance(tmp_path):
         "    aside.mkdir()\n    os._exit(9)\n"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "folder"], check=False)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
     (tmp_path / "folder").mkdir()  # an empty one may be filled
     with folder_written_aside(tmp_path / "folder") as aside, written_aside(tmp_path / "folder.txt"):
         aside.mkdir()
@@ -133,3 +142,52 @@ def test_outputs_beside_sources_are_fine(source, tmp_path):
     keep_apart(
         [tmp_path / "out", source.parent / "bag2", source.parent / "bag.out"], source, "nvidia/AutoGaze", ""
     )
+
+
+_HOLD = (
+    "import sys\nfrom pathlib import Path\nfrom autogaze_ros import files\n"
+    "with getattr(files, sys.argv[1])(Path(sys.argv[2])):\n    print(flush=True)\n    sys.stdin.read()\n"
+)
+
+
+@contextmanager
+def another_writer(kind, folder):
+    """Have another process write a folder during the context; it is killed in the end."""
+    command = [sys.executable, "-c", _HOLD, kind, folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("write", [folder_to_fill, folder_written_aside])
+@pytest.mark.parametrize("replace", [False, True])
+def test_of_two_runs_into_one_folder_the_second_is_refused(tmp_path, write, replace):
+    out = tmp_path / "out"
+    with another_writer(write.__name__, out) as first:
+        told = f"out is being written by process {first.pid} on {socket.gethostname()}"
+        for _ in range(2):  # a refused run takes nothing away
+            with pytest.raises(FileExistsError, match=told), write(out, replace=replace):
+                pass
+    with write(out, replace=replace) as aside:  # a killed run's lock is no hindrance
+        (aside.mkdir() if aside else (out / "file").touch())
+    assert [path for path in tmp_path.rglob("*") if path.name != "file"] == [out]
+
+
+def test_a_folder_that_was_filled_meanwhile_is_not_filled_again(tmp_path):
+    with pytest.raises(OSError), folder_written_aside(tmp_path / "out") as aside:
+        aside.mkdir()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "file").touch()
+    with pytest.raises(FileExistsError, match="exists already"), folder_to_fill(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+
+
+def test_a_lock_is_no_link_to_a_file_of_others(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "out").mkdir()
+    os.symlink(tmp_path / "precious", tmp_path / "out" / ".autogaze.lock")
+    with pytest.raises(OSError), folder_to_fill(tmp_path / "out"):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import os
 import re
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from autogaze_ros.shown import shown
 
 
 @contextmanager
@@ -52,10 +55,44 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+_LOCK = ".autogaze.lock"
+
+
+@contextmanager
+def _locked(lock: Path, output: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a lock file that tells who writes `output`; raises FileExistsError where another run holds it.
+
+    The kernel releases the lock of a process that dies, so that the file of a killed run is no hindrance.
+    """
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock.exists() and os.path.samestat(os.fstat(handle), lock.stat()):
+                break  # otherwise its owner has removed it since it was opened
+        except BlockingIOError:
+            writer = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise FileExistsError(
+                f"{output} is being written by {shown(writer)}; wait for it, or name another output"
+            ) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
 def replace_nothing(path: str | os.PathLike[str]) -> None:
     """Raise FileExistsError if a path is taken; an empty folder may be filled."""
     target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if target.exists() and (not target.is_dir() or any(p.name != _LOCK for p in target.iterdir())):
         raise FileExistsError(f"{path} exists already; remove it or name another")
 
 
@@ -65,22 +102,25 @@ def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False)
 
     It takes its place when the context ends without exception, in a folder that is
     made too. What `path` held before is replaced only if `replace`; otherwise
-    FileExistsError is raised at once, as for the current folder.
+    FileExistsError is raised at once, as for the current folder, and for one that
+    another process writes.
     """
     target = Path(path).absolute()  # of "." the name is known only then
     if not replace:
         replace_nothing(path)
     if target.exists() and target.samefile(Path()):  # one's shell would stand in the folder that is removed
         raise FileExistsError(f"{path} is the current folder, which cannot be replaced; name another")
-    aside = _aside(target.parent, target.name, ".part")
-    aside.mkdir(parents=True)
-    try:
-        yield aside / target.name
-        if target.exists():
-            target.rename(aside / "before")
-        (aside / target.name).rename(target)
-    finally:
-        shutil.rmtree(aside)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.parent / f".{target.name}.lock", path):
+        aside = _aside(target.parent, target.name, ".part")
+        aside.mkdir()
+        try:
+            yield aside / target.name
+            if replace and target.exists():
+                target.rename(aside / "before")
+            (aside / target.name).rename(target)  # onto an empty folder, or nothing
+        finally:
+            shutil.rmtree(aside)
 
 
 _DEEP = 3  # folders below a source that may be links: a scenario's cameras
@@ -126,12 +166,19 @@ def ffmpeg_name(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def folder_for(path: Path) -> Iterator[None]:
-    """Make a folder that is to be filled; a new one goes again if it is empty in the end."""
+def folder_to_fill(path: Path, *, replace: bool = False) -> Iterator[None]:
+    """Make a folder that only this process fills; a new one goes again if it is empty in the end.
+
+    Raises FileExistsError where another process fills it, and unless `replace` where
+    something is in it already.
+    """
     new = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     try:
-        yield
+        with _locked(path / _LOCK, path):
+            if not replace:
+                replace_nothing(path)
+            yield
     finally:
         if new and not any(path.iterdir()):
             path.rmdir()

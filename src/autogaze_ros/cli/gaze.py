@@ -26,7 +26,7 @@ from autogaze_ros.cli.common import (
 from autogaze_ros.cli.reconstruct import MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.cli.results import Result, Summary, Write, json_lines, moving_pictures, video
-from autogaze_ros.files import folder_for, keep_apart, replace_nothing
+from autogaze_ros.files import folder_to_fill, keep_apart
 from autogaze_ros.frames import Frame, SourceError
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
@@ -94,13 +94,12 @@ def gaze(
     beside the source's messages or images. With --reconstruct the video has the
     reconstruction too, and the lines its measures.
     """
-    with errors_in_one_line():
+    with errors_in_one_line(), ExitStack() as filling:
         found = choice.open(source)
         keep_apart([out, *(out / name for name in _RESULTS)], source)
         if overwrite:
             _keep_foreign_files(out / _BAG)
-        else:
-            replace_nothing(out)
+        filling.enter_context(folder_to_fill(out, replace=overwrite))
         chosen = create_selector(selector, **options)
         rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"])
         for weights in (chosen.info, rebuild):
@@ -123,7 +122,7 @@ def gaze(
         progress = click.progressbar(
             islice(found, frames), length, label="Gazing", show_pos=True, file=sys.stderr
         )
-        with folder_for(out), progress as bar:
+        with progress as bar:
             count = _write(pipeline, rebuild, bar, results, summary, out)
         whole = [str(result.path) for result in results if not result.fault]
         click.echo(f"{count} frames: {', '.join(whole) or 'no result'}\n{summary}")

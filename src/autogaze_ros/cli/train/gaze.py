@@ -8,7 +8,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train.common import LICENSE, clip_options, compute_options, load_canvases, out_option
-from autogaze_ros.files import keep_apart
+from autogaze_ros.files import folder_to_fill, keep_apart
 
 
 @click.command(
@@ -57,15 +57,16 @@ def gaze(
         keep_apart([out / "checkpoint"], start, reconstruction)
         begun = load_autogaze(start) if start else None
         network = begun.network if begun else new_network(OFFICIAL_CONFIG, seed)
-        train_gaze(
-            open_clips(sources, drive_seeds, drive_frames, cache),
-            load_canvases(reconstruction).network,
-            out,
-            Schedule(steps, rate),
-            network,
-            frames=frames,
-            seed=seed,
-            device=choose_device(device),
-        )
-        save_autogaze(network, out / "checkpoint", license=begun.license if begun else LICENSE)
+        with folder_to_fill(out, replace=True):
+            train_gaze(
+                open_clips(sources, drive_seeds, drive_frames, cache),
+                load_canvases(reconstruction).network,
+                out,
+                Schedule(steps, rate),
+                network,
+                frames=frames,
+                seed=seed,
+                device=choose_device(device),
+            )
+            save_autogaze(network, out / "checkpoint", license=begun.license if begun else LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")

@@ -8,7 +8,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train.common import LICENSE, clip_options, compute_options, load_canvases, out_option
-from autogaze_ros.files import keep_apart
+from autogaze_ros.files import folder_to_fill, keep_apart
 
 
 @click.command(
@@ -42,8 +42,9 @@ def reconstructor(
         begun = load_canvases(start) if start else None
         network = begun.network if begun else None
         clips = open_clips(sources, drive_seeds, drive_frames, cache)
-        trained = train_reconstructor(
-            clips, out, Schedule(steps), seed=seed, start=network, device=choose_device(device)
-        )
-        save_reconstructor(trained, out / "checkpoint", license=begun.license if begun else LICENSE)
+        with folder_to_fill(out, replace=True):
+            trained = train_reconstructor(
+                clips, out, Schedule(steps), seed=seed, start=network, device=choose_device(device)
+            )
+            save_reconstructor(trained, out / "checkpoint", license=begun.license if begun else LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")
