@@ -31,7 +31,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 demo: $(VENV)/interfaces.stamp
-	@$(VENV)/bin/python -m autogaze_ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(filter-out 0,$(CARLA)),--carla) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+	@$(VENV)/bin/python -m autogaze_ros.ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(filter-out 0,$(CARLA)),--carla) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
 test: $(VENV)/interfaces.stamp
 	$(VENV)/bin/ruff format --check

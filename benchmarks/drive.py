@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 from report import machine, publish
 
-from autogaze_ros.demo.drive.camera import BENCH2DRIVE
-from autogaze_ros.demo.drive.drive import Drive
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+from autogaze_ros.synthetic.drive import Drive
 
 
 def milliseconds(seed, camera, frames):

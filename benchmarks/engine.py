@@ -17,7 +17,7 @@ from report import machine, publish
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
-from autogaze_ros.networks.configuration import AutoGazeConfig
+from autogaze_ros.networks.config import AutoGazeConfig
 
 OFFICIAL = Path(__file__).parents[1] / "test" / "data" / "golden_rule" / "autogaze.json"
 FRAMES = 16

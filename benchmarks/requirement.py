@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 from report import machine, publish
 
-from autogaze_ros.demo.drive.camera import BENCH2DRIVE
-from autogaze_ros.demo.drive.drive import Drive
-from autogaze_ros.frames import Frame, open_source
+from autogaze_ros.checkpoints.embedded import EMBEDDED
+from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.sources import open_source
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import create_selector
-from autogaze_ros.weights import EMBEDDED
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+from autogaze_ros.synthetic.drive import Drive
 
 FRAMES, SEEDS, SIZE = 48, (900, 901, 902, 903), (400, 224)
 PATCHES = create_selector("patch_difference")  # its view of a frame is that in which changes are measured

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from report import machine, publish
 
-from autogaze_ros.engines.reconstruction import GazedPixels, Task
+from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.engines.video_mae import VideoMAEEngine
 from autogaze_ros.networks import video_mae
-from autogaze_ros.networks.configuration import VideoMAEConfig
+from autogaze_ros.networks.config import VideoMAEConfig
 
 FRAMES = 16
 CASES = [("streaming", 10), ("streaming", 47), ("streaming", 140), ("dense", 10)]

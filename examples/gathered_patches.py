@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from autogaze_ros.demo.drive.camera import BENCH2DRIVE
-from autogaze_ros.demo.drive.drive import Drive
-from autogaze_ros.engines.preprocessing import preprocess
-from autogaze_ros.frames import Frame, open_source
+from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.networks.preprocessing import preprocess
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import create_selector
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+from autogaze_ros.synthetic.drive import Drive
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, gather
 
 FRAMES = 16

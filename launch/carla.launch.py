@@ -8,7 +8,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from autogaze_ros.launching import (
+from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.ros.launching import (
     argument,
     arguments,
     cameras,
@@ -19,7 +20,6 @@ from autogaze_ros.launching import (
     rviz_argument,
     values,
 )
-from autogaze_ros.node.parameters import PARAMETERS
 from launch import LaunchDescription
 
 

@@ -10,8 +10,16 @@ from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from autogaze_ros.launching import argument, arguments, dds_profile, end_with, rviz, rviz_argument, values
-from autogaze_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
+from autogaze_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
+from autogaze_ros.ros.launching import (
+    argument,
+    arguments,
+    dds_profile,
+    end_with,
+    rviz,
+    rviz_argument,
+    values,
+)
 from launch import LaunchDescription
 
 CAMERA = {

@@ -7,7 +7,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from autogaze_ros.launching import (
+from autogaze_ros.parameters import CAMERA_PARAMETERS
+from autogaze_ros.ros.launching import (
     argument,
     arguments,
     cameras,
@@ -16,8 +17,7 @@ from autogaze_ros.launching import (
     end_with,
     values,
 )
-from autogaze_ros.node.parameters import CAMERA_PARAMETERS
-from autogaze_ros.replay.parameters import GAZING, REPLAY
+from autogaze_ros.ros.replay.parameters import GAZING, REPLAY
 from launch import LaunchDescription
 
 CAMERA = {name: CAMERA_PARAMETERS[name] for name in ("image_topic", "transport")}

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autogaze_ros.node.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
-from autogaze_ros.replay.parameters import REPLAY
+from autogaze_ros.checkpoints.embedded import EMBEDDED
+from autogaze_ros.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
+from autogaze_ros.ros.replay.parameters import REPLAY
 from autogaze_ros.selectors import SELECTORS, create_selector
-from autogaze_ros.weights import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -150,7 +150,7 @@ def test_colcon_builds_the_tree(tmp_path, options):
         for file in ("config.json", "model.safetensors"):
             assert (python / "autogaze_ros" / "weights" / network / file).exists()
     code = (
-        "import autogaze_ros.tokens, autogaze_ros.node.gaze_node as node, autogaze_ros.msg as msg\n"
+        "import autogaze_ros.tokens, autogaze_ros.ros.gaze_node as node, autogaze_ros.msg as msg\n"
         "print(autogaze_ros.tokens.__file__, node.__file__, msg.__file__, sep='\\n')"
     )
     shown = subprocess.run(

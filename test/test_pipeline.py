@@ -7,7 +7,7 @@ from clips import scene
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros.frames import Frame
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.pipeline import FAR, Choice, Pipeline
 from autogaze_ros.selectors import Selector, SelectorInfo, create_selector
 from autogaze_ros.selectors.base import Context

@@ -7,8 +7,8 @@ from clips import scene
 from golden import TEST_DATA, Golden
 from video_maes import publish
 
-from autogaze_ros.engines.preprocessing import preprocess, to_image
-from autogaze_ros.frames import Frame
+from autogaze_ros.io.frames import Frame
+from autogaze_ros.networks.preprocessing import preprocess, to_image
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.reconstruction import Reconstructor
 from autogaze_ros.selectors import create_selector

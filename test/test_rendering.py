@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autogaze_ros import captions
-from autogaze_ros.engines.preprocessing import preprocess, visible
-from autogaze_ros.frames import Frame, open_source
+from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.networks.preprocessing import preprocess, visible
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import (
     PlayingTimes,

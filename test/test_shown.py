@@ -1,7 +1,7 @@
 import pytest
 
 from autogaze_ros.complaints import Throttle
-from autogaze_ros.shown import listed, shown
+from autogaze_ros.reporting import listed, shown
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from autogaze_ros.cli import cli
-from autogaze_ros.node.parameters import PARAMETERS
+from autogaze_ros.parameters import PARAMETERS
 
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 # Tells what the environment says at the moment at which torch is imported.
@@ -29,7 +29,7 @@ ENTRIES = {
         "from autogaze_ros.cli import main; main()",
         ["train", "gaze", "--drive-seeds", "1", "--out", "{out}", "--cache", "{cache}"],
     ),
-    "node": ("from autogaze_ros.node.gaze_node import main; main()", []),
+    "node": ("from autogaze_ros.ros.gaze_node import main; main()", []),
 }
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
-from autogaze_ros.shown import shown
+from autogaze_ros.reporting import shown
 
 _MOST_CAUSES = 8  # beyond them, all are one
 _MOST = 300  # bytes of a cause, which may quote what a file holds

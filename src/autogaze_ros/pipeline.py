@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.frames import Frame
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze, area
 

@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.engines.canvas import CanvasEngine
-from autogaze_ros.engines.device import choose_device
-from autogaze_ros.engines.preprocessing import preprocess, shortest_edge_size, to_image
-from autogaze_ros.engines.reconstruction import (
+from autogaze_ros.checkpoints.load import CheckpointError, Reconstructing, load_reconstructor
+from autogaze_ros.engines.base import (
     GazedPixels,
     ReconstructionEngine,
     ReconstructionStream,
     Task,
     run_to_end,
 )
+from autogaze_ros.engines.canvas import CanvasEngine
+from autogaze_ros.engines.device import choose_device
 from autogaze_ros.engines.video_mae import VideoMAEEngine
 from autogaze_ros.networks.canvas import CanvasReconstructor
-from autogaze_ros.networks.checkpoints import CheckpointError, Reconstructing, load_reconstructor
+from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image
 from autogaze_ros.pipeline import GazedFrame
 from autogaze_ros.tokens import AUTOGAZE_GRID
 

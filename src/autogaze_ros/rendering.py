@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.captions import PAPER, Phrase, notice, title, write_caption
-from autogaze_ros.files import ffmpeg_name, written_aside
-from autogaze_ros.needs import needs
+from autogaze_ros.errors import needs
+from autogaze_ros.io.atomic import ffmpeg_name, written_aside
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.tokens import AUTOGAZE_GRID
 

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from video_maes import SMALL, Code, edit, publish, publish_full_size, telling_time
 
-from autogaze_ros.networks.checkpoints import (
+from autogaze_ros.checkpoints.load import (
     OFFICIAL_VIDEO_MAE,
     VIDEO_MAE_LICENSE,
     load_reconstructor,
@@ -203,7 +203,7 @@ def test_clips_that_cannot_be_used_are_told(folder, tmp_path):
 
 
 def test_where_the_drive_is_not_all_else_is_told(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "autogaze_ros.demo.drive.drive", None)
+    monkeypatch.setitem(sys.modules, "autogaze_ros.synthetic.drive", None)
     found = Inspected(folder)
     assert found.status == 0 and len(found.tensors) == 98 and len(found.embeddings) == 6
     assert found.trial[0].startswith("Reconstruction was not tried: the synthetic drive needs numba")

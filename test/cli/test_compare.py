@@ -6,8 +6,8 @@ from click.testing import CliRunner
 from clips import write_folder
 from upstream_double import FOLDERS, install, limits_of, open_golden
 
+from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.cli import cli
-from autogaze_ros.networks.checkpoints import save_autogaze
 
 CONTROLS = ["--selector", "uniform", "--against", "random"]
 

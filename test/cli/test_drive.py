@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cli_harness import run
 
-from autogaze_ros.bags import open_bag
 from autogaze_ros.cli.drive import CAMERAS
-from autogaze_ros.demo.drive.camera import BENCH2DRIVE
-from autogaze_ros.demo.drive.drive import Drive
-from autogaze_ros.demo.drive.weather import WEATHERS
-from autogaze_ros.frames import open_source
+from autogaze_ros.io.bags import open_bag
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+from autogaze_ros.synthetic.drive import Drive
+from autogaze_ros.synthetic.weather import WEATHERS
 
 SMALL = ["--seed", 3, "--width", 96, "--height", 54, "--frames", 3]
 
@@ -112,7 +112,7 @@ def test_an_interruption_leaves_nothing(tmp_path):
 
 
 def test_without_numba_it_says_what_to_install(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("autogaze_ros.demo.drive")]:
+    for name in [name for name in sys.modules if name.startswith("autogaze_ros.synthetic")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
     result = run("drive", "--out", tmp_path / "out", *SMALL)

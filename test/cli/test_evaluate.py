@@ -4,8 +4,8 @@ from clips import scene, write_folder
 from golden import TEST_DATA, Golden
 from video_maes import publish
 
-from autogaze_ros.evaluation.gaze_study import BUDGETS, GazeStudy
-from autogaze_ros.networks.checkpoints import save_autogaze
+from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.evaluation.study import BUDGETS, GazeStudy
 
 
 @pytest.fixture(scope="module")

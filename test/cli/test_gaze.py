@@ -17,10 +17,11 @@ from golden import TEST_DATA, Golden
 from PIL import Image
 from video_maes import publish
 
+from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.cli import cli
-from autogaze_ros.frames import SourceError, open_source
-from autogaze_ros.networks.checkpoints import save_autogaze
-from autogaze_ros.writers import carla_bag_writer, video_file_writer
+from autogaze_ros.io.frames import SourceError
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.writers import carla_bag_writer, video_file_writer
 
 STORAGES = ["mcap", "sqlite3"]
 

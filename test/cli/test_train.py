@@ -10,7 +10,7 @@ import pytest
 from cli_harness import run
 from video_maes import publish
 
-from autogaze_ros.networks.checkpoints import load_autogaze, load_reconstructor, save_reconstructor
+from autogaze_ros.checkpoints.load import load_autogaze, load_reconstructor, save_reconstructor
 
 DRIVE = ("--drive-seeds", "5", "--drive-frames", "16")
 

@@ -7,9 +7,9 @@ from golden import TEST_DATA, Golden, shared
 
 from autogaze_ros.engines import autogaze as engine_module
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.engines.preprocessing import normalise, preprocess
 from autogaze_ros.networks.autogaze import AutoGaze
-from autogaze_ros.networks.configuration import AutoGazeConfig
+from autogaze_ros.networks.config import AutoGazeConfig
+from autogaze_ros.networks.preprocessing import normalise, preprocess
 
 FOLDERS = ["golden", "golden_rule"]
 CASES = ["ratio_only", "ratio_full_clip", "ratio_075", "smallest", "stop_late", "stop_early", "stop_at_once",

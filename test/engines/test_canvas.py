@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.engines.canvas import CanvasEngine
-from autogaze_ros.engines.reconstruction import GazedPixels, Task
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
-from autogaze_ros.networks.configuration import CanvasConfig
+from autogaze_ros.networks.config import CanvasConfig
 
 FRAMES = 5
 

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from golden import TEST_DATA, Golden, shared
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine
-from autogaze_ros.engines.preprocessing import normalise
 from autogaze_ros.engines.tiles import gaze_tiles
+from autogaze_ros.networks.preprocessing import normalise
 from autogaze_ros.tokens import AUTOGAZE_GRID, TokenGrid
 
 

@@ -6,9 +6,9 @@ from golden import TEST_DATA, Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.engines.preprocessing import preprocess
-from autogaze_ros.engines.reconstruction import GazedPixels, Task
+from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.engines.video_mae import VideoMAEEngine
+from autogaze_ros.networks.preprocessing import preprocess
 
 FRAMES = 6
 

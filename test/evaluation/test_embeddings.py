@@ -6,7 +6,7 @@ from golden import TEST_DATA, Golden
 from video_maes import telling_time
 
 from autogaze_ros.evaluation.embeddings import TABLES, Loss, examine, try_without
-from autogaze_ros.networks.configuration import VideoMAEConfig
+from autogaze_ros.networks.config import VideoMAEConfig
 from autogaze_ros.networks.video_mae import VideoMAE
 
 

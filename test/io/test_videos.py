@@ -12,7 +12,8 @@ from av.stream import Disposition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.frames import SourceError, open_source
+from autogaze_ros.io.frames import SourceError
+from autogaze_ros.io.sources import open_source
 
 WIDTH, HEIGHT = 160, 96
 ONE = 65536

@@ -4,9 +4,9 @@ import pytest
 import torch
 from golden import TEST_DATA, Golden, shared
 
-from autogaze_ros.engines.preprocessing import normalise
 from autogaze_ros.networks.autogaze import AutoGaze, rotary_frequencies
-from autogaze_ros.networks.configuration import AutoGazeConfig
+from autogaze_ros.networks.config import AutoGazeConfig
+from autogaze_ros.networks.preprocessing import normalise
 
 # The angles of the official configuration, to the digits of the description.
 FREQUENCIES = [1.0, 0.44037, 0.19392, 0.085397, 0.037606, 0.016560, 0.0072927, 0.0032114, 5.2485e-4,

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.engines.preprocessing import preprocess
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor, at_scale
-from autogaze_ros.networks.configuration import CanvasConfig, ConfigError
+from autogaze_ros.networks.config import CanvasConfig, ConfigError
+from autogaze_ros.networks.preprocessing import preprocess
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 COARSEST, FINEST = AUTOGAZE_GRID.offsets[0], AUTOGAZE_GRID.offsets[3]

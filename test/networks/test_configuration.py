@@ -4,7 +4,7 @@ import math
 import pytest
 from golden import TEST_DATA
 
-from autogaze_ros.networks.configuration import AutoGazeConfig, ConfigError
+from autogaze_ros.networks.config import AutoGazeConfig, ConfigError
 
 
 @pytest.fixture

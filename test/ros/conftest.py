@@ -4,8 +4,8 @@ import pytest
 from golden import TEST_DATA, Golden
 from ros_harness import World
 
-from autogaze_ros.middleware import profile_variables
-from autogaze_ros.networks.checkpoints import save_autogaze
+from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.ros.middleware import profile_variables
 
 
 @pytest.fixture

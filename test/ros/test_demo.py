@@ -8,14 +8,14 @@ from clips import scene, write_video
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from autogaze_ros.bags import open_bag
-from autogaze_ros.frames import open_source
+from autogaze_ros.io.bags import open_bag
+from autogaze_ros.io.sources import open_source
 
 ROOT = Path(__file__).parents[2]
 
 
 def demo(out, *arguments):
-    command = [sys.executable, "-m", "autogaze_ros.demo", "--out", str(out), *arguments]
+    command = [sys.executable, "-m", "autogaze_ros.ros.demo", "--out", str(out), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 

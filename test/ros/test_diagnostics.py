@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from workers import SETTINGS
 
-from autogaze_ros.frames import Frame
-from autogaze_ros.node import diagnostics, statistics
-from autogaze_ros.node.diagnostics import CameraReport
-from autogaze_ros.node.statistics import CameraStatistics, Load
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.ros import diagnostics, statistics
+from autogaze_ros.ros.diagnostics import CameraReport
+from autogaze_ros.ros.statistics import CameraStatistics, Load
 from autogaze_ros.selectors import create_selector
 
 WARN = b"\x01"

@@ -17,9 +17,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_node import Camera
 from sensor_msgs.msg import Image
 
+from autogaze_ros.checkpoints.embedded import GAZE as GAZE_WEIGHTS
 from autogaze_ros.cli import cli
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.weights import GAZE as GAZE_WEIGHTS
 
 NODE, PLAYER = "node.gaze_node", "demo.clip_player"
 PATCHES = {"selector": "patch_difference", "task_loss_requirement": 0.2}

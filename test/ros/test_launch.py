@@ -16,13 +16,13 @@ from rclpy.parameter import parameter_value_to_python
 from ros_node import picture
 from sensor_msgs.msg import Image
 
-from autogaze_ros.bags import open_bag
-from autogaze_ros.demo.drive.camera import BENCH2DRIVE
-from autogaze_ros.files import share_folder
-from autogaze_ros.middleware import VARIABLES
+from autogaze_ros.io.atomic import share_folder
+from autogaze_ros.io.bags import open_bag
 from autogaze_ros.msg import GazeMask
-from autogaze_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
-from autogaze_ros.replay.parameters import GAZING, REPLAY
+from autogaze_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
+from autogaze_ros.ros.middleware import VARIABLES
+from autogaze_ros.ros.replay.parameters import GAZING, REPLAY
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 
 ROOT = Path(__file__).parents[2]
 TRUE_LAUNCH = importlib.util.find_spec("launch_ros") is not None
@@ -236,7 +236,7 @@ def test_the_dds_profile_is_set_unless_the_user_has_one(monkeypatch, name, own):
         monkeypatch.setenv(variable, path)
     for module, double in launch_double.modules().items():
         monkeypatch.setitem(sys.modules, module, double)
-    monkeypatch.delitem(sys.modules, "autogaze_ros.launching", raising=False)
+    monkeypatch.delitem(sys.modules, "autogaze_ros.ros.launching", raising=False)
     run = launch_double.Run({})
     for entity in runpy.run_path(file(name))["generate_launch_description"]().entities:
         if not isinstance(entity, launch_double.Node):

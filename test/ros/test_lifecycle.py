@@ -165,8 +165,8 @@ def test_a_node_of_another_name_says_so_in_diagnostics(world):
 @pytest.mark.parametrize(
     "module, cut",
     [
-        ("autogaze_ros.node.gaze_node", "module.GazeNode = cut; sys.exit(module.main())"),
-        ("autogaze_ros.demo.playing", "sys.exit(module.play(cut, 'player', None))"),
+        ("autogaze_ros.ros.gaze_node", "module.GazeNode = cut; sys.exit(module.main())"),
+        ("autogaze_ros.ros.demo.playing", "sys.exit(module.play(cut, 'player', None))"),
     ],
 )
 def test_an_interrupt_upon_the_error_that_it_caused_is_no_error(module, cut):

@@ -10,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_node import ERROR, NODE, Camera, Diagnostics, picture, set_parameters, stamp
 
 from autogaze_ros.msg import GazeInfo
-from autogaze_ros.node.parameters import PARAMETERS
+from autogaze_ros.parameters import PARAMETERS
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RANDOM = {"selector": "random", "gazing_ratio": 0.2, "policy": "every"}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from autogaze_ros.frames import Frame
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.msg import GazeInfo, GazeMask, StageLatency
-from autogaze_ros.node.messages import gaze_mask
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.pipeline import StageLatency as Latency
+from autogaze_ros.ros.messages import gaze_mask
 from autogaze_ros.selectors import SelectorInfo, create_selector
 
 MESSAGES = Path(__file__).parents[2] / "msg"

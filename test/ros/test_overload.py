@@ -8,7 +8,7 @@ from accounts import settle
 from lifecycle_msgs.msg import Transition
 from ros_node import WARN, Camera, Diagnostics, change, picture, set_parameters, stamp, start_faulty, state
 
-from autogaze_ros.node.intake import DEPTH
+from autogaze_ros.ros.subscription import DEPTH
 
 BLUE = (0, 0, 255)
 ACTIVE = 3

@@ -7,8 +7,8 @@ from clips import scene
 from ros_node import NODE, Camera, picture, stamp
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
-from autogaze_ros.images import image_to_rgb
-from autogaze_ros.node.messages import fill_image
+from autogaze_ros.io.images import image_to_rgb
+from autogaze_ros.ros.messages import fill_image
 
 TOPICS = {
     "overlay": Image,

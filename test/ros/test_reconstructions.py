@@ -13,12 +13,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from video_maes import publish
 
-from autogaze_ros.frames import Frame
-from autogaze_ros.images import image_to_rgb
+from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.images import image_to_rgb
 from autogaze_ros.msg import GazeMask
-from autogaze_ros.node.messages import fill_image
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.reconstruction import Reconstructor
+from autogaze_ros.ros.messages import fill_image
 from autogaze_ros.selectors import create_selector
 
 NODE = {"selector": "patch_difference", "task_loss_requirement": 0.2, "gazing_ratio": 0.3, "policy": "every"}

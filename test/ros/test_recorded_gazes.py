@@ -4,10 +4,13 @@ import numpy as np
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
-from autogaze_ros.bags import GAZE_MASK, bag_writer, header, message_types, open_bag
-from autogaze_ros.frames import Frame
-from autogaze_ros.node.messages import gaze_mask
+from autogaze_ros.io.bag_types import message_types
+from autogaze_ros.io.bag_writer import bag_writer, header
+from autogaze_ros.io.bags import open_bag
+from autogaze_ros.io.bags_facade import GAZE_MASK
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.ros.messages import gaze_mask
 from autogaze_ros.selectors import create_selector
 
 

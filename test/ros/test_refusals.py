@@ -74,8 +74,8 @@ def test_damaged_messages_are_refused_and_counted_as_lost(world):
 
 def test_a_bug_in_a_callback_ends_the_node_with_a_traceback(world):
     code = (
-        "import sys\nfrom autogaze_ros.node import gaze_node\n"
-        "from autogaze_ros.node.diagnostics import CameraReport\n"
+        "import sys\nfrom autogaze_ros.ros import gaze_node\n"
+        "from autogaze_ros.ros.diagnostics import CameraReport\n"
         "CameraReport._judge = lambda self, *rest: [][0]\n"
         "sys.exit(gaze_node.main())"
     )

@@ -13,8 +13,10 @@ from recordings import image_cdr, write_mcap, write_ros1
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
-from autogaze_ros.bags import gaze_topic, message_types, open_bag
 from autogaze_ros.cli import cli
+from autogaze_ros.io.bag_types import message_types
+from autogaze_ros.io.bags import open_bag
+from autogaze_ros.io.bags_facade import gaze_topic
 
 NODE, REPLAY = "node.gaze_node", "replay.replay_node"
 EVERY = {"policy": "every", "selector": "patch_difference", "gazing_ratio": 0.1}

@@ -13,14 +13,15 @@ from lifecycle_msgs.msg import Transition
 from ros_node import NODE, Camera, change
 from sensor_msgs.msg import Image
 
-from autogaze_ros.bags import IMAGE, bag_writer, header, image_fields
-from autogaze_ros.frames import open_source
+from autogaze_ros.io.bag_types import IMAGE
+from autogaze_ros.io.bag_writer import bag_writer, header, image_fields
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.stamps import monitored
+from autogaze_ros.io.writers import carla_bag_writer, video_file_writer
 from autogaze_ros.msg import GazeMask
-from autogaze_ros.node.messages import fill_image
 from autogaze_ros.pipeline import Pipeline
+from autogaze_ros.ros.messages import fill_image
 from autogaze_ros.selectors import create_selector
-from autogaze_ros.stamps import monitored
-from autogaze_ros.writers import carla_bag_writer, video_file_writer
 
 COUNT = 12
 FIELDS = (

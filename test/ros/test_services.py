@@ -8,7 +8,7 @@ import yaml
 from lifecycle_msgs.msg import Transition
 from ros_node import NODE, Camera, change, picture, trigger
 
-from autogaze_ros.images import image_to_rgb
+from autogaze_ros.io.images import image_to_rgb
 
 CAMERAS = {"selector": "random", "gazing_ratio": 0.1, "policy": "every", "cameras": "[left, right]"}
 

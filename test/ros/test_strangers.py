@@ -58,7 +58,7 @@ def test_an_end_by_signal_leaves_nothing_in_shared_memory(world, state, number):
     }[state]
     pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
     # Who runs the tests without a terminal may have its children ignore SIGHUP.
-    command = ["env", "--default-signal=HUP", sys.executable, "-m", "autogaze_ros.node.gaze_node"]
+    command = ["env", "--default-signal=HUP", sys.executable, "-m", "autogaze_ros.ros.gaze_node"]
     running = world.start([*command, "--ros-args", *pairs])
     reports = world.collect(DiagnosticArray, "/diagnostics")
 

@@ -6,7 +6,7 @@ from rclpy.serialization import deserialize_message
 from ros_node import NODE, UNIFORM, Camera, Diagnostics, picture, stamp
 from sensor_msgs.msg import Image
 
-from autogaze_ros.bags import open_bag
+from autogaze_ros.io.bags import open_bag
 
 # By camera: stamps, the streams that their gazes belong to, and what is told, once.
 CASES = {

@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_node import NODE, UNIFORM, WARN, Camera, Diagnostics, picture, set_parameters
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from autogaze_ros.node.types import image_beside
+from autogaze_ros.ros.types import image_beside
 
 RAW, COMPRESSED, CLOUD = (f"sensor_msgs/msg/{name}" for name in ("Image", "CompressedImage", "PointCloud2"))
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)

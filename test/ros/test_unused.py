@@ -8,7 +8,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from ros_node import NODE, UNIFORM, WARN, Camera, Diagnostics, picture, set_parameters
 
-from autogaze_ros.node.unused import warn_of_arguments
+from autogaze_ros.ros.checks import warn_of_arguments
 
 
 def parameters(**sections):

@@ -8,7 +8,7 @@ from golden import TEST_DATA, Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.networks.checkpoints import CheckpointError, save_autogaze
+from autogaze_ros.checkpoints.load import CheckpointError, save_autogaze
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
 from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector

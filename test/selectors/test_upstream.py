@@ -9,8 +9,8 @@ import torch
 from golden import TEST_DATA, Golden
 from upstream_double import FOLDERS, HEADS, PAD, AutoGazeDouble, install, limits_of, losses, open_golden
 
-from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from autogaze_ros.networks.checkpoints import OFFICIAL, CheckpointError, load_autogaze, save_autogaze
+from autogaze_ros.checkpoints.load import OFFICIAL, CheckpointError, load_autogaze, save_autogaze
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.selectors import Request, create_selector, upstream
 
 CASES = ["ratio_full_clip", "ratio_075", "smallest", "stop_late", "stop_early", "stop_at_once",

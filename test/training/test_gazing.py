@@ -8,10 +8,10 @@ from golden import TEST_DATA, Golden
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import GREY
-from autogaze_ros.networks.configuration import AutoGazeConfig
+from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.clips import normalised
+from autogaze_ros.training.data import normalised
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
 from autogaze_ros.training.labels import label
 from autogaze_ros.training.layout import Layout

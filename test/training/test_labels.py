@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autogaze_ros.networks.checkpoints import load_reconstructor
+from autogaze_ros.checkpoints.load import load_reconstructor
 from autogaze_ros.tokens import AUTOGAZE_GRID
 from autogaze_ros.training.labels import Critic, label
 from autogaze_ros.training.teacher import TAKEN, GreedyTeacher

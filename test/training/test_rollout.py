@@ -6,9 +6,9 @@ from golden import TEST_DATA, Golden
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
-from autogaze_ros.networks.configuration import AutoGazeConfig
+from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, ratio_for
-from autogaze_ros.training.clips import normalised
+from autogaze_ros.training.data import normalised
 from autogaze_ros.training.rollout import roll_out
 
 RULE = Golden(TEST_DATA / "golden_rule")

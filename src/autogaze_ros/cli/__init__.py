@@ -9,7 +9,7 @@ import click
 from autogaze_ros import __version__
 from autogaze_ros.cli import checkpoint, compare, doctor, drive, gaze, train
 from autogaze_ros.cli.common import MOST_OF_ERROR
-from autogaze_ros.shown import shown
+from autogaze_ros.reporting import shown
 from autogaze_ros.threads import bound_spinning
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import click
 
-from autogaze_ros.frames import Selection, Source, open_source
-from autogaze_ros.node.parameters import PARAMETERS
-from autogaze_ros.shown import shown
-from autogaze_ros.stamps import monitored
+from autogaze_ros.io.frames import Selection, Source
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.stamps import monitored
+from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.reporting import shown
 from autogaze_ros.threads import set_threads
 
 MOST_OF_ERROR = 4000  # bytes of an error, which may list many things

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import (
     SourceChoice,
     errors_in_one_line,
@@ -21,11 +22,10 @@ from autogaze_ros.cli.common import (
     parameter_option,
     source_options,
 )
-from autogaze_ros.files import keep_apart, written_aside
-from autogaze_ros.frames import Frame, Source, SourceError
+from autogaze_ros.io.atomic import keep_apart, written_aside
+from autogaze_ros.io.frames import Frame, Source, SourceError
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_selector
-from autogaze_ros.weights import about
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import click
 
-from autogaze_ros import shared_memory, weights
-from autogaze_ros.middleware import VARIABLES, profile_variables
-from autogaze_ros.shown import shown
+from autogaze_ros.checkpoints import embedded as weights
+from autogaze_ros.reporting import shown
+from autogaze_ros.ros import shared_memory
+from autogaze_ros.ros.middleware import VARIABLES, profile_variables
 from autogaze_ros.threads import waiting
 
 _LEAST_SHM = 256 << 20  # bytes: a camera driver's segment and the node's

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line, interruptible
-from autogaze_ros.demo.drive.camera import BENCH2DRIVE, Camera
-from autogaze_ros.demo.drive.weather import WEATHERS
-from autogaze_ros.needs import needs
-from autogaze_ros.writers import Shot, Write, carla_bag_writer, scenario_writer, video_file_writer
+from autogaze_ros.errors import needs
+from autogaze_ros.io.writers import Shot, Write, carla_bag_writer, scenario_writer, video_file_writer
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE, Camera
+from autogaze_ros.synthetic.weather import WEATHERS
 
 if TYPE_CHECKING:
-    from autogaze_ros.demo.drive.drive import Drive
+    from autogaze_ros.synthetic.drive import Drive
 
 KINDS = ("scenario", "video", "lossless", "mcap", "sqlite3")
 _VIDEOS = ("video", "lossless")
@@ -60,7 +60,7 @@ def drive(
     chosen = [camera.sized(width, height) for camera in BENCH2DRIVE if camera.name in names]
     with errors_in_one_line():
         with needs("numba", "the synthetic drive"):
-            from autogaze_ros.demo.drive.drive import Drive
+            from autogaze_ros.synthetic.drive import Drive
         if kind in _VIDEOS and out.suffix not in (".mp4", ".mkv"):
             raise ValueError(f"a video's name ends in .mp4 or .mkv, not as {out}")
         if kind in _VIDEOS and out.exists():

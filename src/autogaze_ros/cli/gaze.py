@@ -13,8 +13,7 @@ from typing import Any
 
 import click
 
-from autogaze_ros.animation import KINDS
-from autogaze_ros.bags import BagError
+from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import (
     SourceChoice,
     errors_in_one_line,
@@ -26,11 +25,12 @@ from autogaze_ros.cli.common import (
 from autogaze_ros.cli.reconstruct import MeasuringReconstructor
 from autogaze_ros.cli.recording import recording
 from autogaze_ros.cli.results import Result, Summary, Write, json_lines, moving_pictures, video
-from autogaze_ros.files import folder_to_fill, keep_apart
-from autogaze_ros.frames import Frame, SourceError
+from autogaze_ros.io.atomic import folder_to_fill, keep_apart
+from autogaze_ros.io.bag_files import BagError
+from autogaze_ros.io.frames import Frame, SourceError
+from autogaze_ros.io.video_writers import KINDS
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
-from autogaze_ros.weights import about
 
 _LINES, _VIDEO, _BAG = "gazes.jsonl", "side_by_side.mp4", "gazes_bag"
 _RESULTS = (_LINES, _VIDEO, _BAG, *(f"side_by_side.{kind}" for kind in KINDS))

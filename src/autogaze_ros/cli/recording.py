@@ -8,22 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from autogaze_ros.bags import (
-    COMPRESSED_IMAGE,
-    GAZE_MASK,
-    IMAGE,
-    BagError,
-    BagWriter,
-    bag_writer,
-    gaze_topic,
-    header,
-    image_fields,
-    is_bag,
-    jpeg_fields,
-    open_bag,
-    stamp_of,
-)
-from autogaze_ros.frames import Frame
+from autogaze_ros.io.bag_files import BagError, is_bag
+from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
+from autogaze_ros.io.bag_writer import BagWriter, bag_writer, header, image_fields, jpeg_fields
+from autogaze_ros.io.bags import open_bag, stamp_of
+from autogaze_ros.io.bags_facade import GAZE_MASK, gaze_topic
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.pipeline import GazedFrame
 
 Copy = Callable[[Frame], None]

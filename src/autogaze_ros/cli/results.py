@@ -13,13 +13,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.animation import animation_writer
 from autogaze_ros.cli.reconstruct import Measured
-from autogaze_ros.files import written_aside
 from autogaze_ros.gaze_json import gaze_json, plain
+from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.video_writers import animation_writer
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.rendering import panels, video_writer
-from autogaze_ros.shown import shown
+from autogaze_ros.reporting import shown
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 Write = Callable[[GazedFrame, Measured | None], None]

@@ -7,9 +7,9 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor
 
-from autogaze_ros.engines.reconstruction import GazedPixels, ReconstructionEngine, Task
+from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
-from autogaze_ros.networks.configuration import CanvasConfig
+from autogaze_ros.networks.config import CanvasConfig
 
 
 class CanvasStream:

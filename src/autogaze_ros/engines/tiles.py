@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.engines.preprocessing import squash
+from autogaze_ros.networks.preprocessing import squash
 from autogaze_ros.tokens import Gaze, TokenGrid
 
 

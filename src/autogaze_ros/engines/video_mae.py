@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from autogaze_ros.engines.reconstruction import GazedPixels, ReconstructionEngine, Task
-from autogaze_ros.networks.configuration import VideoMAEConfig
+from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
+from autogaze_ros.networks.config import VideoMAEConfig
 from autogaze_ros.networks.video_mae import Layer, VideoMAE, block_causal_attention
 
 _LEAST = 256  # tokens for which a cache has room at first

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autogaze_ros.evaluation.gaze_study import Study
 from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT, MEASURES, loss_of
 from autogaze_ros.evaluation.statistics import Floats, rank_correlation
+from autogaze_ros.evaluation.study import Study
 
 REAL = f"{MEASURES[0]} + {LPIPS_WEIGHT:g} {MEASURES[1]}"
 _BINS = 8

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.engines.preprocessing import preprocess, resize_shortest_edge
-from autogaze_ros.frames import SourceError, open_source
-from autogaze_ros.needs import needs
+from autogaze_ros.errors import needs
+from autogaze_ros.io.frames import SourceError
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.networks.preprocessing import preprocess, resize_shortest_edge
 
 FRAMES = 16
 DRIVE = "synthetic drive"
@@ -65,8 +66,8 @@ def source_contexts(path: str, count: int) -> list[Context]:
 def drive_context(seed: int) -> Context:
     """Render the first frames of a synthetic drive at 10 Hz: Bench2Drive's front camera, 400x224."""
     with needs("numba", "the synthetic drive"):
-        from autogaze_ros.demo.drive.camera import BENCH2DRIVE
-        from autogaze_ros.demo.drive.drive import Drive
+        from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+        from autogaze_ros.synthetic.drive import Drive
     camera = next(camera for camera in BENCH2DRIVE if camera.name == "rgb_front").sized(400, _EDGE)
     drive, images = Drive(seed), []
     for _ in range(FRAMES):

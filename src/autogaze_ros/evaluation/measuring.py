@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.engines.preprocessing import visible
-from autogaze_ros.engines.reconstruction import GazedPixels, ReconstructionEngine, Task
+from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
 from autogaze_ros.evaluation.contexts import Context
 from autogaze_ros.evaluation.lpips import Distance
+from autogaze_ros.networks.preprocessing import visible
 from autogaze_ros.tokens import Gaze
 
 Engine = ReconstructionEngine[Any]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autogaze_ros.engines.preprocessing import visible
+from autogaze_ros.errors import needs
 from autogaze_ros.evaluation.lpips import LpipsError, open_lpips
-from autogaze_ros.needs import needs
+from autogaze_ros.networks.preprocessing import visible
 
 _log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.engines.preprocessing import to_image
+from autogaze_ros.evaluation.baselines import Method
 from autogaze_ros.evaluation.contexts import Context
-from autogaze_ros.evaluation.controls import Method
-from autogaze_ros.evaluation.gaze_study import Budget
 from autogaze_ros.evaluation.lpips import Distance
 from autogaze_ros.evaluation.measuring import ContextMeasure, Engine
+from autogaze_ros.evaluation.study import Budget
+from autogaze_ros.networks.preprocessing import to_image
 from autogaze_ros.rendering import outlined
 from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze
 

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from autogaze_ros.evaluation.controls import Greedy
-from autogaze_ros.evaluation.gaze_study import Study
+from autogaze_ros.evaluation.baselines import Greedy
 from autogaze_ros.evaluation.measuring import MEASURES
 from autogaze_ros.evaluation.statistics import Bootstrap, Estimate, Floats
+from autogaze_ros.evaluation.study import Study
 
 EARLY, LATE = 3, 15  # frames of a context between which a drift would show
 

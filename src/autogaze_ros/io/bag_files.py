@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from autogaze_ros.shown import listed, shown
+from autogaze_ros.reporting import listed, shown
 
 _NAME = re.compile(
     r"""(?P<recording>.+?)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.complaints import Complaints
-from autogaze_ros.files import folder_written_aside
+from autogaze_ros.errors import needs
+from autogaze_ros.io.atomic import folder_written_aside
 from autogaze_ros.io.bag_files import BagError, one_line
-from autogaze_ros.io.bag_reader import Bag
 from autogaze_ros.io.bag_types import message_types
-from autogaze_ros.needs import needs
-from autogaze_ros.shown import shown
+from autogaze_ros.io.bags import Bag
+from autogaze_ros.reporting import shown
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

@@ -11,10 +11,10 @@ from pathlib import Path
 import PIL.Image
 
 from autogaze_ros.complaints import Complaints
-from autogaze_ros.images import ImageError, decode_image
-from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError, reason_of
+from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError, reason_of
 from autogaze_ros.io.image_names import ImageSequence, arrange
-from autogaze_ros.shown import listed
+from autogaze_ros.io.images import ImageError, decode_image
+from autogaze_ros.reporting import listed
 
 # Of a GIF alone the frames are read, as of a video.
 IMAGE_SUFFIXES = frozenset(

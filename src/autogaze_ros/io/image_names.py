@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from autogaze_ros.shown import listed
+from autogaze_ros.reporting import listed
 
 # A number has a fraction only where it is long enough for seconds since 1970 (also as
 # sec_nsec), or where the name is nothing else (a time since some beginning).

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autogaze_ros.bags import Bag, BagError, open_bag, picture
 from autogaze_ros.complaints import Complaints
-from autogaze_ros.images import ImageError
-from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError
-from autogaze_ros.shown import shown
+from autogaze_ros.io.bag_files import BagError
+from autogaze_ros.io.bags import Bag, open_bag, picture
+from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError
+from autogaze_ros.io.images import ImageError
+from autogaze_ros.reporting import shown
 
 _log = logging.getLogger(__name__)
 

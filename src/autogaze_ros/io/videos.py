@@ -15,10 +15,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.files import ffmpeg_name
-from autogaze_ros.io.frame import DEFAULT_RATE, MAX_PIXELS, MOST_ASPECT, Frame, Source, SourceError, reason_of
+from autogaze_ros.errors import needs
+from autogaze_ros.io.atomic import ffmpeg_name
+from autogaze_ros.io.frames import (
+    DEFAULT_RATE,
+    MAX_PIXELS,
+    MOST_ASPECT,
+    Frame,
+    Source,
+    SourceError,
+    reason_of,
+)
 from autogaze_ros.io.unknown_files import is_text
-from autogaze_ros.needs import needs
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
 _PADDING = 1 << 16  # pixels

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autogaze_ros.networks.configuration import AutoGazeConfig, DecoderConfig, VisionConfig
+from autogaze_ros.networks.config import AutoGazeConfig, DecoderConfig, VisionConfig
 
 
 class TemporalBlock(nn.Module):

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autogaze_ros.networks.configuration import CanvasConfig
+from autogaze_ros.networks.config import CanvasConfig
 from autogaze_ros.tokens import TokenGrid
 
 GREY = (-2.1179, -2.0357, -1.8044)  # 127.5 of 255, normalised

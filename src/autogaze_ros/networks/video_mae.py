@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autogaze_ros.networks.configuration import VideoMAEConfig
+from autogaze_ros.networks.config import VideoMAEConfig
 from autogaze_ros.tokens import patches
 
 

@@ -14,16 +14,16 @@ from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 try:
     import torch
 
+    from autogaze_ros.checkpoints.load import OFFICIAL, CheckpointError, load_autogaze
     from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
     from autogaze_ros.engines.device import choose_device
-    from autogaze_ros.engines.preprocessing import preprocess
-    from autogaze_ros.networks.checkpoints import OFFICIAL, CheckpointError, load_autogaze
+    from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
     raise ValueError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
+from autogaze_ros.checkpoints.embedded import EMBEDDED
 from autogaze_ros.networks.decoding import AskedPositions
-from autogaze_ros.weights import EMBEDDED
 
 
 class AutoGazeSelector(Selector):

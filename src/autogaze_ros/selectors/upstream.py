@@ -29,9 +29,9 @@ try:
     import torch
     from torch import Tensor
 
+    from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
     from autogaze_ros.engines.device import choose_device
-    from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-    from autogaze_ros.networks.checkpoints import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
+    from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 except ImportError as error:
     raise ValueError(
         f"the upstream selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autogaze_ros.files import written_aside
-from autogaze_ros.needs import needs
+from autogaze_ros.errors import needs
+from autogaze_ros.io.atomic import written_aside
 
 Row = dict[str, float]  # "step" and what was measured in it
 

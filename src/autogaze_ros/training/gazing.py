@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from autogaze_ros.networks.autogaze import AutoGaze, TemporalBlock
 from autogaze_ros.networks.canvas import GREY, CanvasReconstructor
-from autogaze_ros.networks.configuration import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
-from autogaze_ros.training.clips import Clips, normalised
+from autogaze_ros.networks.config import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
+from autogaze_ros.training.data import Clips, normalised
 from autogaze_ros.training.labels import Critic, label
 from autogaze_ros.training.places import shares_of_patches, waves
 from autogaze_ros.training.rollout import roll_out

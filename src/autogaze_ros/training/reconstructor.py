@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autogaze_ros.engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.evaluation.lpips import open_lpips
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
-from autogaze_ros.networks.configuration import CanvasConfig
+from autogaze_ros.networks.config import CanvasConfig
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.tokens import TokenGrid
-from autogaze_ros.training.clips import Clips, normalised
+from autogaze_ros.training.data import Clips, normalised
 from autogaze_ros.training.run import Losses, Run, Schedule
 from autogaze_ros.training.teacher import GreedyTeacher, gains
 

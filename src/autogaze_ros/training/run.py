@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autogaze_ros.files import written_aside
+from autogaze_ros.io.atomic import written_aside
 from autogaze_ros.training.curves import Row, write_curves
 
 Losses = Mapping[str, Tensor]  # of one step; "loss" is minimised

@@ -1,0 +1,1 @@
+"""Weights and their configuration, from a folder, the hub or this package."""

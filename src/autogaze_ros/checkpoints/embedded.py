@@ -1,0 +1,16 @@
+"""Weights inside the package: an AutoGaze and a reconstructor trained by this project, not by NVIDIA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autogaze_ros.reporting import shown
+
+EMBEDDED = "embedded"  # the name of both as a checkpoint
+GAZE, RECONSTRUCTOR = (Path(__file__).parent / "weights" / folder for folder in ("gaze", "reconstructor"))
+
+
+def about(checkpoint: str, license: str) -> str:
+    """Say in a line whose weights a checkpoint holds, and under which licence."""
+    whose = "weights of this project, not NVIDIA's," if checkpoint == EMBEDDED else "weights"
+    return f"{checkpoint}: {whose} under {shown(license, 300)}"

@@ -1,0 +1,180 @@
+"""The tensors of a checkpoint: read, and compared with what a network needs."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from reprlib import repr as short
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from autogaze_ros.checkpoints.errors import CheckpointError
+from autogaze_ros.checkpoints.files import Files, about_pickles
+from autogaze_ros.checkpoints.pickles import check_pickle
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_MOST_HEADER = 1 << 20  # bytes of JSON before the tensors of a safetensors file
+_LONGEST = 200  # characters of a tensor's name
+_SHARED = 1 << 28  # bytes that tensors may have together beyond their file, by sharing
+_OF_THE_LOSS = {"dinov2_reg", "siglip2"}
+
+
+@dataclass(frozen=True)
+class TensorFate:
+    """Fate of one tensor in loading.
+
+    stored: its shape in the file, None where it is missing. needed: the shape
+    that the network has, None where the network has no such tensor. dtype: as
+    stored, empty where missing. finite: no value is NaN or infinite as float32,
+    as far as the shapes agree: others are not read. real: it is a floating-point type.
+    """
+
+    name: str
+    stored: tuple[int, ...] | None
+    needed: tuple[int, ...] | None
+    dtype: str = ""
+    finite: bool = True
+    real: bool = True
+
+    @property
+    def fault(self) -> str:
+        """Why the tensor cannot be loaded, in a word or two; empty if it can."""
+        if self.stored is None:
+            return "missing"
+        if self.needed is None:
+            return "unexpected"
+        if self.stored != self.needed:
+            return "wrong shape"
+        if not self.real:
+            return "wrong type"
+        return "" if self.finite else "not finite"
+
+    @property
+    def shape(self) -> str:
+        """The shape, or the two that differ."""
+        if self.fault == "wrong shape":
+            return f"is {self.stored}, must be {self.needed}"
+        return str(self.needed if self.stored is None else self.stored)
+
+
+@dataclass
+class Foreign:
+    """Tensors of other networks that a training's file holds too: their number and bytes."""
+
+    group: str
+    count: int = 0
+    size: int = 0
+
+    @property
+    def reason(self) -> str:
+        """Why they are left aside."""
+        return "only the training's loss uses it" if self.group in _OF_THE_LOSS else "no part of VideoMAE"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file's tensors by the network's names, and what is left aside."""
+
+    tensors: dict[str, Tensor]
+    foreign: list[Foreign] = field(default_factory=list)
+
+
+def read(files: Files) -> Stored:
+    """Read the weights, from a pickle nothing but tensors; raises CheckpointError."""
+    stored = _of_video_mae(files.weights) if files.pickled else Stored(_read_safetensors(files.weights))
+    for name in stored.tensors:
+        if not (name.isprintable() and len(name) <= _LONGEST):
+            raise CheckpointError(f"{files.weights} has a tensor with an odd name: {short(name)}")
+    return stored
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > min(_MOST_HEADER, path.stat().st_size):
+                raise ValueError(f"its header has more than {_MOST_HEADER} bytes, or ends behind the file")
+        return load_file(path)
+    except Exception as error:  # safetensors' own, torch's, and Python's for what its header may say
+        reason = about_pickles([path]) or f": {_first_line(error)}"
+        raise CheckpointError(f"{path} is not a readable safetensors file{reason}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _of_video_mae(path: Path) -> Stored:
+    """Sort the state dict of a training task, which DistributedDataParallel may have wrapped."""
+    own: dict[str, Tensor] = {}
+    foreign: dict[str, Foreign] = {}
+    for name, tensor in _unpickle(path).items():
+        short = name.removeprefix("module.").removeprefix("mae.")
+        group = short.partition(".")[0]
+        if group in ("vit", "decoder"):
+            own[short] = tensor
+        else:
+            others = foreign.setdefault(group, Foreign(group))
+            others.count += 1
+            others.size += tensor.nbytes
+    if not own:
+        raise CheckpointError(f"{path} holds no tensors of a VideoMAE (vit.… and decoder.…)")
+    return Stored(own, list(foreign.values()))
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    try:
+        check_pickle(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        what = wanted[1] if wanted else "other things"
+        raise CheckpointError(
+            f"{path} is refused: beside tensors it asks for {what}, and could run code"
+        ) from error
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__} instead of a state dict")
+    for name, value in state.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise CheckpointError(
+                f"{path} is no state dict: {short(name)} is a {type(value).__name__}, not a tensor"
+            )
+        if value.layout != torch.strided or value.device.type != "cpu" or _overlaps(value):
+            raise CheckpointError(f"{path} is refused: {short(name)} claims more values than are stored")
+    most = path.stat().st_size + _SHARED
+    if sum(tensor.nbytes for tensor in state.values()) > most:
+        raise CheckpointError(f"{path} is refused: its tensors claim more bytes together than the file has")
+    return state
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    """Tell whether a tensor has more values than its storage."""
+    return tensor.nbytes > tensor.untyped_storage().nbytes()
+
+
+def fates(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> list[TensorFate]:
+    """Compare what the network needs with a file's tensors: the network's in order, then unexpected ones."""
+    needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    names = dict.fromkeys([*needed, *tensors])
+    return [_fate(name, tensors.get(name), needed.get(name)) for name in names]
+
+
+def _fate(name: str, tensor: Tensor | None, needed: tuple[int, ...] | None) -> TensorFate:
+    if tensor is None:
+        return TensorFate(name, None, needed)
+    shape, real = tuple(tensor.shape), tensor.dtype in _DTYPES
+    finite = not real or shape != needed or bool(tensor.float().isfinite().all())
+    return TensorFate(name, shape, needed, str(tensor.dtype).removeprefix("torch."), finite, real)
+
+
+def put(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give the network all tensors as float32, without copying those that are; it must need just these."""
+    network.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=True, assign=True)

@@ -1,0 +1,128 @@
+"""`autogaze train evaluate`: is a checkpoint better than simple selectors, and where does it fail?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autogaze_ros.cli.common import errors_in_one_line
+from autogaze_ros.cli.train_common import Seeds
+from autogaze_ros.io.atomic import folder_written_aside, keep_apart
+from autogaze_ros.parameters import PARAMETERS
+
+if TYPE_CHECKING:
+    from autogaze_ros.evaluation.contexts import Context
+    from autogaze_ros.evaluation.measuring import Engine
+
+
+@click.command(
+    epilog="""\b
+Example:
+  autogaze train evaluate drive.mp4 --checkpoint gaze/checkpoint --reconstruction reconstructor/checkpoint \\
+    --out evaluation
+"""
+)
+@click.argument("sources", nargs=-1)
+@click.option(
+    "--drive-seeds", type=Seeds(), default="900-907", show_default=True,
+    help="Synthetic drives too, a context each; '' for none.",
+)  # fmt: skip
+@click.option("--checkpoint", required=True, help="AutoGaze weights.")
+@click.option("--reconstruction", required=True, help="Weights of what reconstructs, for all methods.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
+@click.option(
+    "--contexts", type=click.IntRange(1), default=5, show_default=True,
+    help="Of each source, evenly spread; 16 frames each.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True,
+    help="Of random controls and of the intervals.",
+)  # fmt: skip
+def evaluate(
+    sources: tuple[str, ...], drive_seeds: list[int], checkpoint: str, reconstruction: str,
+    out: Path, contexts: int, seed: int,
+) -> None:  # fmt: skip
+    """Hold AutoGaze's gazes against others of as many tokens.
+
+    SOURCES are videos, folders of images, Bench2Drive scenarios and bags that
+    training has not seen. The same network reconstructs every frame from the
+    tokens that each method chose, and L1 and LPIPS say how well. Writes
+    OUT/results.json, OUT/tables.md for a model card, and OUT/context_*.jpg.
+    """
+    with errors_in_one_line():
+        keep_apart([out], *sources, checkpoint, reconstruction)
+        with folder_written_aside(out) as aside:
+            aside.mkdir()
+            _evaluate(_contexts(sources, drive_seeds, contexts), checkpoint, reconstruction, aside, seed)
+    click.echo(f"{out}: results.json, tables.md and a picture of each source")
+
+
+def _contexts(sources: Sequence[str], seeds: Sequence[int], count: int) -> list[Context]:
+    from autogaze_ros.evaluation.contexts import drive_context, source_contexts
+
+    found = [context for source in dict.fromkeys(sources) for context in source_contexts(source, count)]
+    found += [drive_context(seed) for seed in dict.fromkeys(seeds)]
+    if not found:
+        raise ValueError("nothing to evaluate on: name sources, or seeds of the synthetic drive")
+    return found
+
+
+def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, folder: Path, seed: int) -> None:
+    from autogaze_ros.evaluation.baselines import Selected
+    from autogaze_ros.evaluation.contexts import FRAMES
+    from autogaze_ros.evaluation.lpips import open_lpips
+    from autogaze_ros.evaluation.report import write_report
+    from autogaze_ros.evaluation.study import BUDGETS, GazeStudy
+    from autogaze_ros.evaluation.study_pictures import context_picture, first_contexts
+    from autogaze_ros.rendering import write_picture
+    from autogaze_ros.selectors import create_selector
+    from autogaze_ros.training.teacher import GreedyTeacher
+
+    selector = create_selector("autogaze", checkpoint=checkpoint, chunk_size=FRAMES)
+    engine, origin = _open_reconstruction(reconstruction, FRAMES)
+    distance, lpips = open_lpips()
+    autogaze = Selected(selector)
+    study = GazeStudy(
+        contexts,
+        autogaze,
+        engine,
+        distance,
+        ratio=PARAMETERS["gazing_ratio"].default,
+        seed=seed,
+        teacher=GreedyTeacher(),
+    )
+    with click.progressbar(length=study.steps, label="Evaluating", file=sys.stderr) as bar:
+        found = study.run(lambda: bar.update(1))
+    about = {"autogaze": vars(selector.info), "reconstruction": origin, "lpips_by": lpips, "seed": seed}
+    write_report(found, folder, {**_where(), **about}, seed)
+    for number, context in enumerate(first_contexts(contexts)):
+        picture = context_picture(context, autogaze, engine, distance, BUDGETS[-1])
+        name = Path(context.source).stem.replace(" ", "_")
+        write_picture(folder / f"context_{number:02d}_{name}.jpg", picture)
+
+
+def _open_reconstruction(source: str, chunk_size: int) -> tuple[Engine, dict[str, Any]]:
+    """Return the engine of a checkpoint, and where it comes from."""
+    from autogaze_ros.checkpoints.load import Origin, load_reconstructor
+    from autogaze_ros.engines.device import choose_device
+    from autogaze_ros.reconstruction import open_engine
+
+    loaded = load_reconstructor(source)
+    engine = open_engine(loaded.network, chunk_size, choose_device("auto"))
+    return engine, {
+        field.name: getattr(loaded, field.name) for field in fields(Origin) if field.name != "folder"
+    }
+
+
+def _where() -> dict[str, Any]:
+    import torch
+
+    from autogaze_ros.evaluation.provenance import commit, machine
+
+    about = machine(threads=torch.get_num_threads(), torch=torch.__version__)
+    return {"machine": about, "commit": commit(), "command": sys.argv}

@@ -1,0 +1,192 @@
+"""Study of AutoGaze's gazes: reconstructions from them and from as many tokens chosen otherwise.
+
+Every method chooses the same number of tokens in the same frames, and the same
+network reconstructs them. Then AutoGaze stops by itself, at several requirements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autogaze_ros.evaluation.baselines import (
+    Greedy,
+    Method,
+    OtherClip,
+    RandomOwnCounts,
+    Selected,
+    Teacher,
+    UniformOwnCounts,
+)
+from autogaze_ros.evaluation.contexts import FRAMES, Context
+from autogaze_ros.evaluation.lpips import Distance
+from autogaze_ros.evaluation.measuring import ContextMeasure, Engine
+from autogaze_ros.evaluation.statistics import Floats
+from autogaze_ros.networks.decoding import token_budget
+from autogaze_ros.selectors import create_selector
+from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
+
+Ints = NDArray[np.int64]
+_SELECTORS = ("random", "uniform", "patch_difference")
+_REQUIREMENTS = 8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of a context's first frame, and of each later one."""
+
+    first: int
+    later: int
+
+    @property
+    def name(self) -> str:
+        """As in tables: 10, or 60+10 where the first frame has more."""
+        return str(self.later) if self.first == self.later else f"{self.first}+{self.later}"
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Tokens of each frame."""
+        return (self.first, *[self.later] * (FRAMES - 1))
+
+
+BUDGETS = (Budget(5, 5), Budget(10, 10), Budget(20, 20), Budget(50, 50), Budget(60, 10))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """AutoGaze at R requirements, ascending, in all contexts.
+
+    cap: most tokens of a frame. tokens, predicted: (R, contexts, FRAMES). measures:
+    (R, contexts, FRAMES, 2), of `MEASURES`.
+    """
+
+    requirements: Floats
+    cap: int
+    tokens: Ints
+    predicted: Floats
+    measures: Floats
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that was measured.
+
+    measures: (methods, budgets, contexts, FRAMES, 2), of `MEASURES`. tokens: (methods,
+    budgets, contexts, FRAMES, scales). predicted: (budgets, contexts, FRAMES), the
+    losses that AutoGaze, the first method, predicted.
+    """
+
+    contexts: Sequence[Context]
+    budgets: Sequence[Budget]
+    methods: Sequence[str]
+    measures: Floats
+    tokens: Ints
+    predicted: Floats
+    sweep: Sweep
+
+
+class GazeStudy:
+    """A study to be run.
+
+    teacher: what the upper line is drawn by, where there is one. ratio: caps a frame's
+    tokens where AutoGaze stops by itself. seed: of random controls. Raises ValueError
+    where the contexts leave a control nothing to choose.
+    """
+
+    def __init__(
+        self,
+        contexts: Sequence[Context],
+        autogaze: Selected,
+        engine: Engine,
+        distance: Distance,
+        *,
+        ratio: float,
+        budgets: Sequence[Budget] = BUDGETS,
+        requirements: int = _REQUIREMENTS,
+        teacher: Teacher | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._contexts, self._budgets, self._autogaze = contexts, budgets, autogaze
+        self._engine, self._distance = engine, distance
+        self._ratio, self._requirements = ratio, requirements
+        self._methods: list[Method] = [
+            autogaze,
+            *(Selected(create_selector(name, chunk_size=FRAMES)) for name in _SELECTORS),
+            RandomOwnCounts(autogaze, seed),
+            UniformOwnCounts(autogaze),
+            OtherClip(autogaze, contexts),
+            *([Greedy(teacher)] if teacher else []),
+        ]
+
+    @property
+    def steps(self) -> int:
+        """Number of reports by `run`."""
+        each = len(self._budgets) * (1 + len(self._methods)) + self._requirements
+        return len(self._contexts) * each
+
+    def run(self, report: Callable[[], None] = lambda: None) -> Study:
+        """Gaze, reconstruct and measure; report is called after every step."""
+        predicted = np.array([[self._predicted(c, b, report) for c in self._contexts] for b in self._budgets])
+        requirements = _spanning(predicted, self._requirements)
+        compared, swept = [], []
+        for context in self._contexts:
+            measure = ContextMeasure(context, self._engine, self._distance)
+            compared.append(self._compare(context, measure, report))
+            swept.append(self._sweep(context, measure, requirements, report))
+        measures, tokens = (np.stack(part, 2) for part in zip(*compared, strict=True))
+        until, lengths, found = (np.stack(part, 1) for part in zip(*swept, strict=True))
+        cap = token_budget(self._ratio, AUTOGAZE_GRID.num_tokens)
+        return Study(
+            contexts=self._contexts,
+            budgets=self._budgets,
+            methods=[method.name for method in self._methods],
+            measures=measures,
+            tokens=tokens,
+            predicted=predicted,
+            sweep=Sweep(requirements, cap, lengths, until, found),
+        )
+
+    def _predicted(self, context: Context, budget: Budget, report: Callable[[], None]) -> list[float]:
+        gazes = self._autogaze.gaze(context, budget.counts)
+        report()
+        return [gaze.predicted_loss for gaze in gazes]
+
+    def _compare(
+        self, context: Context, measure: ContextMeasure, report: Callable[[], None]
+    ) -> tuple[Floats, Ints]:
+        """Return MEASURES (methods, budgets, FRAMES, 2) and tokens per scale of one context."""
+        measures, tokens = [], []
+        for method in self._methods:
+            for budget in self._budgets:
+                gazes = method.gaze(context, budget.counts)
+                measures.append(measure(gazes))
+                tokens.append(_per_scale(gazes))
+                report()
+        shape = (len(self._methods), len(self._budgets), FRAMES, -1)
+        return np.reshape(measures, shape), np.reshape(tokens, shape)
+
+    def _sweep(
+        self, context: Context, measure: ContextMeasure, requirements: Floats, report: Callable[[], None]
+    ) -> tuple[Floats, Ints, Floats]:
+        """Return predicted losses, tokens (R, FRAMES) and MEASURES (R, FRAMES, 2) of one context."""
+        predicted, tokens, measures = [], [], []
+        for requirement in requirements:
+            gazes = self._autogaze.gaze_until(context, self._ratio, float(requirement))
+            predicted.append([gaze.predicted_loss for gaze in gazes])
+            tokens.append([len(gaze.token_ids) for gaze in gazes])
+            measures.append(measure(gazes))
+            report()
+        return np.array(predicted), np.array(tokens), np.array(measures)
+
+
+def _per_scale(gazes: Sequence[Gaze]) -> list[Ints]:
+    return [AUTOGAZE_GRID.tokens_per_scale(gaze.token_ids) for gaze in gazes]
+
+
+def _spanning(predicted: Floats, count: int) -> Floats:
+    """Return requirements at which frames end early and late: over most of what is predicted."""
+    low, high = np.percentile(predicted, [5, 95])
+    return np.linspace(low, high, count).round(3)

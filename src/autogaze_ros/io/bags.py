@@ -1,0 +1,305 @@
+"""Recordings, read as messages of ROS 2, whatever their storage and however whole they are."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import islice, pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autogaze_ros.complaints import Complaints
+from autogaze_ros.errors import needs
+from autogaze_ros.io.bag_files import BagError, Recording, find_recording, kind_of, one_line
+from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
+from autogaze_ros.io.frames import MAX_PIXELS
+from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
+from autogaze_ros.reporting import listed
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.typesys.store import Typestore
+
+_TO_RGB = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
+_HINTS = {
+    "mcap": "`mcap recover` and `ros2 bag reindex` mend some of those that were cut off",
+    "db3": "`ros2 bag reindex` mends some of those that were cut off",
+    "bag": "`rosbag reindex` mends some of those that were cut off",
+}
+_ZSTD = b"\x28\xb5\x2f\xfd"  # CDR begins with a zero
+_LEAST_BYTES = 12  # of an image, with its stamp
+_MOST_RATE = 1000.0  # images a second that a camera may be believed to make
+_log = logging.getLogger(__name__)
+
+
+class Bag:
+    """An open recording.
+
+    connections: descriptions of the topics that have messages, as rosbags' ones; one
+    for all files. notes: what is wrong with the recording, one line each. cut: the
+    one of these that tells what is missing; empty where all files are whole.
+    left_out: messages so far that could not be had, by topic.
+    """
+
+    def __init__(self, path: Path, storages: Sequence[Any], recording: Recording, failures: Sequence[str]):
+        self.path = path
+        self._storages, self._recording = storages, recording
+        self._merged = _merged(storages, recording.qos)
+        self._types: dict[int, Typestore] = {}
+        found = {connection.id: connection for connection in self._merged.values()}
+        self.left_out: Counter[str] = Counter()
+        self.connections = [connection for connection in found.values() if connection.msgcount]
+        self.cut = self._missing()
+        self.notes = [*recording.notes, *failures, *filter(None, [self.cut]), *self._disagreement()]
+        if not (self.notes or recording.messages in (None, self._count)):
+            self.notes.append(
+                f"{path}: metadata.yaml counts {recording.messages} messages, but there are {self._count}"
+            )
+
+    @property
+    def _count(self) -> int:
+        return sum(storage.metadata.message_count for storage in self._storages)
+
+    @property
+    def _hint(self) -> str:
+        return _HINTS[kind_of(self._recording.files[0])]
+
+    def _missing(self) -> str:
+        cuts = [(storage, cut) for storage in self._storages if (cut := getattr(storage, "cut", ""))]
+        if not cuts:
+            return ""
+        reasons = listed([f"{storage.path.name}: {cut}" for storage, cut in cuts])
+        if not self._count:
+            raise BagError(f"{self.path} holds no message that can be read: {reasons}; {self._hint}")
+        first = min(storage.metadata.start_time for storage in self._storages)
+        last = max(storage.metadata.end_time for storage in self._storages)
+        return (
+            f"{self.path} is not whole ({reasons}): read are {self._count} messages,"
+            f" {(last - first) / 1e9:.1f} s; the rest is missing"
+        )
+
+    def _disagreement(self) -> Iterator[str]:
+        """Yield what metadata.yaml says otherwise of the topics; rosbag2 goes by it, too."""
+        topics = {
+            connection.topic
+            for storage in self._storages
+            for connection in storage.connections
+            if _profiles(connection)
+            if _profiles(connection) != self._recording.qos.get(connection.topic, _profiles(connection))
+        }
+        if topics:
+            names = listed(sorted(topics))
+            yield f"{self.path}: for {names} metadata.yaml has another QoS than the file; metadata.yaml holds"
+
+    def image_topic(self, topic: str = "") -> str:
+        """Return the topic of images, which must be named where there are several; raises BagError."""
+        topics = sorted({c.topic for c in self.connections if c.msgtype in _TO_RGB})
+        if not self.connections:
+            raise BagError(f"{self.path} holds no messages")
+        if not topics:
+            others = listed(sorted({f"{c.topic} ({c.msgtype})" for c in self.connections}))
+            raise BagError(f"{self.path} holds no images, only {others}")
+        if not topic and len(topics) > 1:
+            raise BagError(f"{self.path} has images on several topics; choose one of {listed(topics)}")
+        if topic and topic not in topics:
+            raise BagError(f"{self.path} has no images on {topic!r}; it has them on {listed(topics)}")
+        return topic or topics[0]
+
+    def count(self, topic: str) -> int:
+        """Return the number of messages on a topic."""
+        return sum(connection.msgcount for connection in self._on(topic))
+
+    def rate(self, topic: str, default: float) -> float:
+        """Return images per second by their first stamps, else times of receipt, else the default."""
+        times: list[tuple[int, int]] = []
+        with suppress(BagError):  # who reads them is told
+            for connection, received, data in islice(self._stored(self._on(topic), None), 50):
+                times.append((stamp_of(self._cdr(connection, data)), received))
+        for column in zip(*times, strict=True):
+            steps = [after - before for before, after in pairwise(column) if after > before]
+            if steps and (rate := 1e9 / median(steps)) <= _MOST_RATE:
+                return rate
+        return default
+
+    def _on(self, topic: str) -> list[Connection]:
+        return [connection for connection in self.connections if connection.topic == topic]
+
+    def messages(
+        self, connections: Sequence[Connection], start: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield connection, receive time (nanoseconds, from start on) and CDR bytes, in order of time.
+
+        A message that cannot be had is left out with a warning. Raises BagError at
+        the end of what can be read of a damaged file.
+        """
+        with Complaints(_log) as complain:
+            for connection, time, data in self._stored(connections, start):
+                try:
+                    message = self._cdr(connection, data)
+                except BagError as error:
+                    place = f"{self.path}: the message of {time / 1e9:.3f} s on {connection.topic}"
+                    complain(place, f"is left out: {error}")
+                    self.left_out[connection.topic] += 1
+                else:
+                    yield connection, time, message
+
+    def _stored(
+        self, connections: Sequence[Connection], start: int | None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield messages as they are stored, of all files."""
+        wanted = {connection.id for connection in connections}
+        damage: list[str] = []
+
+        def stored(storage: Any) -> Iterator[tuple[Connection, int, bytes]]:
+            topics = {c.id: self._merged[id(storage), c.id] for c in storage.connections}
+            chosen = [c for c in storage.connections if topics[c.id].id in wanted]
+            try:
+                for connection, time, data in storage.messages(chosen, start) if chosen else ():
+                    if not isinstance(time, int):
+                        raise BagError("a message has no time of receipt")
+                    yield topics[connection.id], time, data
+            except Exception as error:  # the storages raise errors of many libraries
+                damage.append(one_line(error))
+
+        yield from heapq.merge(*map(stored, self._storages), key=lambda message: message[1])
+        if damage:
+            raise BagError(f"{self.path} is damaged: {damage[0]}; {self._hint}")
+
+    def _cdr(self, connection: Connection, data: bytes) -> bytes:
+        """Return a stored message as ROS 2 has it; raises BagError."""
+        if not isinstance(data, bytes):  # what a database may have in its place
+            raise BagError("its data are no bytes, or more than the file has")
+        try:
+            if _encoding(connection) == "ros1":
+                data = bytes(self.types(connection).ros1_to_cdr(data, connection.msgtype))
+            elif data[:4] == _ZSTD:
+                data = _of_zstd(data)
+        except BagError:
+            raise
+        except Exception as error:
+            raise BagError(f"it is no {connection.msgtype}: {one_line(error)}") from error
+        if connection.msgtype in _TO_RGB and len(data) < _LEAST_BYTES:
+            raise BagError(f"it is no {connection.msgtype}: it has {len(data)} bytes")
+        return data
+
+    def types(self, connection: Connection) -> Typestore:
+        """Return the types with which a topic's messages are decoded; raises BagError."""
+        if connection.id not in self._types:
+            self._types[connection.id] = types_for(connection, ros1=_encoding(connection) == "ros1")
+        return self._types[connection.id]
+
+    def decode(self, connection: Connection, data: bytes) -> Any:
+        """Return the message; raises BagError."""
+        types = self.types(connection)
+        try:
+            return types.deserialize_cdr(data, connection.msgtype)
+        except Exception as error:
+            raise BagError(f"it is no {connection.msgtype}: {one_line(error)}") from error
+
+
+@contextmanager
+def open_bag(path: Path) -> Iterator[Bag]:
+    """Open a recording: its folder, its metadata.yaml or a single file, of ROS 2 or ROS 1.
+
+    What was cut off is read as far as it goes. Raises BagError where nothing can be
+    read.
+    """
+    with needs("rosbags", "reading bags", BagError):
+        from autogaze_ros.io.bag_storages import open_storage
+
+    with ExitStack() as stack:
+        failures, storages = [], []
+        try:
+            recording = find_recording(path)
+        except OSError as error:
+            raise BagError(f"{path} cannot be read: {one_line(error)}") from error
+        for file in recording.files:
+            try:
+                storages.append(stack.enter_context(closing(open_storage(file))))
+            except Exception as error:  # asserts of libraries, too
+                failures.append(f"{file.name} is left out: {one_line(error)}")
+                reason = one_line(error)
+        if not storages:
+            raise BagError(f"{path} cannot be read: {reason}")
+        yield Bag(path, storages, recording, failures)
+
+
+def picture(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return the picture (H, W, 3) RGB of a recorded image message; raises ImageError."""
+    return _TO_RGB[message.__msgtype__](message, max_pixels)
+
+
+def stamp_of(data: bytes) -> int:
+    """Return the stamp of a message that begins with a header, from its CDR bytes; nanoseconds."""
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return int(seconds * 1_000_000_000 + nanoseconds)
+
+
+def _merged(storages: Iterable[Any], qos: Mapping[str, list[Any]]) -> dict[tuple[int, int], Connection]:
+    """Return one connection for each topic and type, by the storages that have it and its number there."""
+    from rosbags.interfaces import Connection, ConnectionExtRosbag2
+
+    found: dict[tuple[str, str, str], list[tuple[int, Connection]]] = {}
+    for storage in storages:
+        for connection in storage.connections:
+            key = (connection.topic, full_name(connection.msgtype), _encoding(connection))
+            found.setdefault(key, []).append((id(storage), connection))
+    merged = {}
+    for number, ((topic, msgtype, encoding), parts) in enumerate(found.items()):
+        connections = [connection for _, connection in parts]
+        of_file = next(filter(None, map(_profiles, connections)), [])
+        whole = Connection(
+            number,
+            topic,
+            msgtype,
+            max((c.msgdef for c in connections), key=lambda definition: len(definition.data)),
+            "",
+            sum(connection.msgcount for connection in connections),
+            ConnectionExtRosbag2(encoding, qos.get(topic, of_file)),
+            None,
+        )
+        merged.update({(storage, connection.id): whole for storage, connection in parts})
+    return merged
+
+
+def _encoding(connection: Connection) -> str:
+    return getattr(connection.ext, "serialization_format", "ros1")
+
+
+def _profiles(connection: Connection) -> list[Any]:
+    """Return the QoS that was offered; of ROS 1, what stands for latching."""
+    from rosbags.interfaces import (
+        ConnectionExtRosbag2,
+        Qos,
+        QosDurability,
+        QosHistory,
+        QosLiveliness,
+        QosReliability,
+        QosTime,
+    )
+
+    if isinstance(connection.ext, ConnectionExtRosbag2):
+        return connection.ext.offered_qos_profiles
+    if not connection.ext.latching:
+        return []
+    never = QosTime(0, 0)
+    return [
+        Qos(
+            QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, never, never,
+            QosLiveliness.AUTOMATIC, never, False,
+        )
+    ]  # fmt: skip
+
+
+def _of_zstd(data: bytes) -> bytes:
+    from autogaze_ros.io.decompression import decompressed  # it needs what rosbags needs
+
+    return decompressed("zstd", data)

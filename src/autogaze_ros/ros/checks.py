@@ -1,0 +1,102 @@
+"""Input of a node that nothing takes: misspelt parameters, files for other nodes, stray arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rclpy.exceptions import ParameterNotDeclaredException
+from rclpy.node import Node
+
+from autogaze_ros.parameters import CAMERA_PARAMETERS
+
+
+def warn_of_parameters(node: Node, shared: Collection[str] = ()) -> None:
+    """Name the given parameters that are not declared, each with the nearest that is.
+
+    To be called when all are declared. shared: those of nodes that may be given the same file.
+    """
+    given = node._parameter_overrides  # rclpy has no public way but to declare whatever is given
+    names = [name for name in given if not name.startswith("qos_overrides.")]
+    if unknown := _unknown(node, names, shared):
+        node.get_logger().warning(f"unknown parameters, which have no effect: {', '.join(unknown)}")
+
+
+def refuse_unknown(node: Node) -> None:
+    """Have the node refuse to set unknown parameters by their names, which rclpy itself loses."""
+
+    def check(parameters: list[Any]) -> list[Any]:
+        if unknown := _unknown(node, [parameter.name for parameter in parameters]):
+            raise ParameterNotDeclaredException(unknown)
+        return parameters
+
+    node.add_pre_set_parameters_callback(check)
+
+
+def warn_of_arguments(node: Node, arguments: Sequence[str]) -> None:
+    """Name parameter files without a section for the node, and arguments outside --ros-args."""
+    if stray := list(_stray(arguments)):
+        text = f"arguments {' '.join(stray)} set no parameter; those stand behind --ros-args -p"
+        node.get_logger().warning(text)
+    name = node.get_fully_qualified_name()
+    for option, value in pairwise(arguments):
+        if option == "--params-file" and Path(value).is_file():  # a pipe has been read by now
+            given, sections = f"parameter file {value}", _sections(Path(value))
+        elif option in ("-p", "--param") and ":" in (target := value.partition(":=")[0]):
+            given, sections = f"parameter {value}", [target.rpartition(":")[0]]
+        else:
+            continue
+        if not any(_matches(name, section) for section in sections):
+            text = f"{given} has nothing for {name}; it is for {', '.join(sections) or 'nobody'}"
+            node.get_logger().warning(text)
+
+
+def _unknown(node: Node, names: Collection[str], shared: Collection[str] = ()) -> list[str]:
+    known = {*node.get_parameters_by_prefix(""), *shared}
+    cameras = node.get_parameter("cameras").value if node.has_parameter("cameras") else []
+    return [_with_hint(name, known, cameras) for name in sorted(names) if name not in known]
+
+
+def _with_hint(name: str, known: Collection[str], cameras: Sequence[str]) -> str:
+    hints = [f"nearest: {near}" for near in get_close_matches(name, sorted(known), 1)]
+    camera, _, short = name.rpartition(".")
+    if short in CAMERA_PARAMETERS and camera not in cameras:
+        hints.append(f"cameras: {', '.join(cameras)}")
+    return f"{name} ({'; '.join(hints)})" if hints else name
+
+
+def _stray(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield what stands outside --ros-args … --; rclpy's own function would read parameter files again."""
+    ours = True
+    for argument in arguments:
+        if argument in ("--ros-args", "--"):
+            ours = argument == "--"
+        elif ours:
+            yield argument
+
+
+def _sections(path: Path) -> list[str]:
+    """Return the nodes that a parameter file names, as it does."""
+    return list(_nodes(yaml.safe_load(path.read_bytes()), ()))
+
+
+def _nodes(value: Any, above: tuple[str, ...]) -> Iterator[str]:
+    if not isinstance(value, dict):
+        return
+    if "ros__parameters" in value:
+        yield "/".join(above)
+    for name, below in value.items():
+        if name != "ros__parameters":
+            yield from _nodes(below, (*above, str(name)))
+
+
+def _matches(node: str, section: str) -> bool:
+    """Return whether a section is for a node, as rcl decides: * stands for one part of a name, ** for any."""
+    wild = {"*": r"/\w+", "**": r"(/\w+)*"}
+    parts = [wild.get(part, f"/{re.escape(part)}") for part in section.split("/") if part]
+    return re.fullmatch("".join(parts), node) is not None

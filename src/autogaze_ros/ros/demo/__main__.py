@@ -1,0 +1,188 @@
+"""The demonstration: camera and node as separate processes, and a user's subscriber.
+
+Over real DDS on this machine only, unless the environment says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+from autogaze_ros.checkpoints.embedded import EMBEDDED, about
+from autogaze_ros.io.atomic import keep_apart
+from autogaze_ros.io.frames import SourceError
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.video_writers import KINDS
+from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.rendering import video_writer
+from autogaze_ros.ros import shared_memory
+from autogaze_ros.ros.demo.processes import Process, process
+from autogaze_ros.ros.demo.replaying import replay
+from autogaze_ros.ros.demo.viewer import Viewer
+from autogaze_ros.ros.middleware import profile_variables
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+from autogaze_ros.synthetic.drive import Drive
+
+RATE = 10.0  # Hz
+FRAMES = 48  # of the synthetic drive: three contexts
+SIZE = (636, 358)  # three such pictures and the gaps between them are no wider than WIDTH
+WIDTH = 1920  # pixels of the pictures
+SEED = 8  # a drive through many kinds of streets
+MOST = (636, 1080)  # pixels; larger clips are scaled down
+MOST_FRAMES = 160  # ten contexts: of a longer clip the beginning
+_PATIENCE = 60.0  # seconds for a process to come up
+_QUIET = 10.0  # seconds without news after which nothing more is expected
+# In the order in which they are shown, three a row.
+_SURROUND = ("front_left", "front", "front_right", "back_left", "back", "back_right")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Publishers of a demonstration, and their topics.
+
+    topics: of the images, by camera. player: module that publishes them; play and
+    gaze: its parameters and the node's.
+    """
+
+    topics: Mapping[str, str]
+    player: str
+    play: Mapping[str, Any]
+    gaze: Mapping[str, Any]
+
+
+@click.command()
+@click.option("--clip", default="", help="Your video; without it a short drive is rendered.")
+@click.option("--carla", is_flag=True, help="Six cameras of the stand-in for the CARLA bridge.")
+@click.option(
+    "--checkpoint",
+    default=PARAMETERS["checkpoint"].default,
+    show_default=True,
+    help=PARAMETERS["checkpoint"].description,
+)
+@click.option(
+    "--width",
+    type=click.IntRange(min=160),
+    default=WIDTH,
+    show_default=True,
+    help="Of the pictures, at most.",
+)
+@click.option("--animation", type=click.Choice(KINDS), help="Write the video as an animation, too.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo_out"), show_default=True)
+def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | None, out: Path) -> None:
+    """Gaze at a drive with the real node and leave a video and pictures to look at."""
+    if clip and carla:
+        raise click.ClickException("CLIP and CARLA are two demonstrations: choose one")
+    try:
+        if clip:
+            keep_apart([out], clip)
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    # Images come only once the weights are loaded, and each waits for the answer to the one before.
+    chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE, "max_gap": _PATIENCE}
+    plan = _surround(chosen) if carla else _dashcam(clip or _rendered(out), chosen)
+    _prepare_middleware(out)
+    rclpy.init()
+    viewer = Viewer(plan.topics, reconstructions="reconstruction" in plan.gaze)
+    try:
+        _run(viewer, plan)
+    except ExternalShutdownException as error:
+        raise click.Abort from error
+    finally:
+        rclpy.try_shutdown()
+    if not any(seen.gazes for seen in viewer.cameras.values()):
+        raise click.ClickException("no gaze arrived")
+    video = viewer.write_pictures(out, RATE, width=width, animation=animation or "")
+    click.echo(viewer.table())
+    click.echo(f"Look at {video} and {out / 'context_*.png'}")
+    try:
+        click.echo(replay(viewer, plan.topics, chosen, out))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _rendered(out: Path) -> str:
+    """Render the drive's front camera to a file and return its path."""
+    drive, camera, path = Drive(SEED), BENCH2DRIVE[0].sized(*SIZE), str(out / "drive.mp4")
+    with video_writer(path, RATE) as write:
+        for _ in range(FRAMES):
+            write(drive.render(camera).image)
+            drive.step()
+    return path
+
+
+def _dashcam(clip: str, chosen: Mapping[str, Any]) -> Plan:
+    try:
+        height, width = next(iter(open_source(clip))).image.shape[:2]
+    except SourceError as error:
+        raise click.ClickException(str(error)) from error
+    scale = min(1.0, MOST[0] / width, MOST[1] / height)
+    size = {"width": max(1, round(scale * width)), "height": max(1, round(scale * height))}
+    play = {"clip": clip, "rate": RATE, "answers": "autogaze/front/reconstruction", **size}
+    return Plan({"front": "image"}, "clip_player", play, {"reconstruction": EMBEDDED, **chosen})
+
+
+def _surround(chosen: Mapping[str, Any]) -> Plan:
+    topics = {camera: f"/carla/ego_vehicle/rgb_{camera}/image" for camera in _SURROUND}
+    gaze = {"cameras": list(topics), "use_sim_time": True, **chosen}
+    gaze |= {f"{camera}.image_topic": topic for camera, topic in topics.items()}
+    return Plan(topics, "carla_stand_in", {"rate": RATE, "frames": FRAMES, "seed": SEED}, gaze)
+
+
+def _prepare_middleware(out: Path) -> None:
+    """Keep to this machine and a domain of our own, unless the user chose; images by shared memory."""
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_LOG_DIR", str(out / "log"))
+    os.environ.update(profile_variables())
+    if left := shared_memory.clear():
+        click.echo(left, err=True)
+
+
+def _run(viewer: Viewer, plan: Plan) -> None:
+    with ExitStack() as running:
+        node = running.enter_context(process("node.gaze_node", plan.gaze))
+        _wait_for(viewer.offered, viewer, node, _PATIENCE)
+        _wait_for(lambda: viewer.infos, viewer, node, _PATIENCE)
+        if viewer.infos[0].license:
+            click.echo(about(viewer.infos[0].checkpoint, viewer.infos[0].license))
+        # Node and viewer: no frame is lost for want of a listener.
+        paced = {**plan.play, "wait_for": 2}
+        player = running.enter_context(process(f"demo.{plan.player}", paced))
+        _wait_for(lambda: _played(viewer, player), viewer, node, _PATIENCE)
+        player.terminate()
+        _wait_for(lambda: _settled(viewer), viewer, node, _PATIENCE)
+
+
+def _wait_for(done: Callable[[], Any], viewer: Viewer, node: Process, patience: float) -> None:
+    """Let the viewer see until done; ClickException if the node ends, or nothing comes for so long."""
+    began = time.monotonic()
+    while not done():
+        rclpy.spin_once(viewer, timeout_sec=0.1)
+        if node.poll() is not None:
+            raise click.ClickException("the gaze node ended, see its message above")
+        if time.monotonic() > max(began, viewer.last_news) + patience:
+            raise click.ClickException(f"no answer from the gaze node for {patience:.0f} s")
+
+
+def _played(viewer: Viewer, player: Process) -> bool:
+    """Return whether the player has ended, or shown enough."""
+    return player.poll() is not None or viewer.most_images >= MOST_FRAMES
+
+
+def _settled(viewer: Viewer) -> bool:
+    """Return whether all is there that will come."""
+    return viewer.complete or time.monotonic() - viewer.last_news > _QUIET
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""A node that publishes the synthetic drive as the CARLA bridge publishes its cameras."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from autogaze_ros.io.atomic import share_folder
+from autogaze_ros.reporting import listed
+from autogaze_ros.ros.demo.playing import Player, declare_fixed, play
+from autogaze_ros.synthetic.drive import Drive
+from autogaze_ros.synthetic.rigs import Sensor, read_rig
+from autogaze_ros.synthetic.tags import paint
+
+Pictures = list[array]  # of the rig's sensors, bgra8
+_PATIENCE = 5.0  # seconds for the last messages to arrive
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # /clock is ours: nothing else makes time pass
+
+
+class CarlaStandIn(Player):
+    """Publishes each camera's image and camera_info with the same stamp, and /clock.
+
+    As the bridge in synchronous mode: a frame is one step of simulation time,
+    however long it takes to make; faster than `rate` it never goes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("carla_stand_in")
+        path = declare_fixed(self, "rig", "", "File in the form of objects.json; empty: six cameras.")
+        role = declare_fixed(self, "role_name", "", "The car's name in topics; empty: the rig's.")
+        rate = declare_fixed(self, "rate", 10.0, "Frames a second, 10 or 20.", (10.0, 20.0))
+        seed = declare_fixed(self, "seed", 0, "Of the world.", (0, 2**31 - 1))
+        weather = declare_fixed(self, "weather", "", "Of the world; empty: the seed's.")
+        self._wanted = declare_fixed(
+            self, "frames", 0, "End after so many; 0: when the road ends, after 100 km.", (0, 2**31 - 1)
+        )
+        self._wait_for = declare_fixed(
+            self, "wait_for", 0, "Begin once each RGB image topic has so many subscribers.", (0, 1000)
+        )
+        prerendered = declare_fixed(
+            self, "prerendered", 0,
+            "Render so many frames beforehand and play them to and fro; 0: render as it goes.", (0, 1000),
+        )  # fmt: skip
+        if rate not in (10.0, 20.0):
+            raise ValueError(f"parameter rate must be 10 or 20, got {rate}")
+        self._rig = read_rig(path or share_folder() / "config" / "carla_rig.json")
+        self._role = role or self._rig.role
+        if self._rig.ignored:
+            names = listed(self._rig.ignored)
+            self.get_logger().warning(f"of the rig is left out what is no camera that can be shown: {names}")
+        self._outlets = [_Outlet(self, self._role, sensor) for sensor in self._rig.sensors]
+        self._time = self.create_publisher(ClockMessage, "/clock", 10)
+        self._period = round(1e9 / rate)
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._pictures = self._render(Drive(seed, weather), round(20 / rate))
+        if prerendered:
+            self._pictures = self._prerender(prerendered)
+        self.published = 0
+        self._times = (0.0, 0.0)  # of the first and the last frame, seconds
+        self._next = next(self._pictures)
+        self.create_timer(1 / rate, self._tick, clock=_STEADY)
+        cameras = ", ".join(sensor.camera.name for sensor in self._rig.sensors)
+        self.get_logger().info(f"vehicle {self._role} with {cameras}")
+
+    def _render(self, drive: Drive, ticks: int) -> Iterator[Pictures]:
+        sensors = self._rig.sensors
+        while not drive.ended:
+            views = list(self._pool.map(drive.render, [sensor.camera for sensor in sensors]))
+            yield [
+                _bgra(view.image if sensor.kind == "rgb" else paint(view.labels))
+                for sensor, view in zip(sensors, views, strict=True)
+            ]
+            drive.step(ticks)
+
+    def _prerender(self, count: int) -> Iterator[Pictures]:
+        """Take so many frames, and play them to and fro for ever."""
+        kept = []
+        for number, pictures in enumerate(islice(self._pictures, count), 1):
+            if not self.context.ok():
+                raise ExternalShutdownException
+            kept.append(pictures)
+            if number % 50 == 0 or number == count:
+                self.get_logger().info(f"{number} of {count} frames are rendered")
+        return cycle(kept + kept[-2:0:-1])
+
+    def _tick(self) -> None:
+        awaited = [outlet for outlet in self._outlets if outlet.kind == "rgb" and not self.published]
+        if self.finished.done() or any(outlet.subscribers < self._wait_for for outlet in awaited):
+            return
+        self._times = (self._times[0] if self.published else time.monotonic(), time.monotonic())
+        self.published += 1
+        stamp = Time(nanoseconds=self.published * self._period).to_msg()
+        self._time.publish(ClockMessage(clock=stamp))
+        for outlet, picture in zip(self._outlets, self._next, strict=True):
+            outlet.publish(stamp, picture)
+        if self.published == self._wanted:
+            self._finish()
+            return
+        self._next = next(self._pictures, [])
+        if not self._next:
+            self.get_logger().warning("the road has ended")
+            self._finish()
+
+    def _finish(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        for outlet in self._outlets:
+            outlet.wait_until_acknowledged(deadline)
+        self.finished.set_result(0)
+
+    def report(self) -> str:
+        """Return what was published."""
+        first, last = self._times
+        rate = (self.published - 1) / (last - first) if self.published > 1 else 0.0
+        return f"published {self.published} frames of {len(self._outlets)} cameras, {rate:.2f} a second"
+
+
+class _Outlet:
+    """The topics of one camera."""
+
+    def __init__(self, node: Node, role: str, sensor: Sensor) -> None:
+        camera, self.kind = sensor.camera, sensor.kind
+        self._frame_id = f"{role}/{camera.name}"
+        topic = f"/carla/{role}/{camera.name}"
+        qos = QoSProfile(depth=10)  # reliable and volatile, as the bridge's
+        self._images: Publisher[Image] = node.create_publisher(Image, f"{topic}/image", qos)
+        self._infos: Publisher[CameraInfo] = node.create_publisher(CameraInfo, f"{topic}/camera_info", qos)
+        self._image = Image(width=camera.width, height=camera.height, step=4 * camera.width, encoding="bgra8")
+        focal, cx, cy = camera.focal_length, camera.width / 2, camera.height / 2
+        self._info = CameraInfo(
+            width=camera.width,
+            height=camera.height,
+            distortion_model="plumb_bob",
+            d=[0.0] * 5,
+            k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
+            r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+        )
+
+    @property
+    def subscribers(self) -> int:
+        return self._images.get_subscription_count()
+
+    def wait_until_acknowledged(self, deadline: float) -> None:
+        for publisher in (self._images, self._infos):
+            publisher.wait_for_all_acked(Duration(seconds=max(0.0, deadline - time.monotonic())))
+
+    def publish(self, stamp: object, picture: array) -> None:
+        header = Header(stamp=stamp, frame_id=self._frame_id)
+        self._image.header = self._info.header = header
+        self._image.data = picture
+        self._images.publish(self._image)
+        self._infos.publish(self._info)
+
+
+def _bgra(image: NDArray[np.uint8]) -> array:
+    """(H, W, 3) RGB as an image message's data."""
+    data = array("B")
+    data.frombytes(cv2.cvtColor(image, cv2.COLOR_RGB2BGRA).data.cast("B"))
+    return data
+
+
+def main(args: list[str] | None = None) -> int:
+    """Publish until interrupted or done; returns the exit status."""
+    return play(CarlaStandIn, "carla_stand_in", args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The demonstration's end: what was seen as a bag, replayed to a node anew."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rclpy.serialization import serialize_message
+
+from autogaze_ros.io.bag_types import IMAGE
+from autogaze_ros.io.bag_writer import bag_writer
+from autogaze_ros.io.bags import open_bag
+from autogaze_ros.io.bags_facade import gaze_topic
+from autogaze_ros.ros.demo.processes import process
+from autogaze_ros.ros.demo.viewer import Viewer
+
+FRAMES = 16  # of each camera: one context
+
+
+def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any], out: Path) -> str:
+    """Write the first images that were seen as a bag, replay it, and hold its gazes against those seen live.
+
+    topics: of the images, by camera. gazing: the node's parameters, without the
+    cameras. Leaves the bags out/bag and out/gazed_bag. Raises ValueError where the
+    replay fails, which has then said why.
+    """
+    bag, gazed = out / "bag", out / "gazed_bag"
+    shutil.rmtree(gazed, ignore_errors=True)  # of an earlier demonstration
+    _write(viewer, topics, bag)
+    cameras = {"cameras": list(topics), **{f"{name}.image_topic": topic for name, topic in topics.items()}}
+    with (
+        process("node.gaze_node", {**gazing, **cameras}),
+        process("replay.replay_node", {"bag": str(bag), "out": str(gazed), "rate": 0.0, **cameras}) as player,
+    ):
+        if status := player.wait():
+            raise ValueError(f"the replay ended with exit status {status}, see its message above")
+    count, live, same = _compare(viewer, topics, gazed)
+    return (
+        f"{bag} was replayed: {gazed} holds {count} gazes; of {live} that came live, too, {same} are the same"
+    )
+
+
+def _write(viewer: Viewer, topics: Mapping[str, str], bag: Path) -> None:
+    messages = [
+        (stamp, topics[name], image)
+        for name, seen in viewer.cameras.items()
+        for stamp, image in sorted(seen.images.items())[:FRAMES]
+    ]
+    with bag_writer(bag, "mcap", replace=True) as writer:
+        for stamp, topic, image in sorted(messages, key=lambda message: message[0]):
+            writer.add(f"/{topic.lstrip('/')}", IMAGE, stamp, serialize_message(image))
+
+
+def _compare(viewer: Viewer, topics: Mapping[str, str], gazed: Path) -> tuple[int, int, int]:
+    """Return how many gazes a bag holds, how many of them came live, too, and how many of those are equal."""
+    count = came = same = 0
+    cameras = {gaze_topic(name): viewer.cameras[name] for name in topics}
+    with open_bag(gazed) as bag:
+        wanted = [connection for connection in bag.connections if connection.topic in cameras]
+        for connection, stamp, data in bag.messages(wanted):
+            live = cameras[connection.topic].gazes.get(stamp)
+            found = bag.decode(connection, data).token_ids.tolist()
+            count += 1
+            came += live is not None
+            same += live is not None and found == list(live.token_ids)
+    return count, came, same

@@ -1,0 +1,137 @@
+"""Engines of a configuration: selector, pipeline and reconstructor. Used by the inference thread only."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from autogaze_ros.errors import needs
+from autogaze_ros.pipeline import Choice, Pipeline
+from autogaze_ros.ros.loading import loading
+from autogaze_ros.selectors import Selector, create_selector
+from autogaze_ros.threads import set_threads
+
+if TYPE_CHECKING:
+    from autogaze_ros.reconstruction import Reconstructor
+
+Settings = Mapping[str, Any]  # parameters of the table at one moment, or of one set, by name; never changed
+SELECTION = ("selector", "chunk_size")
+BUDGET = ("gazing_ratio", "task_loss_requirement")
+
+
+class Engines:
+    """Selector, pipeline and reconstructor as the settings want them; loading may raise anything.
+
+    loaded, tried: the settings that hold, and those that were asked for.
+    """
+
+    def __init__(self, settings: Settings, cameras: Sequence[str]) -> None:
+        with loading(torch=_needs_torch(settings)):
+            selector, self.reconstructor = _selector(settings), _reconstructor(settings)
+        self.pipeline = Pipeline(
+            selector,
+            gazing_ratio=settings["gazing_ratio"],
+            task_loss_requirement=settings["task_loss_requirement"],
+            first_contexts=_first_contexts(cameras, selector.chunk_size) if settings["stagger"] else {},
+        )
+        _use_threads(settings)
+        self.tried = self.loaded = settings
+
+    def follow(self, sets: Sequence[Settings]) -> bool:
+        """Take in sets of parameters, one after the other; whether something else was loaded.
+
+        What is set with a selector holds with it. Of several selectors the last alone is
+        loaded; a fault leaves the one that is.
+        """
+        changed = False
+        for values in sets:
+            before, self.tried = self.tried, {**self.tried, **values}
+            if _kind(self.tried) == _kind(before):
+                self._spend(values)
+            else:
+                changed = True
+        another = changed and _kind(self.tried) != _kind(self.loaded)
+        if another:
+            self._load()
+        elif changed:
+            self._choose(self.pipeline.choice.selector)
+        return another
+
+    def _spend(self, values: Settings) -> None:
+        """Change the budget alone; a requirement of a selector that is not loaded is in its units only."""
+        own = _kind(self.tried) == _kind(self.loaded)
+        held = {name: values[name] for name in BUDGET if name in values and (own or name == "gazing_ratio")}
+        if "gazing_ratio" in held:
+            self.pipeline.set_gazing_ratio(held["gazing_ratio"])
+        if "task_loss_requirement" in held:
+            self.pipeline.set_requirement(held["task_loss_requirement"])
+        self.loaded = {**self.loaded, **held}
+
+    def _load(self) -> None:
+        with loading(torch=_needs_torch(self.tried)):
+            selector, reconstructor = _selector(self.tried), self.reconstructor
+            if self.tried["chunk_size"] != self.loaded["chunk_size"]:
+                reconstructor = _reconstructor(self.tried)
+        self.reconstructor = reconstructor
+        _use_threads(self.tried)
+        self._choose(selector)
+
+    def _choose(self, selector: Selector) -> None:
+        self.pipeline.change(Choice(selector, *(self.tried[name] for name in BUDGET)))
+        self.loaded = self.tried
+
+
+def release_memory() -> None:
+    """Give memory that is not in use back to the device, where torch keeps some."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        with suppress(RuntimeError):  # after some faults the device answers nothing any more
+            torch.cuda.empty_cache()
+
+
+def device_memory() -> int:
+    """Return the bytes that torch holds of GPUs."""
+    torch: Any = sys.modules.get("torch")
+    if not (hasattr(torch, "cuda") and torch.cuda.is_initialized()):  # it may be half imported
+        return 0
+    return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
+
+
+def _kind(settings: Settings) -> list[Any]:
+    """Return what another selector must be loaded for."""
+    return [settings[name] for name in SELECTION]
+
+
+def _selector(settings: Settings) -> Selector:
+    names = ("checkpoint", "chunk_size", "device", "positions")
+    return create_selector(settings["selector"], **{name: settings[name] for name in names})
+
+
+def _needs_torch(settings: Settings) -> bool:
+    return bool(settings["selector"] in ("autogaze", "upstream") or settings["reconstruction"])
+
+
+def _use_threads(settings: Settings) -> None:
+    if "torch" in sys.modules:  # a selector without a network needs none
+        set_threads(settings["threads"])
+
+
+def _reconstructor(settings: Settings) -> Reconstructor | None:
+    if not settings["reconstruction"]:
+        return None
+    with needs("torch", "reconstruction"):
+        from autogaze_ros.reconstruction import Reconstructor
+
+    return Reconstructor(
+        settings["reconstruction"], chunk_size=settings["chunk_size"], device=settings["device"]
+    )
+
+
+def _first_contexts(cameras: Sequence[str], chunk_size: int) -> dict[str, int]:
+    """Spread the ends of first contexts evenly over one context's frames; the first camera's is whole."""
+    lengths = {camera: place * chunk_size // len(cameras) for place, camera in enumerate(cameras)}
+    return {camera: length for camera, length in lengths.items() if length}

@@ -1,0 +1,155 @@
+"""One camera's picture of a scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from autogaze_ros.synthetic import raster
+from autogaze_ros.synthetic.cameras import Camera
+from autogaze_ros.synthetic.meshes import Mesh
+from autogaze_ros.synthetic.textures import Atlas, panorama
+from autogaze_ros.synthetic.weather import Weather
+
+_TRIANGLES = 60_000  # in one picture at most
+_FARTHEST = 240.0  # metres up to which things are drawn
+_SHADOWS = 70.0  # and shadows
+_GRAIN = 512
+_VIGNETTE = 0.35
+
+
+@dataclass(frozen=True)
+class View:
+    """image: (H, W, 3) uint8 RGB. labels: (H, W) uint8, tags of CARLA 0.9.15."""
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """N meshes where they are.
+
+    models: (N, 3, 4) from their axes to the world. tints: (N, 3) for what is
+    PAINTED. car: (4, 4) pose of the ego car. tick: number of the moment, for noise.
+    """
+
+    meshes: list[Mesh]
+    models: NDArray[np.float64]
+    tints: NDArray[np.float64]
+    car: NDArray[np.float64]
+    tick: int
+
+    def balls(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centres (N, 3) and radii (N,) around the meshes."""
+        centres = np.array([mesh.bounds[0] for mesh in self.meshes])
+        radii = np.array([mesh.bounds[1] for mesh in self.meshes])
+        return np.einsum("nij,nj->ni", self.models[:, :, :3], centres) + self.models[:, :, 3], radii
+
+
+class Studio:
+    """Assets that all cameras of a world share: textures, sky, light and air."""
+
+    def __init__(self, rng: Generator, weather: Weather, atlas: Atlas) -> None:
+        self.atlas = atlas
+        self._rain = weather.rain
+        self._sky = panorama(rng, np.array(weather.zenith), np.array(weather.horizon), weather.clouds)
+        self._sun = weather.to_sun(rng.uniform(0, 2 * np.pi))
+        self._light = np.array([self._sun, [weather.sunlight, weather.skylight, weather.bounce]])
+        self._cast = np.eye(3)  # lays shadows on the ground
+        self._cast[:, 2] = (-self._sun[0] / self._sun[2], -self._sun[1] / self._sun[2], 0)
+        self._grain = rng.standard_normal((_GRAIN, _GRAIN)).astype(np.float32)
+        fog = 0.97 * np.array(weather.horizon)
+        w = weather
+        self._air = np.array(
+            [*fog, w.density, w.shadow, w.wet, w.headlights, w.glow, w.gain, w.noise, _VIGNETTE]
+        )
+
+    def picture(self, camera: Camera, scene: Scene) -> View:
+        """Return what a camera sees."""
+        view = camera.view(scene.car)
+        size = raster.SAMPLES * np.array([camera.width, camera.height], float)
+        focal = raster.SAMPLES * camera.focal_length
+        lens = np.array([focal, focal, *(size / 2), *size])
+        things, shadows = (_Table(view, lens, self._light) for _ in range(2))
+        centres, radii = scene.balls()
+        for n in things.find(centres, radii, _FARTHEST):
+            things.add(scene.meshes[n], scene.models[n], scene.tints[n])
+        models = np.concatenate(
+            [self._cast @ scene.models[:, :, :3], (scene.models[:, :, 3] @ self._cast.T)[..., None]], axis=2
+        )
+        for n in shadows.find(centres @ self._cast.T, radii / self._sun[2], _SHADOWS):
+            shadows.add(scene.meshes[n], models[n], scene.tints[n], casting=True)
+        return self._expose(camera, things, shadows, scene.tick)
+
+    def _expose(self, camera: Camera, things: _Table, shadows: _Table, tick: int) -> View:
+        samples = (raster.SAMPLES * camera.height, raster.SAMPLES * camera.width)
+        nearness, shaded = np.zeros(samples, np.float32), np.zeros(samples, np.uint8)
+        seen = np.full(samples, -1, np.int32)
+        marks = self.atlas.marks
+        raster.find_visible(*things.geometry, things.count, marks, nearness, seen)
+        raster.find_shaded(*shadows.geometry, shadows.count, marks, nearness, seen, things.kinds, shaded)
+        image = np.empty((camera.height, camera.width, 3), np.uint8)
+        labels = np.empty((camera.height, camera.width), np.uint8)
+        rng = np.random.default_rng((tick, *camera.name.encode()))
+        raster.shade(
+            things.planes, things.looks, things.kinds, self.atlas.texels, self.atlas.starts, marks,
+            seen, shaded, self._sky, things.view, things.lens, self._air,
+            self._grain, rng.integers(0, _GRAIN, 2), image, labels, np.empty(4, np.int32),
+        )  # fmt: skip
+        if self._rain:
+            _add_rain(image, rng)
+        return View(image, labels)
+
+
+def _add_rain(image: NDArray[np.uint8], rng: Generator) -> None:
+    height, width = image.shape[:2]
+    streaks = np.zeros((height, width), np.uint8)
+    for x, y, length in rng.uniform((0, 0, 0.02), (width, height, 0.08), (90, 3)):
+        end = (int(x + 0.12 * length * height), int(y + length * height))
+        cv2.line(streaks, (int(x), int(y)), end, 46, max(1, height // 450), cv2.LINE_AA)
+    cv2.add(image, cv2.merge([streaks] * 3), image)
+
+
+class _Table:
+    """The triangles of one picture, as `raster.project` leaves them."""
+
+    def __init__(
+        self, view: NDArray[np.float64], lens: NDArray[np.float64], light: NDArray[np.float64]
+    ) -> None:
+        self.view, self.lens, self._light = view, lens, light
+        self.planes = np.empty((_TRIANGLES, 9))  # not touched, its memory is not taken
+        self.edges = np.empty((_TRIANGLES, 6))
+        self.looks = np.empty((_TRIANGLES, 3), np.float32)
+        self.kinds = np.empty((_TRIANGLES, 3), np.int16)
+        self.count = 0
+        self._room = (np.empty((3, 3)), np.empty((3, 5)), np.empty((4, 5)))
+        reach = lens[2:4] / lens[:2]
+        sides = np.array([[1, 0, reach[0]], [-1, 0, reach[0]], [0, 1, reach[1]], [0, -1, reach[1]]])
+        self._sides = sides / np.linalg.norm(sides, axis=1, keepdims=True)
+
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        return self.planes, self.edges, self.kinds
+
+    def find(
+        self, centres: NDArray[np.float64], radii: NDArray[np.float64], farthest: float
+    ) -> NDArray[np.int64]:
+        """Which balls may be in the picture, the nearest first."""
+        places = centres @ self.view[:, :3].T + self.view[:, 3]
+        ahead = (places[:, 2] > -radii) & (places[:, 2] < farthest + radii)
+        found = np.flatnonzero(ahead & (places @ self._sides.T > -radii[:, None]).all(1))
+        return found[np.argsort(places[found, 2] - radii[found], kind="stable")]
+
+    def add(
+        self, mesh: Mesh, model: NDArray[np.float64], tint: NDArray[np.float64], *, casting: bool = False
+    ) -> None:
+        self.count = raster.project(
+            mesh.shape, mesh.colour, mesh.tags, model, tint, self.view, self.lens, self._light, casting,
+            self.planes, self.edges, self.looks, self.kinds, self.count, *self._room,
+        )  # fmt: skip

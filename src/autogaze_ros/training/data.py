@@ -1,0 +1,153 @@
+"""Driving video to train on: frames kept small, contexts cut from them at random."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autogaze_ros.errors import needs
+from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.frames import SourceError
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, resize_shortest_edge
+
+EDGE = 224
+_DRIVE_SIZE = (400, EDGE)
+_STRIDES = (1, 1, 1, 2, 3)  # of a clip's frames, each as likely: slow and fast driving
+
+
+class Clips:
+    """Frames of several sources, from which random contexts are cut.
+
+    Each source is an array (F, H, W, 3) uint8 RGB whose shorter edge has 224 pixels; they
+    come in groups of which each is cut from as often, however many sources it has. In a
+    group sources weigh by the root of their length, so that a long one does not drown the
+    rest.
+    """
+
+    def __init__(self, *groups: Sequence[NDArray[np.uint8]]) -> None:
+        groups = tuple(group for group in groups if len(group))
+        self.sources = [frames for group in groups for frames in group]
+        roots = [np.sqrt([len(frames) for frames in group]) for group in groups]
+        self._weights = np.concatenate([root / root.sum() for root in roots]) / len(groups)
+
+    def context(self, rng: np.random.Generator, length: int) -> NDArray[np.uint8]:
+        """Cut a random context (length, 224, 224, 3): a moving crop, mirrored, its colours changed."""
+        frames = self.sources[rng.choice(len(self.sources), p=self._weights)]
+        stride = min(int(rng.choice(_STRIDES)), (len(frames) - 1) // max(1, length - 1))
+        begin = int(rng.integers(len(frames) - stride * (length - 1)))
+        chosen = frames[begin : begin + stride * (length - 1) + 1 : stride or 1]
+        if stride == 0:  # shorter than the context: it stands still at its end
+            chosen = frames[np.minimum(np.arange(length), len(frames) - 1)]
+        return _recoloured(rng, _cropped(rng, chosen))
+
+    def batch(self, rng: np.random.Generator, count: int, length: int) -> NDArray[np.uint8]:
+        """Cut `count` contexts: (count, length, 224, 224, 3)."""
+        return np.stack([self.context(rng, length) for _ in range(count)])
+
+
+def normalised(frames: Tensor) -> Tensor:
+    """(..., H, W, 3) uint8 -> (..., 3, H, W) float32, as `preprocessing.normalise`."""
+    scale = [1 / (127.5 * deviation) for deviation in IMAGENET_STD]
+    shift = [-(1 + mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    by, plus = (torch.tensor(values, device=frames.device)[:, None, None] for values in (scale, shift))
+    return frames.movedim(-1, -3).float().contiguous().mul_(by).add_(plus)
+
+
+def _cropped(rng: np.random.Generator, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Half of the time the whole frame, squashed as the node does; else a crop that drifts."""
+    height, width = frames.shape[1:3]
+    zoom = 1.0 if rng.random() < 0.5 else rng.uniform(0.55, 1.0)
+    size = np.array([width, height]) * zoom * (1.0 if zoom == 1 else rng.uniform(0.85, 1.0, 2))
+    room = np.array([width, height]) - size
+    place = rng.random(2) * room
+    drift = rng.normal(size=2) * (1.5 if rng.random() < 0.4 else 0.0)
+    mirrored = rng.random() < 0.5
+    cropped = []
+    for frame in frames:
+        (x, y), (w, h) = np.clip(place, 0, room), size
+        matrix = np.array([[w / EDGE, 0, x + (w / EDGE - 1) / 2], [0, h / EDGE, y + (h / EDGE - 1) / 2]])
+        image = cv2.warpAffine(
+            frame, matrix, (EDGE, EDGE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        cropped.append(image[:, ::-1] if mirrored else image)
+        place = place + drift
+    return cropped
+
+
+def _recoloured(rng: np.random.Generator, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    clip = np.stack(frames)
+    if rng.random() < 0.4:
+        return clip
+    gain = rng.uniform(0.7, 1.25) * rng.uniform(0.93, 1.07, 3)
+    table = np.clip(np.arange(256)[:, None] * gain + rng.uniform(-15, 15), 0, 255).round().astype(np.uint8)
+    for channel in range(3):
+        clip[..., channel] = table[clip[..., channel], channel]
+    return clip
+
+
+def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames: int, cache: Path) -> Clips:
+    """Read sources (as `frames.open_source` takes them) and synthetic drives, through a cache on disk.
+
+    Half of the contexts are of the sources and half synthetic, if there are both. Raises
+    SourceError for a source that cannot be read or has images of several shapes,
+    ValueError where there is none.
+    """
+    recorded = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
+    synthetic = [
+        _cached(cache, f"drive_{seed}_{drive_frames}", partial(_drive_frames, seed, drive_frames))
+        for seed in drive_seeds
+    ]
+    if not recorded + synthetic:
+        raise ValueError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
+    return Clips(*([np.load(path, mmap_mode="r") for path in paths] for paths in (recorded, synthetic)))
+
+
+def _name_of(source: str) -> str:
+    path = Path(source)
+    if not path.exists():
+        raise SourceError(f"{source} does not exist; name a video, a folder of images or a bag")
+    told = path.stat()
+    digest = hashlib.sha256(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode()).hexdigest()
+    return f"{path.stem}_{digest[:12]}"
+
+
+def _cached(cache: Path, name: str, read: Callable[[], Iterator[NDArray[np.uint8]]]) -> Path:
+    path = cache / f"{name}.npy"
+    if not path.exists():
+        with written_aside(path) as aside:
+            np.save(aside, np.stack(list(read())))
+    return path
+
+
+def _source_frames(source: str | os.PathLike[str]) -> Iterator[NDArray[np.uint8]]:
+    first = None
+    for number, frame in enumerate(open_source(source)):
+        image = resize_shortest_edge(frame.image, EDGE)
+        first = first or image.shape
+        if image.shape != first:
+            raise SourceError(f"{source}: frame {number} has another shape than the first; all must have one")
+        yield image
+
+
+def _drive_frames(seed: int, count: int) -> Iterator[NDArray[np.uint8]]:
+    with needs("numba", "the synthetic drive"):
+        from autogaze_ros.synthetic.drive import Drive
+    from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+
+    camera = next(camera for camera in BENCH2DRIVE if camera.name == "rgb_front").sized(*_DRIVE_SIZE)
+    drive = Drive(seed)
+    drive.step(2 * (seed % 100))  # traffic and lights are elsewhere in each
+    for _ in range(count):
+        yield drive.render(camera).image
+        drive.step()

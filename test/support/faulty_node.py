@@ -1,0 +1,42 @@
+"""The true node with a selector that fails: on red frames, for want of memory on green ones.
+
+On blue ones it works until somebody has written into the pipe $GATE.
+
+python faulty_node.py --ros-args -p selector:=uniform ...
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from autogaze_ros.checkpoints.embedded import EMBEDDED
+from autogaze_ros.ros import models as engines
+from autogaze_ros.ros.gaze_node import main
+from autogaze_ros.selectors.blind import UniformSelector
+
+
+class Faulty(UniformSelector):
+    def preprocess(self, image):
+        return image[0, 0].tolist()
+
+    def select_clips(self, clips):
+        corners = [request.pixels for clip in clips for request in clip]
+        if [255, 0, 0] in corners:
+            raise RuntimeError("seeing red")
+        if [0, 255, 0] in corners:
+            torch.empty(2**50)
+        if [0, 0, 255] in corners:
+            Path(os.environ["GATE"]).read_text()
+        return super().select_clips(clips)
+
+
+def create(name, *, checkpoint, chunk_size, **options):
+    if checkpoint != EMBEDDED:
+        Path(checkpoint).read_text()
+    return Faulty(chunk_size)
+
+
+engines.create_selector = create
+sys.exit(main())
