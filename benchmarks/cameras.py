@@ -30,7 +30,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from report import machine, publish
 from rosgraph_msgs.msg import Clock
 
-from autogaze_ros.io.atomic import share_folder
+from autogaze_ros.installation import share_folder
 from autogaze_ros.msg import GazeInfo, GazeMask
 from autogaze_ros.ros.middleware import profile_variables
 from autogaze_ros.tokens import AUTOGAZE_GRID

@@ -7,7 +7,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from autogaze_ros.parameters import CAMERA_PARAMETERS
+from autogaze_ros.parameters import CAMERA_PARAMETERS, GAZING, REPLAY
 from autogaze_ros.ros.launching import (
     argument,
     arguments,
@@ -17,7 +17,6 @@ from autogaze_ros.ros.launching import (
     end_with,
     values,
 )
-from autogaze_ros.ros.replay.parameters import GAZING, REPLAY
 from launch import LaunchDescription
 
 CAMERA = {name: CAMERA_PARAMETERS[name] for name in ("image_topic", "transport")}

@@ -1,6 +1,6 @@
 import logging
 
-from autogaze_ros.complaints import Complaints
+from autogaze_ros.reporting import Complaints
 
 LOG = logging.getLogger("parts")
 

@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED
-from autogaze_ros.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS
-from autogaze_ros.ros.replay.parameters import REPLAY
+from autogaze_ros.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS, REPLAY
 from autogaze_ros.selectors import SELECTORS, create_selector
 
 ROOT = Path(__file__).parents[1]

@@ -7,21 +7,13 @@ from clips import scene
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros import captions
+from autogaze_ros import rendering
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.video_writers import PlayingTimes, video_writer
 from autogaze_ros.networks.preprocessing import preprocess, visible
 from autogaze_ros.pipeline import GazedFrame, Pipeline
-from autogaze_ros.rendering import (
-    PlayingTimes,
-    mask_levels,
-    outlined,
-    overlay,
-    panels,
-    side_by_side,
-    titled,
-    video_writer,
-)
+from autogaze_ros.rendering import mask_levels, outlined, overlay, panels, side_by_side, titled
 from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, patches
 
@@ -110,7 +102,7 @@ def test_the_view_of_the_context_shows_earlier_cells_as_coarse_as_they_were_seen
 def words(monkeypatch):
     """What is written into pictures from now on."""
     said = []
-    monkeypatch.setattr(captions.cv2, "putText", lambda picture, text, *_: said.append(text))
+    monkeypatch.setattr(rendering.cv2, "putText", lambda picture, text, *_: said.append(text))
     return said
 
 
@@ -141,7 +133,7 @@ def test_the_caption_stays_inside_and_leaves_the_scene_alone(size, monkeypatch):
         assert bottom - high >= 0 and bottom <= picture.shape[0]
         return put(picture, text, origin, font, scale, colour, weight, kind)
 
-    monkeypatch.setattr(captions.cv2, "putText", watched)
+    monkeypatch.setattr(rendering.cv2, "putText", watched)
     picture = overlay(image, record)
     assert [text for text, _ in written[1:5]] == ["0 of 2x2", "0 of 4x4", "0 of 7x7", "196 of 14x14"]
     assert min(high for _, high in written) >= 7

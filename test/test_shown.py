@@ -1,7 +1,6 @@
 import pytest
 
-from autogaze_ros.complaints import Throttle
-from autogaze_ros.reporting import listed, shown
+from autogaze_ros.reporting import Throttle, listed, shown
 
 
 @pytest.mark.parametrize(

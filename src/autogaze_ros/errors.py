@@ -1,4 +1,4 @@
-"""Packages that are imported only where they are needed, since they may be missing."""
+"""Errors that a user's input can cause."""
 
 from __future__ import annotations
 
@@ -13,3 +13,7 @@ def needs(package: str, task: str, error: type[ValueError] = ValueError) -> Iter
         yield
     except ImportError as reason:
         raise error(f"{task} needs {package} (pip install {package}): {reason}") from reason
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be had or does not fit; the message says what to do."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autogaze_ros.io.bag_writer import header
+from autogaze_ros.io.writers import header
 from autogaze_ros.pipeline import GazedFrame
 
 

@@ -18,10 +18,10 @@ from autogaze_ros.engines.base import (
     ReconstructionEngine,
     ReconstructionStream,
     Task,
+    choose_device,
     run_to_end,
 )
 from autogaze_ros.engines.canvas import CanvasEngine
-from autogaze_ros.engines.device import choose_device
 from autogaze_ros.engines.video_mae import VideoMAEEngine
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from fractions import Fraction
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,112 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.captions import PAPER, Phrase, notice, title, write_caption
-from autogaze_ros.errors import needs
-from autogaze_ros.io.atomic import ffmpeg_name, written_aside
+from autogaze_ros.io.video_writers import fit
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.tokens import AUTOGAZE_GRID
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_CAPITAL = 22  # pixels of a capital letter's height at scale 1
+_LEAST, _MOST = 0.37, 1.0  # scales of the smallest letters that one can read, and of the largest
+PAPER = 24  # grey beneath titles and between pictures
+_SHARE = 0.2  # of a picture's height that a caption may take
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Text that is not broken between lines. colour: RGB of a square before it, a legend's."""
+
+    text: str
+    colour: Any = None
+
+
+class Letters:
+    """Letters of one size. line: height of a line of text in pixels."""
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+        self._capital = round(_CAPITAL * scale)
+        self._weight = max(1, round(1.6 * scale))
+        self.line = 2 * round(0.95 * self._capital)  # even, as the edges of videos
+
+    @staticmethod
+    def fitting(width: int, height: int) -> Letters:
+        """Return letters as large as a picture of that size wants them."""
+        return Letters(min(_MOST, max(_LEAST, min(width, height * 16 / 9) / 1200)))
+
+    def width(self, phrase: Phrase) -> int:
+        """Return the pixels that a phrase takes, with the space behind it."""
+        square = self.line if phrase.colour is not None else 0
+        text = cv2.getTextSize(phrase.text, _FONT, self._scale, self._weight)[0][0]
+        return square + text + round(1.2 * self._capital)
+
+    def lines(self, phrases: Sequence[Phrase], width: int) -> list[list[Phrase]]:
+        """Break phrases into lines of a width; one that is wider ends them."""
+        lines: list[list[Phrase]] = []
+        room = 0
+        for phrase in phrases:
+            if self.width(phrase) > width:
+                break
+            if self.width(phrase) > room:
+                lines.append([])
+                room = width
+            lines[-1].append(phrase)
+            room -= self.width(phrase)
+        return lines
+
+    def write(self, picture: NDArray[np.uint8], phrases: Sequence[Phrase], left: int, top: int) -> None:
+        """Write a line into the picture, in white."""
+        bottom = top + (self.line + self._capital) // 2
+        for phrase in phrases:
+            start = left
+            if phrase.colour is not None:
+                picture[bottom - self._capital : bottom, left : left + self._capital] = phrase.colour
+                start += round(1.5 * self._capital)
+            cv2.putText(
+                picture,
+                phrase.text,
+                (start, bottom),
+                _FONT,
+                self._scale,
+                (255, 255, 255),
+                self._weight,
+                cv2.LINE_AA,
+            )
+            left += self.width(phrase)
+
+
+def write_caption(picture: NDArray[np.uint8], phrases: Sequence[Phrase]) -> NDArray[np.uint8]:
+    """Write what there is room for along the picture's lower edge, in place; return the picture."""
+    height, width = picture.shape[:2]
+    letters = Letters.fitting(width, height)
+    margin = letters.line // 3
+    lines = letters.lines(phrases, width - margin)[: int(_SHARE * height / letters.line)]
+    band = picture[height - len(lines) * letters.line :] if lines else picture[:0]
+    band[:] = band // 4
+    for number, line in enumerate(lines):
+        letters.write(band, line, margin, number * letters.line)
+    return picture
+
+
+def title(text: str, width: int, height: int) -> NDArray[np.uint8]:
+    """Return a strip with the title of a picture of that size; nothing is in it where it is too narrow."""
+    letters = Letters.fitting(width, height)
+    strip = np.full((letters.line, width, 3), PAPER, np.uint8)
+    for line in letters.lines([Phrase(text)], width - letters.line // 3):
+        letters.write(strip, line, letters.line // 3, 0)
+    return strip
+
+
+def notice(text: str, width: int, height: int) -> NDArray[np.uint8]:
+    """Return a picture (height, width, 3) with nothing but a text in its middle."""
+    letters = Letters.fitting(width, height)
+    picture = np.full((height, width, 3), 2 * PAPER, np.uint8)
+    lines = letters.lines([Phrase(word) for word in text.split()], width)[: height // letters.line]
+    for number, line in enumerate(lines):
+        left = (width - sum(map(letters.width, line))) // 2
+        letters.write(picture, line, left, (height - len(lines) * letters.line) // 2 + number * letters.line)
+    return picture
+
 
 _DARK = 0.3  # brightness of what was not selected
 # By scale, coarse to fine, the finer the lighter: of Okabe and Ito's, which colour-blind eyes tell apart.
@@ -25,11 +124,6 @@ _COLOURS = np.array([(0, 114, 178), (213, 94, 0), (86, 180, 233), (240, 228, 66)
 _GAP = 4  # pixels between pictures
 # Edge of the least picture on which the pixels of every scale are squares of whole pixels.
 _CANVAS = AUTOGAZE_GRID.mask_size * AUTOGAZE_GRID.patch_size
-# Codec, layout of pixels, quality (less is better), and what edges are multiples of.
-_VIEWABLE = ("libx264", "yuv420p", "20", 2)
-_LOSSLESS = ("libx264rgb", "rgb24", "0", 1)
-_TIME_BASE = Fraction(1, 90_000)  # of a video's times, seconds: divides by all usual rates
-_SHORTEST = 1_000_000  # nanoseconds between two frames of a video
 
 
 def overlay(
@@ -171,15 +265,6 @@ def titled(pictures: Mapping[str, NDArray[np.uint8] | str]) -> NDArray[np.uint8]
     return side_by_side(*columns)
 
 
-def fit(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Return a picture scaled down, its aspect kept, to at most so many pixels; a smaller one as it is."""
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    if scale >= 1:
-        return picture
-    size = (max(1, int(scale * picture.shape[1])), max(1, int(scale * picture.shape[0])))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-
-
 def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Join pictures of one height from left to right, with a thin gap."""
     gap = np.full((pictures[0].shape[0], _GAP, 3), PAPER, dtype=np.uint8)
@@ -192,94 +277,3 @@ def stacked(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     gap = np.full((_GAP, pictures[0].shape[1], 3), PAPER, dtype=np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.vstack(parts[:-1])
-
-
-class PlayingTimes:
-    """Turns the times of frames into those at which a video shows them.
-
-    Where time stands still, goes back, or leaps by more than max_gap seconds, the
-    usual time passes: that of the frame before; at first that of a rate per second.
-    """
-
-    def __init__(self, rate: float, max_gap: float) -> None:
-        self._usual = round(1e9 / rate)
-        self._most = max_gap * 1e9
-        self._last: int | None = None
-        self._next = 0
-
-    def __call__(self, time: int | None) -> int:
-        """Return when to show the next frame, nanoseconds from 0; time: its own, None where it has none."""
-        if self._last is not None and time is not None:
-            step = time - self._last
-            if _SHORTEST <= step <= self._most:
-                self._next += step - self._usual
-                self._usual = step
-        shown, self._last = self._next, time
-        self._next += self._usual
-        return shown
-
-
-@contextmanager
-def video_writer(
-    path: str | os.PathLike[str], rate: float, *, lossless: bool = False, max_gap: float = 2.0
-) -> Iterator[Callable[..., None]]:
-    """Yield a function that appends an RGB picture (H, W, 3), shown at its time, to an H.264 file.
-
-    It takes the picture and, where they are not `rate` a second, its time in nanoseconds;
-    pauses over max_gap seconds are left out. The first picture sets the video's size,
-    others are scaled to it. The file appears only when the context ends, whole; after
-    an exception there is none. lossless: decoded pictures equal the written ones; few
-    players show such files. Raises ValueError where PyAV is missing, or FFmpeg refuses.
-    """
-    with needs("av", "writing videos"):
-        import av
-
-    codec, layout, crf, multiple = _LOSSLESS if lossless else _VIEWABLE
-    times = PlayingTimes(rate, max_gap)
-    with (
-        _one_line(av.FFmpegError),
-        written_aside(path) as aside,
-        av.open(ffmpeg_name(aside), "w") as container,
-    ):
-        stream: Any = container.add_stream(
-            codec,
-            Fraction(min(max(rate, 1), 1000)).limit_denominator(1000),
-            options={"crf": crf, "preset": "veryfast"},
-        )
-        stream.codec_context.time_base = _TIME_BASE
-        stream.pix_fmt = layout
-        stream.width = 0
-
-        def write(picture: NDArray[np.uint8], time: int | None = None) -> None:
-            if not stream.width:
-                edges = (max(multiple, edge // multiple * multiple) for edge in picture.shape[:2])
-                stream.height, stream.width = edges
-            if picture.shape[:2] != (stream.height, stream.width):
-                size = (stream.width, stream.height)
-                picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = round(times(time) * _TIME_BASE.denominator / 1e9), _TIME_BASE
-            with _one_line(av.FFmpegError):
-                container.mux(stream.encode(frame))
-
-        yield write
-        container.mux(stream.encode(None))
-
-
-@contextmanager
-def _one_line(kind: type[Exception]) -> Iterator[None]:
-    """Turn FFmpeg's own errors, which are neither OSError nor ValueError at times, into ValueError."""
-    try:
-        yield
-    except kind as error:
-        if isinstance(error, OSError):
-            raise
-        raise ValueError(f"FFmpeg cannot write it: {getattr(error, 'strerror', error)}") from error
-
-
-def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture as its name ends: .png or .jpg."""
-    ok, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert ok
-    with written_aside(path) as aside:
-        aside.write_bytes(data.tobytes())

@@ -1,9 +1,14 @@
-"""Text of files, topics and messages, made fit to be shown: strangers may have written it."""
+"""Text that users read: short, harmless where strangers may have written it, and not repeated."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Collection
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from types import TracebackType
 
 MOST = 1000  # bytes of a line, if nothing else is said
 _MOST_NAMES = 12
@@ -29,3 +34,78 @@ def listed(names: Collection[object], most: int = _MOST_NAMES) -> str:
 
 def _escape(sign: str) -> str:
     return sign.encode("unicode_escape").decode()
+
+
+_MOST_CAUSES = 8  # beyond them, all are one
+_MOST = 300  # bytes of a cause, which may quote what a file holds
+_OTHERS = ""  # their key
+_PAUSE = 60.0  # seconds between lines of one kind
+
+
+def kind_of(text: str) -> str:
+    """Return what is the same in texts that differ in numbers, or in what they quote."""
+    return re.sub(r"'[^']*'?|\"[^\"]*\"?|\d+", "0", text)
+
+
+class Complaints:
+    """Context that warns of the first part of each cause at once, and in the end of how many more there were.
+
+    Causes that differ only in numbers and in what they quote are one.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lines: dict[str, str] = {}
+        self._more: Counter[str] = Counter()
+
+    def __call__(self, part: str, cause: object) -> None:
+        """Warn in one line, "part cause"; cause: such as "is left out: it is empty"."""
+        text = shown(cause, _MOST)
+        key = kind_of(text)
+        if key not in self._lines and len(self._lines) >= _MOST_CAUSES:
+            key = _OTHERS
+        if key in self._lines:
+            self._more[key] += 1
+        else:
+            self._lines[key] = f"{shown(part, _MOST)} {text}"
+            self._log.warning("%s", self._lines[key])
+
+    def __enter__(self) -> Complaints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for key, count in self._more.items():
+            reasons = ", for other reasons" if key == _OTHERS else ""
+            self._log.warning("%s (and %d more%s)", self._lines[key], count, reasons)
+        self._more.clear()
+
+
+class Throttle:
+    """Passes one line of each kind on a minute, with the number of those that were held back; thread-safe.
+
+    tell: what takes a line. clock: seconds.
+    """
+
+    def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._lock = threading.Lock()
+        self._told: dict[str, float] = {}
+        self._more: Counter[str] = Counter()
+
+    def __call__(self, text: str) -> None:
+        """Pass a line on, or count it."""
+        line = shown(text)
+        with self._lock:
+            now, kind = self._clock(), self._kind(line)
+            if now - self._told.get(kind, -_PAUSE) < _PAUSE:
+                self._more[kind] += 1
+                return
+            self._told[kind], more = now, self._more.pop(kind, 0)
+        self._tell(f"{line} ({more:,} more like this since the last one)" if more else line)
+
+    def _kind(self, line: str) -> str:
+        kind = kind_of(line)
+        known = kind in self._told or len(self._told) < _MOST_CAUSES
+        return kind if known else _OTHERS

@@ -13,7 +13,7 @@ from autogaze_ros.io.bags import open_bag
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 from autogaze_ros.synthetic.drive import Drive
-from autogaze_ros.synthetic.weather import WEATHERS
+from autogaze_ros.synthetic.picture import WEATHERS
 
 SMALL = ["--seed", 3, "--width", 96, "--height", 54, "--frames", 3]
 

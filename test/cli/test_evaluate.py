@@ -36,7 +36,7 @@ def short(tmp_path):
 def test_what_is_wrong_is_told_in_a_line_and_nothing_written(weights, short, tmp_path, arguments, message):
     given = [short if argument == "SHORT" else argument for argument in arguments]
     out = tmp_path / "out"
-    result = run("train", "evaluate", "--drive-seeds", "900,901", "--out", out, *weights, *given)
+    result = run("evaluate", "--drive-seeds", "900,901", "--out", out, *weights, *given)
     assert isinstance(result.exception, SystemExit) and result.exit_code in (1, 2)
     assert message in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["short"]
@@ -45,7 +45,7 @@ def test_what_is_wrong_is_told_in_a_line_and_nothing_written(weights, short, tmp
 def test_what_is_there_is_not_overwritten(weights, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    result = run("train", "evaluate", "--out", tmp_path / "out", *weights)
+    result = run("evaluate", "--out", tmp_path / "out", *weights)
     assert result.exit_code == 1 and "exists already" in result.output
 
 
@@ -55,7 +55,7 @@ def test_a_whole_study(weights, tmp_path, monkeypatch):
     monkeypatch.setitem(defaults, "budgets", BUDGETS[:1])
     monkeypatch.setitem(defaults, "requirements", 1)
     out = tmp_path / "new" / "out"
-    result = run("train", "evaluate", "--drive-seeds", "900,901", "--out", out, *weights)
+    result = run("evaluate", "--drive-seeds", "900,901", "--out", out, *weights)
     assert result.exit_code == 0, result.output
     names = ["context_00_drive_900.jpg", "context_01_drive_901.jpg", "results.json", "tables.md"]
     assert sorted(path.name for path in out.iterdir()) == names

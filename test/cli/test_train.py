@@ -138,7 +138,7 @@ def test_one_line_for_mistakes(folder, gaze, tmp_path):
     "command",
     [
         "train gaze --drive-seeds 0 --out none",
-        "train evaluate --checkpoint embedded --reconstruction embedded --out none",
+        "evaluate --checkpoint embedded --reconstruction embedded --out none",
         "checkpoint inspect embedded",
     ],
 )

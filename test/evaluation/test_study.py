@@ -18,9 +18,8 @@ from autogaze_ros.evaluation.baselines import Selected
 from autogaze_ros.evaluation.contexts import FRAMES, drive_context, source_contexts
 from autogaze_ros.evaluation.lpips import open_lpips
 from autogaze_ros.evaluation.metrics import Metrics
-from autogaze_ros.evaluation.report import write_report
+from autogaze_ros.evaluation.report import context_picture, first_contexts, write_report
 from autogaze_ros.evaluation.study import Budget, GazeStudy
-from autogaze_ros.evaluation.study_pictures import context_picture, first_contexts
 from autogaze_ros.io.frames import SourceError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig

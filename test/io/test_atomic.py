@@ -6,14 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from autogaze_ros.io import atomic as files
-from autogaze_ros.io.atomic import (
-    folder_to_fill,
-    folder_written_aside,
-    keep_apart,
-    message_folder,
-    written_aside,
-)
+from autogaze_ros.io.atomic import folder_to_fill, folder_written_aside, keep_apart, written_aside
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
@@ -72,18 +65,6 @@ def test_what_a_killed_run_left_is_no_hindrance(tmp_path):
     with folder_written_aside(tmp_path / "folder") as aside, written_aside(tmp_path / "folder.txt"):
         aside.mkdir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "folder.txt"]
-
-
-def test_messages_are_found_in_the_installation_and_in_the_source_tree(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "share_folder", lambda: tmp_path)
-    assert message_folder().samefile(files.__file__.replace("src/autogaze_ros/installation.py", "msg"))
-    (tmp_path / "msg").mkdir()
-    (tmp_path / "msg" / "GazeMask.msg").touch()
-    assert message_folder() == tmp_path / "msg"
-    (tmp_path / "msg" / "GazeMask.msg").unlink()
-    monkeypatch.setattr(files, "__file__", str(tmp_path / "lib" / "python" / "autogaze_ros" / "installation.py"))
-    with pytest.raises(FileNotFoundError, match="not installed"):
-        message_folder()
 
 
 @pytest.fixture

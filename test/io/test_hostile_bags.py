@@ -10,11 +10,10 @@ import pytest
 from recordings import IMAGE, image_cdr, pictures, seen, write_mcap, write_ros1
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from autogaze_ros.io import bag_storages, decompression
-from autogaze_ros.io.bag_files import BagError
+from autogaze_ros.io import bag_files, bag_storages
+from autogaze_ros.io.bag_files import BagError, decompressed
 from autogaze_ros.io.bag_types import message_types
 from autogaze_ros.io.bags import open_bag
-from autogaze_ros.io.decompression import decompressed
 from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 
@@ -31,7 +30,7 @@ MIB = 1 << 20
 def little(monkeypatch):
     """Bounds that a test can exceed at no cost."""
     for name in ("_SMALL", "_STREAMED", "_COPIED"):
-        monkeypatch.setattr(decompression, name, MIB)
+        monkeypatch.setattr(bag_files, name, MIB)
 
 
 def write(path, storage, count=3):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros.io.image_names import arrange
+from autogaze_ros.io.image_folders import arrange
 
 
 def arranged(names, rate=10.0):

@@ -6,9 +6,9 @@ from clips import write_bag
 from recordings import DEFINED, STORAGES, S, image_cdr, pictures, seen, write_mcap
 
 from autogaze_ros.io.bag_types import IMAGE
-from autogaze_ros.io.bag_writer import bag_writer, header, image_fields
 from autogaze_ros.io.bags import open_bag
 from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.writers import bag_writer, header, image_fields
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from autogaze_ros.io import bag_files
 from autogaze_ros.io.bag_files import BagError, is_bag
 from autogaze_ros.io.bag_types import IMAGE, message_types
-from autogaze_ros.io.bag_writer import bag_writer, header, image_fields
 from autogaze_ros.io.bags import open_bag
 from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.writers import bag_writer, header, image_fields
 
 try:
     from compression import zstd

@@ -14,10 +14,10 @@ from rosbags.rosbag1 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from autogaze_ros.io.bag_types import IMAGE as IMAGE_TYPE
-from autogaze_ros.io.bag_writer import bag_writer
 from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.rendering import video_writer
+from autogaze_ros.io.video_writers import video_writer
+from autogaze_ros.io.writers import bag_writer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
 IMAGE = np.full((48, 64, 3), 128, np.uint8)

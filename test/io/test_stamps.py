@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros.io.stamps import StampMonitor
+from autogaze_ros.io.frames import StampMonitor
 
 SECOND = 10**9
 

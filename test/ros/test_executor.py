@@ -5,7 +5,7 @@ from rclpy.parameter import Parameter
 from rclpy.time import Time
 
 from autogaze_ros.ros.executor import is_own
-from autogaze_ros.ros.loading import loading
+from autogaze_ros.ros.models import loading
 from autogaze_ros.ros.qos import described
 
 

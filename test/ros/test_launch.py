@@ -16,12 +16,11 @@ from rclpy.parameter import parameter_value_to_python
 from ros_node import picture
 from sensor_msgs.msg import Image
 
-from autogaze_ros.io.atomic import share_folder
+from autogaze_ros.installation import share_folder
 from autogaze_ros.io.bags import open_bag
 from autogaze_ros.msg import GazeMask
-from autogaze_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
+from autogaze_ros.parameters import CAMERA_PARAMETERS, GAZING, PARAMETERS, REPLAY
 from autogaze_ros.ros.middleware import VARIABLES
-from autogaze_ros.ros.replay.parameters import GAZING, REPLAY
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 import pytest
 
-from autogaze_ros.ros.numbering import Numbering
+from autogaze_ros.ros.queue import Numbering
 
 
 def info(publisher, number, stamp=0):

@@ -5,10 +5,9 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from autogaze_ros.io.bag_types import message_types
-from autogaze_ros.io.bag_writer import bag_writer, header
-from autogaze_ros.io.bags import open_bag
-from autogaze_ros.io.bags_facade import GAZE_MASK
+from autogaze_ros.io.bags import GAZE_MASK, open_bag
 from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.writers import bag_writer, header
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.ros.messages import gaze_mask
 from autogaze_ros.selectors import create_selector

@@ -15,8 +15,7 @@ from sensor_msgs.msg import Image
 
 from autogaze_ros.cli import cli
 from autogaze_ros.io.bag_types import message_types
-from autogaze_ros.io.bags import open_bag
-from autogaze_ros.io.bags_facade import gaze_topic
+from autogaze_ros.io.bags import gaze_topic, open_bag
 
 NODE, REPLAY = "node.gaze_node", "replay.replay_node"
 EVERY = {"policy": "every", "selector": "patch_difference", "gazing_ratio": 0.1}

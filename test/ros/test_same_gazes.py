@@ -14,10 +14,9 @@ from ros_node import NODE, Camera, change
 from sensor_msgs.msg import Image
 
 from autogaze_ros.io.bag_types import IMAGE
-from autogaze_ros.io.bag_writer import bag_writer, header, image_fields
+from autogaze_ros.io.frames import monitored
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.io.stamps import monitored
-from autogaze_ros.io.writers import carla_bag_writer, video_file_writer
+from autogaze_ros.io.writers import bag_writer, carla_bag_writer, header, image_fields, video_file_writer
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.ros.messages import fill_image

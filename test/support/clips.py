@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
-from autogaze_ros.io.bag_writer import bag_writer, header, image_fields, jpeg_fields
-from autogaze_ros.rendering import video_writer
+from autogaze_ros.io.video_writers import video_writer
+from autogaze_ros.io.writers import bag_writer, header, image_fields, jpeg_fields
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 from autogaze_ros.synthetic.drive import Drive
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED
-from autogaze_ros.ros import models as engines
+from autogaze_ros.ros import models
 from autogaze_ros.ros.gaze_node import main
 from autogaze_ros.selectors.blind import UniformSelector
 
@@ -38,5 +38,5 @@ def create(name, *, checkpoint, chunk_size, **options):
     return Faulty(chunk_size)
 
 
-engines.create_selector = create
+models.create_selector = create
 sys.exit(main())

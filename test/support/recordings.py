@@ -12,9 +12,9 @@ from rosbags import rosbag1
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from autogaze_ros.io.bag_types import IMAGE, message_types
-from autogaze_ros.io.bag_writer import _message, header, image_fields
 from autogaze_ros.io.bags import open_bag
 from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.writers import _message, header, image_fields
 
 Channel = tuple[str, str, str, str]  # topic, type, and language and text of its definition
 Compress = Callable[[bytes], bytes]

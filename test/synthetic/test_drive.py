@@ -6,11 +6,11 @@ import pytest
 
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE, Camera
 from autogaze_ros.synthetic.drive import Drive
+from autogaze_ros.synthetic.picture import WEATHERS
 from autogaze_ros.synthetic.route import LANE, Route
 from autogaze_ros.synthetic.scenery import BLOCK, Scenery
 from autogaze_ros.synthetic.tags import PALETTE, Tag
 from autogaze_ros.synthetic.traffic import STOPS, Traffic
-from autogaze_ros.synthetic.weather import WEATHERS
 
 FRONT = BENCH2DRIVE[0].sized(160, 90)
 VEHICLES = (Tag.CAR, Tag.TRUCK, Tag.BUS)

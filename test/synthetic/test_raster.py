@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from autogaze_ros.synthetic import raster
 from autogaze_ros.synthetic.cameras import Camera, pose
 from autogaze_ros.synthetic.meshes import Finish, box, quad, triangles
-from autogaze_ros.synthetic.picture import Scene, Studio
+from autogaze_ros.synthetic.picture import Scene, Studio, Weather
 from autogaze_ros.synthetic.tags import Tag
 from autogaze_ros.synthetic.textures import Atlas, mipmaps
-from autogaze_ros.synthetic.weather import Weather
 
 PLAIN, CHECKS = 0, 1
 WHITE = (1.0, 1.0, 1.0)

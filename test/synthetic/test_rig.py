@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from autogaze_ros.io.atomic import share_folder
-from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-from autogaze_ros.synthetic.rigs import RigError, read_rig
+from autogaze_ros.installation import share_folder
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE, RigError, read_rig
 
 FRONT = {
     "type": "sensor.camera.rgb",

@@ -5,8 +5,7 @@ import torch
 from golden import TEST_DATA, Golden
 
 from autogaze_ros.networks.autogaze import rotary_frequencies, rotate
-from autogaze_ros.training.attention import log_attention, look, recall, remember
-from autogaze_ros.training.layout import Layout
+from autogaze_ros.training.attention import Layout, log_attention, look, recall, remember
 
 COUNTS = [3, 2, 2]  # three frames of a chunk each; nothing follows the last
 LAYOUT = Layout.of(COUNTS, 4, 10, "cumulative")  # V V V V G G G  V V V V G G  V V V V

@@ -11,10 +11,10 @@ from autogaze_ros.networks.canvas import GREY
 from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
 from autogaze_ros.tokens import AUTOGAZE_GRID
+from autogaze_ros.training.attention import Layout
 from autogaze_ros.training.data import normalised
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
 from autogaze_ros.training.labels import label
-from autogaze_ros.training.layout import Layout
 from autogaze_ros.training.student import Answers, Student
 from autogaze_ros.training.teacher import GreedyTeacher
 

@@ -14,7 +14,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,22 +24,69 @@ from torch import Tensor
 
 from autogaze_ros import __version__
 from autogaze_ros.checkpoints.embedded import EMBEDDED, GAZE, RECONSTRUCTOR
-from autogaze_ros.checkpoints.errors import CheckpointError
-from autogaze_ros.checkpoints.files import Files, find, new_folder, write, written_whole
-from autogaze_ros.checkpoints.hub import (
+from autogaze_ros.checkpoints.files import (
     CONFIG,
     NVIDIA_LICENSE,
     OFFICIAL,
     OFFICIAL_VIDEO_MAE,
     REVISIONS,
     VIDEO_MAE_LICENSE,
+    Files,
     fetch,
+    find,
     hub_license,
+    new_folder,
+    write,
+    written_whole,
 )
-from autogaze_ros.checkpoints.kinds import AUTOGAZE, CANVAS, VIDEO_MAE, Kind, Reconstructing, kind_of
 from autogaze_ros.checkpoints.tensors import Foreign, Stored, TensorFate, fates, put, read
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.autogaze import AutoGaze
-from autogaze_ros.networks.config import VideoMAEConfig
+from autogaze_ros.networks.canvas import CanvasReconstructor
+from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
+from autogaze_ros.networks.video_mae import VideoMAE
+
+Reconstructing = VideoMAE | CanvasReconstructor
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of network.
+
+    model_type: how config.json names it. license: of files that state none.
+    build: makes the network from what config.json holds.
+    """
+
+    name: str
+    model_type: str
+    license: str
+    build: Callable[[Mapping[str, Any]], AutoGaze | Reconstructing]
+
+
+AUTOGAZE = Kind(
+    "AutoGaze", "autogaze", NVIDIA_LICENSE, lambda values: AutoGaze(AutoGazeConfig.from_dict(values))
+)
+VIDEO_MAE = Kind(
+    "VideoMAE",
+    "video_mae_autogaze",
+    VIDEO_MAE_LICENSE,
+    lambda values: VideoMAE(VideoMAEConfig.from_dict(values)),
+)
+CANVAS = Kind(
+    "a canvas reconstructor",
+    "canvas_reconstructor",
+    "a licence that it does not state",
+    lambda values: CanvasReconstructor(CanvasConfig.from_dict(values)),
+)
+
+
+def kind_of(files: Files, stored: Stored) -> Kind:
+    """Tell what config.json says it is, else what the names of the tensors tell."""
+    for kind in (AUTOGAZE, VIDEO_MAE, CANVAS):
+        if files.config and files.config.get("model_type") == kind.model_type:
+            return kind
+    return VIDEO_MAE if any(name.startswith(("vit.", "decoder.")) for name in stored.tensors) else AUTOGAZE
+
 
 __all__ = [
     "NVIDIA_LICENSE",

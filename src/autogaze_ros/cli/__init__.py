@@ -7,7 +7,7 @@ import logging
 import click
 
 from autogaze_ros import __version__
-from autogaze_ros.cli import checkpoint, compare, doctor, drive, gaze, train
+from autogaze_ros.cli import checkpoint, compare, doctor, drive, evaluate, gaze, train
 from autogaze_ros.cli.common import MOST_OF_ERROR
 from autogaze_ros.reporting import shown
 from autogaze_ros.threads import bound_spinning
@@ -20,6 +20,7 @@ def cli() -> None:
 
 
 cli.add_command(gaze.gaze)
+cli.add_command(evaluate.evaluate)
 cli.add_command(compare.compare)
 cli.add_command(checkpoint.checkpoint)
 cli.add_command(doctor.doctor)

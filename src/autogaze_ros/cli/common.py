@@ -13,9 +13,8 @@ from typing import Any
 
 import click
 
-from autogaze_ros.io.frames import Selection, Source
+from autogaze_ros.io.frames import Selection, Source, monitored
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.io.stamps import monitored
 from autogaze_ros.parameters import PARAMETERS
 from autogaze_ros.reporting import shown
 from autogaze_ros.threads import set_threads

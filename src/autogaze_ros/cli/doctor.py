@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from autogaze_ros.checkpoints import embedded as weights
+from autogaze_ros.checkpoints import embedded
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros import shared_memory
 from autogaze_ros.ros.middleware import VARIABLES, profile_variables
@@ -139,7 +139,7 @@ def _memory() -> Iterator[Row]:
 
 
 def _weights() -> Iterator[Row]:
-    for name, folder in (("gaze", weights.GAZE), ("reconstructor", weights.RECONSTRUCTOR)):
+    for name, folder in (("gaze", embedded.GAZE), ("reconstructor", embedded.RECONSTRUCTOR)):
         file = folder / "model.safetensors"
         if not file.is_file() or file.stat().st_size < 1024:
             yield "weights", f"{name}: missing, or a Git LFS pointer", "git lfs pull, and install again"

@@ -16,7 +16,7 @@ from autogaze_ros.cli.common import errors_in_one_line, interruptible
 from autogaze_ros.errors import needs
 from autogaze_ros.io.writers import Shot, Write, carla_bag_writer, scenario_writer, video_file_writer
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE, Camera
-from autogaze_ros.synthetic.weather import WEATHERS
+from autogaze_ros.synthetic.picture import WEATHERS
 
 if TYPE_CHECKING:
     from autogaze_ros.synthetic.drive import Drive

@@ -1,4 +1,4 @@
-"""`autogaze train evaluate`: is a checkpoint better than simple selectors, and where does it fail?"""
+"""`autogaze evaluate`: is a checkpoint better than simple selectors, and where does it fail?"""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.train_common import Seeds
+from autogaze_ros.cli.train import Seeds
 from autogaze_ros.io.atomic import folder_written_aside, keep_apart
 from autogaze_ros.parameters import PARAMETERS
 
 if TYPE_CHECKING:
     from autogaze_ros.evaluation.contexts import Context
-    from autogaze_ros.evaluation.measuring import Engine
+    from autogaze_ros.evaluation.metrics import Engine
 
 
 @click.command(
     epilog="""\b
 Example:
-  autogaze train evaluate drive.mp4 --checkpoint gaze/checkpoint --reconstruction reconstructor/checkpoint \\
+  autogaze evaluate drive.mp4 --checkpoint gaze/checkpoint --reconstruction reconstructor/checkpoint \\
     --out evaluation
 """
 )
@@ -76,10 +76,9 @@ def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, fol
     from autogaze_ros.evaluation.baselines import Selected
     from autogaze_ros.evaluation.contexts import FRAMES
     from autogaze_ros.evaluation.lpips import open_lpips
-    from autogaze_ros.evaluation.report import write_report
+    from autogaze_ros.evaluation.report import context_picture, first_contexts, write_report
     from autogaze_ros.evaluation.study import BUDGETS, GazeStudy
-    from autogaze_ros.evaluation.study_pictures import context_picture, first_contexts
-    from autogaze_ros.rendering import write_picture
+    from autogaze_ros.io.video_writers import write_picture
     from autogaze_ros.selectors import create_selector
     from autogaze_ros.training.teacher import GreedyTeacher
 
@@ -109,7 +108,7 @@ def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, fol
 def _open_reconstruction(source: str, chunk_size: int) -> tuple[Engine, dict[str, Any]]:
     """Return the engine of a checkpoint, and where it comes from."""
     from autogaze_ros.checkpoints.load import Origin, load_reconstructor
-    from autogaze_ros.engines.device import choose_device
+    from autogaze_ros.engines.base import choose_device
     from autogaze_ros.reconstruction import open_engine
 
     loaded = load_reconstructor(source)
@@ -122,7 +121,7 @@ def _open_reconstruction(source: str, chunk_size: int) -> tuple[Engine, dict[str
 def _where() -> dict[str, Any]:
     import torch
 
-    from autogaze_ros.evaluation.provenance import commit, machine
+    from autogaze_ros.evaluation.report import commit, machine
 
     about = machine(threads=torch.get_num_threads(), torch=torch.__version__)
     return {"machine": about, "commit": commit(), "command": sys.argv}

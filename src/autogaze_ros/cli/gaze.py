@@ -22,9 +22,16 @@ from autogaze_ros.cli.common import (
     parameter_option,
     source_options,
 )
-from autogaze_ros.cli.reconstruct import MeasuringReconstructor
-from autogaze_ros.cli.recording import recording
-from autogaze_ros.cli.results import Result, Summary, Write, json_lines, moving_pictures, video
+from autogaze_ros.cli.results import (
+    MeasuringReconstructor,
+    Result,
+    Summary,
+    Write,
+    json_lines,
+    moving_pictures,
+    recording,
+    video,
+)
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart
 from autogaze_ros.io.bag_files import BagError
 from autogaze_ros.io.frames import Frame, SourceError

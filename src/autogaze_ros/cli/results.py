@@ -2,25 +2,165 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.cli.reconstruct import Measured
+from autogaze_ros.pipeline import GazedFrame
+
+if TYPE_CHECKING:
+    from autogaze_ros.evaluation.metrics import FrameMetrics
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+import click
+
 from autogaze_ros.gaze_json import gaze_json, plain
 from autogaze_ros.io.atomic import written_aside
-from autogaze_ros.io.video_writers import animation_writer
-from autogaze_ros.pipeline import GazedFrame, GazeRecord
-from autogaze_ros.rendering import panels, video_writer
+from autogaze_ros.io.bag_files import BagError, is_bag
+from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
+from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
+from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.video_writers import animation_writer, video_writer
+from autogaze_ros.io.writers import BagWriter, bag_writer, header, image_fields, jpeg_fields
+from autogaze_ros.pipeline import GazeRecord
+from autogaze_ros.rendering import panels
 from autogaze_ros.reporting import shown
 from autogaze_ros.tokens import AUTOGAZE_GRID
+
+
+@dataclass(frozen=True)
+class Measured:
+    """image: (H, W, 3) uint8 RGB, of the frame's size. measures: as they stand in the results."""
+
+    image: NDArray[np.uint8]
+    measures: dict[str, Any]
+
+
+class MeasuringReconstructor:
+    """Reconstructs every frame as it comes, and measures it. Raises CheckpointError or ValueError.
+
+    license: of the checkpoint, which is `checkpoint`.
+    """
+
+    def __init__(self, checkpoint: str, *, chunk_size: int, device: str) -> None:
+        from autogaze_ros.evaluation.metrics import Metrics
+        from autogaze_ros.reconstruction import Reconstructor
+
+        self._metrics = Metrics()
+        self._reconstructor = Reconstructor(checkpoint, chunk_size=chunk_size, device=device)
+        self.checkpoint, self.license = self._reconstructor.checkpoint, self._reconstructor.license
+        self._seen: list[FrameMetrics] = []
+        self._size = 0
+
+    def __call__(self, gazed: GazedFrame) -> Measured:
+        """Reconstruct the next frame; its time goes into the record."""
+        self._reconstructor.take(gazed)
+        (made,) = self._reconstructor.make()
+        gazed.record.latency.reconstruct = made.milliseconds
+        self._size = made.seen.shape[-1]
+        found = self._metrics(made.seen, made.picture)
+        self._seen.append(found)
+        height, width = gazed.frame.image.shape[:2]
+        measures = {**asdict(found), "lpips_by": self._metrics.lpips_source}
+        return Measured(made.image((width, height)), measures)
+
+    def summary(self) -> str:
+        """Return the means over all frames in one line."""
+        lpips, psnr, ssim, l1 = (
+            np.mean([getattr(found, name) for found in self._seen])
+            for name in ("lpips", "psnr", "ssim", "l1_normalised")
+        )
+        source = self._metrics.lpips_source
+        measures = f"LPIPS {lpips:.4f} ({source}), " if source else ""
+        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalised"
+        return f"means at {self._size}x{self._size}: {measures}"
+
+
+Copy = Callable[[Frame], None]
+
+
+@contextmanager
+def recording(
+    path: Path, storage: str, source: Path, *, topic: str = "", skipped: int = 0
+) -> Iterator[Callable[[GazedFrame], None]]:
+    """Yield a function that writes a frame's gaze, beside what was recorded with the frame, into a new bag.
+
+    From a source that is a bag everything is copied as it was recorded, from the
+    first frame to the last; from other sources the images. topic: of the source's
+    images, as for open_source. skipped: frames left out at the source's beginning.
+    What `path` held before is replaced. Raises BagError.
+    """
+    with (
+        bag_writer(path, storage, replace=True) as target,
+        _messages(source, topic, skipped, target) if is_bag(source) else _images(target) as copy,
+    ):
+
+        def write(gazed: GazedFrame) -> None:
+            copy(gazed.frame)
+            fields = {"header": _header(gazed.frame), **asdict(gazed.record)}
+            target.write(gaze_topic(gazed.frame.camera), GAZE_MASK, _received(gazed.frame), fields)
+
+        yield write
+
+
+@contextmanager
+def _images(target: BagWriter) -> Iterator[Copy]:
+    """Yield a function that writes a frame's image; of a JPEG the file's own bytes."""
+
+    def copy(frame: Frame) -> None:
+        if frame.jpeg:
+            fields = jpeg_fields(_header(frame), frame.jpeg)
+            target.write("/image/compressed", COMPRESSED_IMAGE, _received(frame), fields)
+        else:
+            target.write("/image", IMAGE, _received(frame), image_fields(_header(frame), frame.image))
+
+    yield copy
+
+
+@contextmanager
+def _messages(source: Path, topic: str, skipped: int, target: BagWriter) -> Iterator[Copy]:
+    """Yield a function that copies a bag's messages up to a frame's; in the end, up to the next image."""
+    with open_bag(source) as bag:
+        images = bag.image_topic(topic)
+        # Gazes of an earlier run make way for the new ones.
+        wanted = [c for c in bag.connections if c.topic != gaze_topic("front")]
+        messages: Iterator[tuple[Any, int, bytes]] | None = None
+
+        def copy(frame: Frame) -> None:
+            nonlocal messages
+            entering = skipped and messages is None
+            if messages is None:
+                messages = bag.messages(wanted, _received(frame) if skipped else None)
+            for connection, time, data in messages:
+                is_image = connection.topic == images
+                found = is_image and (time, stamp_of(data)) == (_received(frame), frame.stamp)
+                if entering and is_image and not found:
+                    continue  # it was received at the same time as the first one
+                target.copy(bag, connection, time, data)
+                if found:
+                    return
+
+        yield copy
+        with suppress(BagError):  # damage that lies behind what was asked for
+            for connection, time, data in messages or ():
+                if connection.topic == images:
+                    return
+                target.copy(bag, connection, time, data)
+
+
+def _header(frame: Frame) -> dict[str, Any]:
+    return header(frame.stamp, frame.frame_id)
+
+
+def _received(frame: Frame) -> int:
+    return frame.stamp if frame.received is None else frame.received
+
 
 Write = Callable[[GazedFrame, Measured | None], None]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT, MEASURES, loss_of
+from autogaze_ros.evaluation.metrics import LPIPS_WEIGHT, MEASURES, loss_of
 from autogaze_ros.evaluation.statistics import Floats, rank_correlation
 from autogaze_ros.evaluation.study import Study
 

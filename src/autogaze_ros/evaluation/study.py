@@ -23,7 +23,7 @@ from autogaze_ros.evaluation.baselines import (
 )
 from autogaze_ros.evaluation.contexts import FRAMES, Context
 from autogaze_ros.evaluation.lpips import Distance
-from autogaze_ros.evaluation.measuring import ContextMeasure, Engine
+from autogaze_ros.evaluation.metrics import ContextMeasure, Engine
 from autogaze_ros.evaluation.statistics import Floats
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import create_selector

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autogaze_ros.evaluation.baselines import Greedy
-from autogaze_ros.evaluation.measuring import MEASURES
+from autogaze_ros.evaluation.metrics import MEASURES
 from autogaze_ros.evaluation.statistics import Bootstrap, Estimate, Floats
 from autogaze_ros.evaluation.study import Study
 

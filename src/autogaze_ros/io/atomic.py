@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 import socket
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,11 +159,6 @@ def _links(folder: Path, depth: int) -> Iterator[Path]:
             yield from _links(Path(entry), depth - 1)
 
 
-def ffmpeg_name(path: str | os.PathLike[str]) -> str:
-    """Return a path as FFmpeg takes it for a file, whatever colons its name has."""
-    return f"file:{Path(path).absolute()}"
-
-
 @contextmanager
 def folder_to_fill(path: Path, *, replace: bool = False) -> Iterator[None]:
     """Make a folder that only this process fills; a new one goes again if it is empty in the end.
@@ -182,23 +176,3 @@ def folder_to_fill(path: Path, *, replace: bool = False) -> Iterator[None]:
     finally:
         if new and not any(path.iterdir()):
             path.rmdir()
-
-
-def share_folder() -> Path:
-    """Return share/autogaze_ros of the ROS installation, or of this Python environment."""
-    try:
-        from ament_index_python.packages import PackageNotFoundError, get_package_share_path
-    except ImportError:
-        return Path(sys.prefix, "share", "autogaze_ros")
-    try:
-        return get_package_share_path("autogaze_ros")
-    except (PackageNotFoundError, OSError):  # no workspace is sourced
-        return Path(sys.prefix, "share", "autogaze_ros")
-
-
-def message_folder() -> Path:
-    """Return the folder of the message definitions: the installed one, or the source tree's."""
-    for folder in (share_folder() / "msg", Path(__file__).parents[2] / "msg"):
-        if (folder / "GazeMask.msg").exists():
-            return folder
-    raise FileNotFoundError("autogaze_ros' message definitions (GazeMask.msg, …) are not installed")

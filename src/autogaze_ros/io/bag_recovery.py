@@ -28,8 +28,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
 
-from autogaze_ros.io.bag_files import BagError, one_line
-from autogaze_ros.io.decompression import decompressed_pieces, most_in_all
+from autogaze_ros.io.bag_files import BagError, decompressed_pieces, most_in_all, one_line
 
 _FORMATS = {
     "ros2msg": MessageDefinitionFormat.MSG,

@@ -22,9 +22,8 @@ from rosbags.rosbag2.metadata import ReaderMetadata
 from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
-from autogaze_ros.io.bag_files import BagError, kind_of, one_line
+from autogaze_ros.io.bag_files import BagError, decompressed, kind_of, most_bytes, most_in_all, one_line
 from autogaze_ros.io.bag_recovery import EMPTY, Mcap, Sqlite3, check_tables, unmerged_log
-from autogaze_ros.io.decompression import decompressed, most_bytes, most_in_all
 
 _MOST_AT_ONCE = 1 << 28  # bytes of chunks whose times overlap, since they are read at once
 _LEAST_RECORD = 31  # bytes of a message in an mcap

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from autogaze_ros.io.atomic import message_folder
+from autogaze_ros.installation import message_folder
 from autogaze_ros.io.bag_files import BagError, one_line
 
 if TYPE_CHECKING:

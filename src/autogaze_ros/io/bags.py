@@ -1,4 +1,4 @@
-"""Recordings, read as messages of ROS 2, whatever their storage and however whole they are."""
+"""Recordings of ROS, read without it: rosbag2's mcap and sqlite3, also damaged ones, and ROS 1's bags."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.complaints import Complaints
 from autogaze_ros.errors import needs
 from autogaze_ros.io.bag_files import BagError, Recording, find_recording, kind_of, one_line
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
 from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
-from autogaze_ros.reporting import listed
+from autogaze_ros.reporting import Complaints, listed
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
     from rosbags.typesys.store import Typestore
+
+GAZE_MASK = "autogaze_ros/msg/GazeMask"
+
+
+def gaze_topic(camera: str) -> str:
+    """Return the topic of a camera's gazes: that of the node `autogaze`."""
+    return f"/autogaze/{camera}/gaze"
+
 
 _TO_RGB = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
 _HINTS = {
@@ -300,6 +307,6 @@ def _profiles(connection: Connection) -> list[Any]:
 
 
 def _of_zstd(data: bytes) -> bytes:
-    from autogaze_ros.io.decompression import decompressed  # it needs what rosbags needs
+    from autogaze_ros.io.bag_files import decompressed
 
     return decompressed("zstd", data)

@@ -1,13 +1,13 @@
-"""Limits of what an image file may claim, checked before it takes memory or time.
+"""Contents of files told by their first bytes, before anything is decoded.
 
-A few kilobytes can claim gigabytes: by size, by tiles beyond the picture, by scans
-that each go over all of it, or by tags that all point at the same bytes. All
-functions raise ValueError.
+A few kilobytes can claim gigabytes: by size, by tiles beyond the picture, by scans.
 """
 
 from __future__ import annotations
 
+import stat
 import struct
+from pathlib import Path
 
 import PIL.ImageFile
 import PIL.JpegImagePlugin
@@ -113,3 +113,54 @@ def _exif_of_jpeg(jpeg: bytes) -> bytes:
             found.append(jpeg[place + 4 + len(_EXIF) : end])
         place = end
     return b"".join(found)
+
+
+_ARCHIVE = "an archive: unpack it and name the folder"
+_PICTURE = "an image of a format that is not read: convert it to PNG or JPEG"
+_CLOUD = "a point cloud, which has no images"
+_WEIGHTS = "weights of a network: --checkpoint takes them"
+_BY_SUFFIX = {
+    **dict.fromkeys((".tar", ".tgz", ".gz", ".bz2", ".xz", ".zip", ".7z", ".rar", ".zst"), _ARCHIVE),
+    **dict.fromkeys((".heic", ".heif", ".avif", ".jxl", ".jp2", ".exr", ".dng", ".svg", ".psd"), _PICTURE),
+    **dict.fromkeys((".pcd", ".las", ".ply"), _CLOUD),
+    **dict.fromkeys((".safetensors", ".pt", ".pth", ".ckpt", ".onnx"), _WEIGHTS),
+    ".jsonl": "lines of JSON, such as the gazes of an earlier run: name what they were made from",
+    ".rrd": "a Rerun recording: name what it was made from",
+    ".npy": "an array: write its images as PNG",
+    ".npz": "arrays: write their images as PNG",
+    ".pcap": "a network capture: convert it with its driver",
+    ".h5": "HDF5: write its images as PNG",
+    ".hdf5": "HDF5: write its images as PNG",
+}
+# By the first bytes, where the suffix does not tell.
+_BY_HEAD = {
+    **dict.fromkeys((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ"), _ARCHIVE),
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself (git lfs pull)",
+    **dict.fromkeys((b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD"), "a playlist: name the video itself"),
+}
+_READ = 4096  # bytes looked at
+
+
+def describe_unknown(path: Path) -> str:
+    """Return what a file is that surely is no source, by its name and its first bytes; else nothing."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        return "no regular file, and sources are read more than once: copy it to one"
+    if not path.stat().st_size:
+        return "an empty file"
+    if path.suffix.lower() in _BY_SUFFIX:
+        return _BY_SUFFIX[path.suffix.lower()]
+    head = _head(path)
+    return next((what for begin, what in _BY_HEAD.items() if head.startswith(begin)), "")
+
+
+def is_text(path: Path) -> bool:
+    """Return if a file that no reader takes looks like text."""
+    head = _head(path)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16
+        return True
+    return not any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_READ)

@@ -1,20 +1,23 @@
-"""Animations that a README or a chat shows: GIF and WebP."""
+"""Writers of moving pictures: videos, and the animations that a README or a chat shows."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import needs
 from autogaze_ros.io.atomic import written_aside
-from autogaze_ros.rendering import fit
+from autogaze_ros.io.videos import ffmpeg_name
 
 KINDS = ("gif", "webp")
 _WIDTH, _HEIGHT = 960, 720  # pixels at most
@@ -22,6 +25,11 @@ _MOST = 200  # frames that are kept, some 100 MB
 _SHORTEST, _LONGEST = 20, 10_000  # milliseconds that a frame is shown: players take less for an error
 _COLOURS = 128  # of a GIF's frame
 _WEBP_QUALITY = 60
+# Codec, layout of pixels, quality (less is better), and what edges are multiples of.
+_VIEWABLE = ("libx264", "yuv420p", "20", 2)
+_LOSSLESS = ("libx264rgb", "rgb24", "0", 1)
+_TIME_BASE = Fraction(1, 90_000)  # of a video's times, seconds: divides by all usual rates
+_LEAST_STEP = 1_000_000  # nanoseconds between two frames of a video
 
 
 @contextmanager
@@ -64,3 +72,103 @@ def _save(path: Path, pictures: list[Any], durations: list[int]) -> None:
         how = {"optimize": False}
     first, *others = pictures
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0, **how)
+
+
+def fit(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Return a picture scaled down, its aspect kept, to at most so many pixels; a smaller one as it is."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    if scale >= 1:
+        return picture
+    size = (max(1, int(scale * picture.shape[1])), max(1, int(scale * picture.shape[0])))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+class PlayingTimes:
+    """Turns the times of frames into those at which a video shows them.
+
+    Where time stands still, goes back, or leaps by more than max_gap seconds, the
+    usual time passes: that of the frame before; at first that of a rate per second.
+    """
+
+    def __init__(self, rate: float, max_gap: float) -> None:
+        self._usual = round(1e9 / rate)
+        self._most = max_gap * 1e9
+        self._last: int | None = None
+        self._next = 0
+
+    def __call__(self, time: int | None) -> int:
+        """Return when to show the next frame, nanoseconds from 0; time: its own, None where it has none."""
+        if self._last is not None and time is not None:
+            step = time - self._last
+            if _LEAST_STEP <= step <= self._most:
+                self._next += step - self._usual
+                self._usual = step
+        shown, self._last = self._next, time
+        self._next += self._usual
+        return shown
+
+
+@contextmanager
+def video_writer(
+    path: str | os.PathLike[str], rate: float, *, lossless: bool = False, max_gap: float = 2.0
+) -> Iterator[Callable[..., None]]:
+    """Yield a function that appends an RGB picture (H, W, 3), shown at its time, to an H.264 file.
+
+    It takes the picture and, where they are not `rate` a second, its time in nanoseconds;
+    pauses over max_gap seconds are left out. The first picture sets the video's size,
+    others are scaled to it. The file appears only when the context ends, whole; after
+    an exception there is none. lossless: decoded pictures equal the written ones; few
+    players show such files. Raises ValueError where PyAV is missing, or FFmpeg refuses.
+    """
+    with needs("av", "writing videos"):
+        import av
+
+    codec, layout, crf, multiple = _LOSSLESS if lossless else _VIEWABLE
+    times = PlayingTimes(rate, max_gap)
+    with (
+        _one_line(av.FFmpegError),
+        written_aside(path) as aside,
+        av.open(ffmpeg_name(aside), "w") as container,
+    ):
+        stream: Any = container.add_stream(
+            codec,
+            Fraction(min(max(rate, 1), 1000)).limit_denominator(1000),
+            options={"crf": crf, "preset": "veryfast"},
+        )
+        stream.codec_context.time_base = _TIME_BASE
+        stream.pix_fmt = layout
+        stream.width = 0
+
+        def write(picture: NDArray[np.uint8], time: int | None = None) -> None:
+            if not stream.width:
+                edges = (max(multiple, edge // multiple * multiple) for edge in picture.shape[:2])
+                stream.height, stream.width = edges
+            if picture.shape[:2] != (stream.height, stream.width):
+                size = (stream.width, stream.height)
+                picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = round(times(time) * _TIME_BASE.denominator / 1e9), _TIME_BASE
+            with _one_line(av.FFmpegError):
+                container.mux(stream.encode(frame))
+
+        yield write
+        container.mux(stream.encode(None))
+
+
+@contextmanager
+def _one_line(kind: type[Exception]) -> Iterator[None]:
+    """Turn FFmpeg's own errors, which are neither OSError nor ValueError at times, into ValueError."""
+    try:
+        yield
+    except kind as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"FFmpeg cannot write it: {getattr(error, 'strerror', error)}") from error
+
+
+def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
+    """Write an RGB picture as its name ends: .png or .jpg."""
+    ok, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert ok
+    with written_aside(path) as aside:
+        aside.write_bytes(data.tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import needs
-from autogaze_ros.io.atomic import ffmpeg_name
 from autogaze_ros.io.frames import (
     DEFAULT_RATE,
     MAX_PIXELS,
@@ -26,7 +26,7 @@ from autogaze_ros.io.frames import (
     SourceError,
     reason_of,
 )
-from autogaze_ros.io.unknown_files import is_text
+from autogaze_ros.io.sniffing import is_text
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
 _PADDING = 1 << 16  # pixels
@@ -255,3 +255,8 @@ def _turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uin
     if abs(b) > abs(a):  # columns become rows
         image, a, d = image.swapaxes(0, 1), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def ffmpeg_name(path: str | os.PathLike[str]) -> str:
+    """Return a path as FFmpeg takes it for a file, whatever colons its name has."""
+    return f"file:{Path(path).absolute()}"

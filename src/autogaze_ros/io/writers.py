@@ -6,20 +6,197 @@ instant. What it wrote appears, whole, when the context ends without exception.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import sqlite3
+import struct
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import needs
 from autogaze_ros.io.atomic import folder_written_aside
+from autogaze_ros.io.bag_files import BagError, one_line
+from autogaze_ros.io.bag_types import message_types
+from autogaze_ros.io.bags import Bag
+from autogaze_ros.reporting import Complaints, shown
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.rosbag2 import Writer
+    from rosbags.typesys.store import Typestore
+import math
+from collections.abc import Callable
+from itertools import count
+
 from autogaze_ros.io.bag_types import IMAGE
-from autogaze_ros.io.bag_writer import bag_writer, header, image_fields
-from autogaze_ros.rendering import video_writer
+from autogaze_ros.io.video_writers import video_writer
+
+_log = logging.getLogger(__name__)
+
+
+_TIMES = range(2**63 - 1)  # of receipt that both storages can hold
+
+
+class BagWriter:
+    """Adds messages to a new recording; see bag_writer.
+
+    A message that a recording cannot hold is left out with a warning.
+    """
+
+    def __init__(self, writer: Writer, complain: Complaints) -> None:
+        self._writer = writer
+        self._complain = complain
+        self._connections: dict[tuple[str, str], Connection | None] = {}
+
+    def write(self, topic: str, msgtype: str, time: int, fields: Mapping[str, Any]) -> None:
+        """Add a message of ROS's or this package's types.
+
+        time: of its receipt, nanoseconds. fields: all of the message's, by name;
+        messages in it as mappings too, arrays of any shape.
+        """
+        types = message_types()
+        try:
+            data = types.serialize_cdr(_message(types, msgtype, fields), msgtype)
+        except (struct.error, OverflowError) as error:  # such as a stamp beyond a Header's
+            self._leave_out(topic, time, one_line(error))
+        else:
+            self.add(topic, msgtype, time, data)
+
+    def add(self, topic: str, msgtype: str, time: int, data: bytes | memoryview) -> None:
+        """Add a message of ROS's or this package's types as CDR bytes; time as for `write`."""
+        key = (topic, msgtype)
+        if key not in self._connections:
+            self._connections[key] = self._writer.add_connection(topic, msgtype, typestore=message_types())
+        self._write(key, time, data)
+
+    def copy(self, bag: Bag, connection: Connection, time: int, data: bytes) -> None:
+        """Add another recording's message as it is; without its type's definition it is left out."""
+        key = (connection.topic, connection.msgtype)
+        if key not in self._connections:
+            self._connections[key] = self._like(bag, connection)
+        self._write(key, time, data)
+
+    def _like(self, bag: Bag, connection: Connection) -> Connection | None:
+        """Add another recording's topic; None, with a warning, where its messages cannot be written."""
+        topic, msgtype, ext = connection.topic, connection.msgtype, connection.ext
+        try:
+            if ext.serialization_format not in ("cdr", "ros1"):  # type: ignore[union-attr]
+                raise BagError(f"its messages are no ROS messages but {ext.serialization_format}")  # type: ignore[union-attr]
+            return self._writer.add_connection(
+                topic,
+                msgtype,
+                typestore=bag.types(connection),
+                offered_qos_profiles=ext.offered_qos_profiles,  # type: ignore[union-attr]
+            )
+        except Exception as error:  # of definitions that lack a part, too
+            _log.warning("%s is not copied: %s", shown(topic), one_line(error))
+            return None
+
+    def _write(self, key: tuple[str, str], time: int, data: bytes | memoryview) -> None:
+        connection = self._connections[key]
+        if time not in _TIMES:
+            self._leave_out(key[0], time, "no recording can hold this time of receipt")
+        elif connection is not None:
+            self._writer.write(connection, time, data)
+
+    def _leave_out(self, topic: str, time: int, reason: str) -> None:
+        self._complain(
+            f"{self._writer.path.name}: the message of {time / 1e9:.3f} s on {topic}",
+            f"is left out: {reason}",
+        )
+
+
+@contextmanager
+def bag_writer(path: Path, storage: str, *, replace: bool = False) -> Iterator[BagWriter]:
+    """Yield a writer of a new recording; its folder appears, whole, when the context ends without exception.
+
+    storage: mcap or sqlite3. What `path` held before is replaced only if `replace`,
+    else FileExistsError is raised; BagError where rosbags is missing.
+    """
+    with folder_written_aside(path, replace=replace) as aside, _writer(aside, storage) as writer:
+        yield writer
+
+
+@contextmanager
+def bag_recorder(path: Path) -> Iterator[BagWriter]:
+    """Yield a writer of a new mcap that stands at its place from the beginning.
+
+    A recorder that is killed leaves what it has, up to the last megabyte, to be read
+    like any bag that was cut off. Raises FileExistsError, and BagError where rosbags
+    is missing.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it or name another")
+    with _writer(path, "mcap") as writer:
+        yield writer
+
+
+@contextmanager
+def _writer(path: Path, storage: str) -> Iterator[BagWriter]:
+    with needs("rosbags", "writing bags", BagError):
+        from rosbags.rosbag2 import StoragePlugin, Writer
+        from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
+
+    class AnyName(Sqlite3Writer):
+        """rosbags' storage, which takes the path for a part of a URI."""
+
+        def __init__(self, path: Path, compression: object) -> None:
+            self.path = path / f"{path.name}.db3"
+            self.conn = sqlite3.connect(self.path)
+            self.conn.executescript(self.SQLITE_SCHEMA)
+            self.cursor = self.conn.cursor()
+
+    writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
+    writer.STORAGE_PLUGINS = {**writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: AnyName}
+    with writer, Complaints(_log) as complain:
+        yield BagWriter(writer, complain)
+
+
+def header(stamp: int, frame_id: str) -> dict[str, Any]:
+    """Return the fields of a std_msgs/Header; stamp: nanoseconds."""
+    seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+    return {"stamp": {"sec": seconds, "nanosec": nanoseconds}, "frame_id": frame_id}
+
+
+def image_fields(
+    header: Mapping[str, Any], image: NDArray[np.uint8], encoding: str = "rgb8"
+) -> dict[str, Any]:
+    """Return the fields of a sensor_msgs/Image of a picture (H, W, 3) RGB; encoding: rgb8 or bgra8."""
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGRA) if encoding == "bgra8" else image
+    height, width, channels = pixels.shape
+    return {
+        "header": header,
+        "height": height,
+        "width": width,
+        "encoding": encoding,
+        "is_bigendian": 0,
+        "step": width * channels,
+        "data": pixels,
+    }
+
+
+def jpeg_fields(header: Mapping[str, Any], data: bytes) -> dict[str, Any]:
+    """Return the fields of a sensor_msgs/CompressedImage of a JPEG file's bytes."""
+    return {"header": header, "format": "jpeg", "data": np.frombuffer(data, np.uint8)}
+
+
+def _message(types: Typestore, msgtype: str, fields: Mapping[str, Any]) -> Any:
+    """Build a message of rosbags' classes from its fields."""
+    values = {}
+    for name, (_, detail) in types.fielddefs[msgtype][1]:
+        value = fields[name]
+        if isinstance(value, Mapping):
+            value = _message(types, str(detail), value)
+        elif isinstance(value, np.ndarray):
+            value = np.ascontiguousarray(value).ravel()
+        values[name] = value
+    return types.types[msgtype](**values)
+
 
 _QUALITY = 20  # of JPEGs, Bench2Drive's
 

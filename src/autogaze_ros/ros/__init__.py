@@ -1,1 +1,1 @@
-"""The ROS 2 node; nothing outside this folder and demo/ imports rclpy."""
+"""The rooms of ROS: the gaze node, replay and the demo; nothing outside imports rclpy."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,13 @@ from typing import Any
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+
+
+def end_with_the_terminal() -> None:
+    """Let a terminal that closes end the process as SIGTERM does, with its clean-up; nohup still prevails."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
 
 _OURS, _RCLPY = Path(__file__).resolve().parents[1], Path(rclpy.__file__).resolve().parent
 

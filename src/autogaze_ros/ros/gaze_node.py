@@ -29,19 +29,16 @@ from autogaze_ros.parameters import CAMERAS, PARAMETERS
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros import shared_memory
 from autogaze_ros.ros.camera import Camera
-from autogaze_ros.ros.checks import refuse_unknown, warn_of_arguments, warn_of_parameters
+from autogaze_ros.ros.checks import Namesakes, refuse_unknown, warn_of_arguments, warn_of_parameters
 from autogaze_ros.ros.diagnostics import Status, node_values
-from autogaze_ros.ros.executor import Executor
-from autogaze_ros.ros.inference import located, raised_at
-from autogaze_ros.ros.inference_thread import InferenceThread
+from autogaze_ros.ros.executor import Executor, end_with_the_terminal
+from autogaze_ros.ros.inference import InferenceThread, located, raised_at
 from autogaze_ros.ros.messages import gaze_info
 from autogaze_ros.ros.models import BUDGET, SELECTION, Engines, Settings
-from autogaze_ros.ros.namesakes import Namesakes
-from autogaze_ros.ros.qos import described, listed, policy_name, publisher_overrides
+from autogaze_ros.ros.qos import described, list_endpoints, policy_name, publisher_overrides
 from autogaze_ros.ros.services import Services
 from autogaze_ros.ros.session import Session
 from autogaze_ros.ros.settings import check_change, declare, declare_camera
-from autogaze_ros.ros.signals import end_with_the_terminal
 from autogaze_ros.ros.statistics import Load
 from autogaze_ros.ros.subscription import STEADY
 from autogaze_ros.threads import bound_spinning
@@ -103,7 +100,7 @@ class GazeNode(LifecycleNode):
             name, offered = publisher.topic_name, described(publisher.qos_profile)
 
             def tell() -> None:
-                asking = listed(self.get_subscriptions_info_by_topic(name))
+                asking = list_endpoints(self.get_subscriptions_info_by_topic(name))
                 text = f"incompatible {policy_name(event)}: this node offers {offered}; subscribers: {asking}"
                 self.get_logger().warning(shown(f"{name}: {text}"))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.io.frames import Frame, SourceError
@@ -22,6 +24,30 @@ from autogaze_ros.selectors import Selector
 
 if TYPE_CHECKING:
     from autogaze_ros.ros.camera import Camera
+
+
+class InferenceThread:
+    """Runs one task after the other; tasks report their own faults."""
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Run a task once all earlier ones are done."""
+        self._tasks.put(task)
+
+    def close(self, patience: float) -> bool:
+        """End the thread behind its tasks; whether it did within so many seconds."""
+        self._tasks.put(None)
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+
 
 _MOST_FAILURES = 10  # frames in a row; then something is wrong that will not pass
 

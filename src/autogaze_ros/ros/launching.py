@@ -14,7 +14,7 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
-from autogaze_ros.io.atomic import share_folder
+from autogaze_ros.installation import share_folder
 from autogaze_ros.parameters import Parameter
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros import shared_memory

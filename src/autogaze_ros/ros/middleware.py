@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from autogaze_ros.io.atomic import share_folder
+from autogaze_ros.installation import share_folder
 
 _FAST_DDS_2, _FAST_DDS_3 = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
 VARIABLES = (_FAST_DDS_2, _FAST_DDS_3)

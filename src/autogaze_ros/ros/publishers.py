@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from autogaze_ros.complaints import Throttle
 from autogaze_ros.pipeline import GazedFrame
 from autogaze_ros.rendering import mask_levels, overlay, side_by_side
+from autogaze_ros.reporting import Throttle
 from autogaze_ros.ros.messages import fill_compressed, fill_image, scaled_info
 from autogaze_ros.ros.models import Settings
 from autogaze_ros.ros.settings import resolved

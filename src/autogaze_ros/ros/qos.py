@@ -8,7 +8,7 @@ from typing import Any
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
 
-from autogaze_ros import reporting as shown
+from autogaze_ros.reporting import listed
 
 _COMMON = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
 
@@ -28,10 +28,10 @@ def described(profile: QoSProfile) -> str:
     return f"{profile.reliability.name.lower()}, {profile.durability.name.lower()}"
 
 
-def listed(endpoints: Iterable[Any]) -> str:
+def list_endpoints(endpoints: Iterable[Any]) -> str:
     """Return the nodes at the other side, each with what it offers or asks for."""
     found = [f"{node_name(endpoint)} ({described(endpoint.qos_profile)})" for endpoint in endpoints]
-    return shown.listed(found) or "nobody"
+    return listed(found) or "nobody"
 
 
 def reliability_for(publishers: Iterable[Any]) -> ReliabilityPolicy:

@@ -11,14 +11,18 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from autogaze_ros.complaints import Throttle
-from autogaze_ros.io.frames import Thinning
+from autogaze_ros.io.frames import StampMonitor, Thinning
 from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
-from autogaze_ros.io.stamps import StampMonitor
+from autogaze_ros.reporting import Throttle
 from autogaze_ros.ros.inference import Arrival, stamp_of
-from autogaze_ros.ros.numbering import Numbering, publisher_of
-from autogaze_ros.ros.qos import described, listed, policy_name, reliability_for, subscription_overrides
-from autogaze_ros.ros.queue import FrameBuffer
+from autogaze_ros.ros.qos import (
+    described,
+    list_endpoints,
+    policy_name,
+    reliability_for,
+    subscription_overrides,
+)
+from autogaze_ros.ros.queue import FrameBuffer, Numbering, publisher_of
 from autogaze_ros.ros.settings import image_topic
 from autogaze_ros.ros.statistics import LOST_BY_DDS, CameraStatistics
 from autogaze_ros.ros.types import TypeWatch, image_beside, image_remedy
@@ -201,7 +205,8 @@ class Intake:
         if silence > self._node.settings["silence"] and not self._reported_silence:
             self._reported_silence = True
             asked = described(self._subscription.qos_profile)
-            told = [f"no frame for {silence:.0f} s", f"asked for {asked}", f"publishers: {listed(offers)}"]
+            publishers = list_endpoints(offers)
+            told = [f"no frame for {silence:.0f} s", f"asked for {asked}", f"publishers: {publishers}"]
             if hint := self.others or (not offers and self._beside()):
                 told.append(hint)
             self.warn("; ".join(told))
@@ -233,7 +238,7 @@ class Intake:
         asked = described(self._subscription.qos_profile)
 
         def tell() -> None:
-            offers = listed(self._types.fitting())
+            offers = list_endpoints(self._types.fitting())
             text = f"incompatible {policy_name(event)}: this node asks for {asked}; publishers: {offers}"
             self.warn(text)
             self._statistics.faulty(text)

@@ -16,7 +16,7 @@ try:
 
     from autogaze_ros.checkpoints.load import OFFICIAL, CheckpointError, load_autogaze
     from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
-    from autogaze_ros.engines.device import choose_device
+    from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
     raise ValueError(

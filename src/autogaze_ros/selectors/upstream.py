@@ -30,7 +30,7 @@ try:
     from torch import Tensor
 
     from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
-    from autogaze_ros.engines.device import choose_device
+    from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 except ImportError as error:
     raise ValueError(

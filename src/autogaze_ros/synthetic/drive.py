@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from autogaze_ros.synthetic import raster
 from autogaze_ros.synthetic.cameras import Camera, pose
 from autogaze_ros.synthetic.meshes import Finish, Mesh, quad
-from autogaze_ros.synthetic.picture import Scene, Studio, View
+from autogaze_ros.synthetic.picture import WEATHERS, Scene, Studio, View
 from autogaze_ros.synthetic.route import LANE, LENGTH, Route
 from autogaze_ros.synthetic.scenery import BLOCK, Scenery
 from autogaze_ros.synthetic.tags import Tag
 from autogaze_ros.synthetic.textures import Texture, draw_atlas
 from autogaze_ros.synthetic.traffic import TICK, WHITE, Placed, Traffic
-from autogaze_ros.synthetic.weather import WEATHERS
 
 _BACK, _AHEAD = 130.0, 240.0  # metres of world that are there
 _PARKING = 2.3  # metres of a parking bay

@@ -18,10 +18,9 @@ from autogaze_ros.networks.canvas import GREY, CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
 from autogaze_ros.training.data import Clips, normalised
 from autogaze_ros.training.labels import Critic, label
-from autogaze_ros.training.places import shares_of_patches, waves
 from autogaze_ros.training.rollout import roll_out
 from autogaze_ros.training.run import Losses, Run, Schedule
-from autogaze_ros.training.student import Student
+from autogaze_ros.training.student import Student, shares_of_patches, waves
 from autogaze_ros.training.teacher import GreedyTeacher
 
 _LENGTHS = ((0.0, 4), (0.2, 8), (0.7, 16))  # how far a run is, and how long its contexts are

@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from autogaze_ros.evaluation.measuring import LPIPS_WEIGHT
+from autogaze_ros.evaluation.metrics import LPIPS_WEIGHT
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.reconstructor import perceptual

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies, rotate
-from autogaze_ros.training.layout import Layout
+from autogaze_ros.training.attention import Layout
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ run that was killed and resumed ends with the same weights as one that was not.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 import sys
@@ -19,8 +20,43 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autogaze_ros.errors import needs
 from autogaze_ros.io.atomic import written_aside
-from autogaze_ros.training.curves import Row, write_curves
+
+Row = dict[str, float]  # "step" and what was measured in it
+
+
+def write_curves(rows: Sequence[Row], folder: Path) -> None:
+    """Write curves.csv, a row a step, and curves.png; ValueError where matplotlib is missing."""
+    with written_aside(folder / "curves.csv") as aside, aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with needs("matplotlib", "drawing curves"):
+        from matplotlib.figure import Figure
+
+    names = [name for name in rows[0] if name != "step"]
+    figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
+    steps = [row["step"] for row in rows]
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        values = np.array([row[name] for row in rows])
+        axes.plot(steps, values, color="0.85", linewidth=0.5)
+        axes.plot(steps, _smooth(values), color="tab:blue")
+        axes.set(
+            title=name, xlabel="step", ylim=(min(0, values.min()), np.quantile(values, 0.99) * 1.05 + 1e-6)
+        )
+        axes.grid(alpha=0.3)
+    with written_aside(folder / "curves.png") as aside:
+        figure.savefig(aside, dpi=100)
+
+
+def _smooth(values: np.ndarray, window: int = 50) -> np.ndarray:
+    """Mean over the last `window` values, or all there are."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(0, ends - window)
+    return (sums[ends] - sums[begins]) / (ends - begins)
+
 
 Losses = Mapping[str, Tensor]  # of one step; "loss" is minimised
 _AVERAGED = 0.998  # how much of the averaged weights stays in a step, once there were some hundreds

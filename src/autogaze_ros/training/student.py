@@ -12,12 +12,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies, rotate
-from autogaze_ros.training.attention import log_attention, look, recall, remember
+from autogaze_ros.tokens import TokenGrid
+from autogaze_ros.training.attention import Layout, log_attention, look, recall, remember
 from autogaze_ros.training.labels import FADING, Labels
-from autogaze_ros.training.layout import Layout
-from autogaze_ros.training.places import cells_of_patches, shares_of_patches, waves
 from autogaze_ros.training.run import Losses
 from autogaze_ros.training.teacher import TAKEN
+
+
+def cells_of_patches(grid: TokenGrid) -> Tensor:
+    """(P, scales): the ids of the cells over each patch of the finest scale."""
+    edge = grid.sizes[-1]
+    rows, columns = np.divmod(np.arange(edge * edge), edge)
+    ids = [
+        grid.token_id(scale, rows * size // edge, columns * size // edge)
+        for scale, size in enumerate(grid.sizes)
+    ]
+    return torch.from_numpy(np.stack(ids, 1))
+
+
+def shares_of_patches(grid: TokenGrid) -> Tensor:
+    """(num_tokens, P): the share that each patch of the finest scale has in a token's cell."""
+    cells = F.one_hot(cells_of_patches(grid), grid.num_tokens).sum(1).T.float()
+    return cells / cells.sum(1, keepdim=True)
+
+
+def waves(edge: int, width: int) -> Tensor:
+    """The slowest waves of a cosine transform over edge x edge places: (edge^2, width), of variance 1."""
+    steps = torch.arange(edge)
+    one = (torch.pi * (steps[:, None] + 0.5) * steps / edge).cos() * 2**0.5  # (place, frequency)
+    one[:, 0] = 1.0
+    both = torch.einsum("ru,cv->rcuv", one, one).flatten(2).flatten(0, 1)
+    order = (steps[:, None] ** 2 + steps**2).flatten().argsort(stable=True)[1 : width + 1]
+    return F.pad(both[:, order], (0, width - len(order)))
+
 
 _SHARP = 4  # the power of gains in what is learned: squares are so flat that nothing is learned from them
 # Of the parts of the loss that do not weigh 1.

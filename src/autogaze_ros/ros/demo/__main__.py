@@ -21,12 +21,10 @@ from autogaze_ros.checkpoints.embedded import EMBEDDED, about
 from autogaze_ros.io.atomic import keep_apart
 from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.io.video_writers import KINDS
+from autogaze_ros.io.video_writers import KINDS, video_writer
 from autogaze_ros.parameters import PARAMETERS
-from autogaze_ros.rendering import video_writer
 from autogaze_ros.ros import shared_memory
-from autogaze_ros.ros.demo.processes import Process, process
-from autogaze_ros.ros.demo.replaying import replay
+from autogaze_ros.ros.demo.replaying import Process, process, replay
 from autogaze_ros.ros.demo.viewer import Viewer
 from autogaze_ros.ros.middleware import profile_variables
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE

@@ -24,11 +24,11 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from autogaze_ros.io.atomic import share_folder
+from autogaze_ros.installation import share_folder
 from autogaze_ros.reporting import listed
 from autogaze_ros.ros.demo.playing import Player, declare_fixed, play
+from autogaze_ros.synthetic.cameras import Sensor, read_rig
 from autogaze_ros.synthetic.drive import Drive
-from autogaze_ros.synthetic.rigs import Sensor, read_rig
 from autogaze_ros.synthetic.tags import paint
 
 Pictures = list[array]  # of the rig's sensors, bgra8

@@ -16,9 +16,8 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from autogaze_ros.reporting import shown
-from autogaze_ros.ros.checks import warn_of_arguments, warn_of_parameters
-from autogaze_ros.ros.namesakes import Namesakes
-from autogaze_ros.ros.signals import end_with_the_terminal
+from autogaze_ros.ros.checks import Namesakes, warn_of_arguments, warn_of_parameters
+from autogaze_ros.ros.executor import end_with_the_terminal
 
 
 class Player(Node):

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rclpy.serialization import serialize_message
 
 from autogaze_ros.io.bag_types import IMAGE
-from autogaze_ros.io.bag_writer import bag_writer
-from autogaze_ros.io.bags import open_bag
-from autogaze_ros.io.bags_facade import gaze_topic
-from autogaze_ros.ros.demo.processes import process
+from autogaze_ros.io.bags import gaze_topic, open_bag
+from autogaze_ros.io.writers import bag_writer
 from autogaze_ros.ros.demo.viewer import Viewer
+
+Process = subprocess.Popen[bytes]
+
+
+@contextmanager
+def process(module: str, parameters: Mapping[str, Any]) -> Iterator[Process]:
+    """Run one of our nodes; it is ended in any case."""
+    # JSON is YAML that leaves no doubt about a path's colons, brackets or digits.
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={json.dumps(value)}")]
+    command = [sys.executable, "-m", f"autogaze_ros.{module}", "--ros-args", "--log-level", "WARN", *pairs]
+    running = subprocess.Popen(command)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait()
+
 
 FRAMES = 16  # of each camera: one context
 

@@ -17,9 +17,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
 from autogaze_ros.io.images import image_to_rgb
-from autogaze_ros.io.video_writers import animation_writer
+from autogaze_ros.io.video_writers import animation_writer, fit, video_writer, write_picture
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.rendering import fit, stacked, titled, video_writer, write_picture
+from autogaze_ros.rendering import stacked, titled
 
 _STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
 _QUEUED = (

@@ -16,20 +16,16 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import NameValidationException
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from autogaze_ros.complaints import Complaints
 from autogaze_ros.io.atomic import keep_apart
 from autogaze_ros.io.bag_files import BagError
-from autogaze_ros.io.bag_writer import bag_recorder
-from autogaze_ros.io.bags import open_bag, stamp_of
-from autogaze_ros.io.bags_facade import GAZE_MASK, gaze_topic
+from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
+from autogaze_ros.io.writers import bag_recorder
 from autogaze_ros.msg import GazeMask
-from autogaze_ros.parameters import CAMERAS, PARAMETERS
-from autogaze_ros.reporting import listed, shown
+from autogaze_ros.parameters import CAMERAS, PARAMETERS, REPLAY
+from autogaze_ros.reporting import Complaints, listed, shown
 from autogaze_ros.ros.demo.playing import Player, play
 from autogaze_ros.ros.replay.installed_types import installed_type
-from autogaze_ros.ros.replay.ledger import Ledger
-from autogaze_ros.ros.replay.links import Links
-from autogaze_ros.ros.replay.parameters import REPLAY
+from autogaze_ros.ros.replay.ledger import Ledger, Links
 from autogaze_ros.ros.settings import declare, declare_camera, image_topic
 from autogaze_ros.ros.types import COMPRESSED, RAW, image_remedy
 
