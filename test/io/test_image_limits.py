@@ -9,8 +9,8 @@ import pytest
 from bombs import DECODED, PLAIN, REFUSED, encoded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from image_messages import message
 from peak_memory import peaks
-from test_images import message
 
 from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.images import ImageError, decode_image, image_to_rgb

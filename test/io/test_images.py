@@ -12,6 +12,7 @@ import tifffile
 from clips import huge_png
 from hypothesis import given
 from hypothesis import strategies as st
+from image_messages import message
 
 from autogaze_ros.io.images import ImageError, compressed_to_rgb, decode_image, image_to_rgb
 
@@ -23,12 +24,6 @@ ENCODINGS = {
     "bgra16": (4, BGR, 2), "bgr16": (3, BGR, 2), "rgb16": (3, RGB, 2), "rgba16": (4, RGB, 2),
     "mono16": (1, GREY, 2), "16UC1": (1, GREY, 2), "16UC3": (3, BGR, 2), "16UC4": (4, BGR, 2),
 }  # fmt: skip
-
-
-def message(width, height, step, encoding, data, is_bigendian=0):
-    return SimpleNamespace(
-        width=width, height=height, step=step, encoding=encoding, data=data, is_bigendian=is_bigendian
-    )
 
 
 @given(
