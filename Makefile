@@ -1,7 +1,8 @@
 # make demo   gaze at a short drive over real ROS 2 and leave pictures in demo_out/
 # make test   formatting, lint, types and all tests
+# make docs   the pages in docs/ as a site in build/site; warnings are errors
 #
-# Both first make .venv: Python packages, ROS 2 wheels and our messages. Needed
+# All first make .venv: Python packages, ROS 2 wheels and our messages. Needed
 # beforehand: Python 3.10-3.13, cmake and a C++ compiler; no ROS.
 #
 #   PYTHON=python3.12      another interpreter
@@ -25,7 +26,7 @@ NO_DEPS := requirements/no-deps.txt
 VENV := .venv
 INTERFACES := build/interfaces
 .DEFAULT_GOAL := help
-.PHONY: help demo test clean
+.PHONY: help demo test docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -38,6 +39,10 @@ test: $(VENV)/interfaces.stamp
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
+
+test: docs
+docs: $(VENV)/interfaces.stamp
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv build demo_out

@@ -1,4 +1,4 @@
-"""What a stranger meets first: the build, the Makefile, the README."""
+"""What a stranger meets first: the build, the Makefile, the README and the pages in docs/."""
 
 import ast
 import os
@@ -6,18 +6,22 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED
+from autogaze_ros.io.video_writers import video_writer
 from autogaze_ros.parameters import CAMERA_PARAMETERS, CAMERAS, PARAMETERS, REPLAY
 from autogaze_ros.selectors import SELECTORS, create_selector
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted(ROOT.glob("docs/*.md")))]
 BIN = Path(sys.executable).parent
 MAKE = shutil.which("make")
 STAMP = ".venv/interfaces.stamp"
@@ -160,35 +164,47 @@ def test_colcon_builds_the_tree(tmp_path, options):
     assert (python / "autogaze_ros" / "tokens.py").is_symlink() == bool(options)
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))])
+def anchors(page):
+    """The anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+MODEL_CARD = "src/autogaze_ros/checkpoints/weights/MODEL_CARD.md"
+
+
+@pytest.mark.parametrize("page", [*PAGES, MODEL_CARD])
 def test_links_lead_to_files_and_headings(page):
-    text = (ROOT / page).read_text()
-    for target in re.findall(r"\]\(([^)]+)\)", text):
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
         path, _, heading = target.partition("#")
-        if not path:
-            headings = [line.lstrip("# ").lower().replace(" ", "-") for line in text.splitlines()]
-            assert heading in headings, target
-        elif "://" not in target:
-            assert (ROOT / page).parent.joinpath(path).exists(), target
+        if "://" not in target:
+            file = (ROOT / page).parent.joinpath(path) if path else ROOT / page
+            assert file.exists(), target
+            assert not heading or heading in anchors(file), target
 
 
-def test_the_readme_names_every_launch_file_and_their_own_arguments():
-    section = README.split("## Launch arguments\n", 1)[1].split("\n## ", 1)[0]
+def test_the_page_of_the_interface_names_every_launch_file_and_their_own_arguments():
+    section = text_of("ros_interface", "Launch files")
     for path in (ROOT / "launch").glob("*.launch.py"):
         assert f"`{path.name}`" in section
         for argument in re.findall(r"\bargument\(\s*\"(\w+)\"", path.read_text()):
             assert f"`{argument}`" in section, argument
 
 
-def table(heading):
-    """The rows of the README's table under a heading, cells stripped of backquotes."""
-    text = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
+def text_of(page, heading):
+    """The text under a heading of a page in docs/, or of README."""
+    text = README if page == "README" else (ROOT / "docs" / f"{page}.md").read_text()
+    return text.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def table(page, heading):
+    """The rows of the table under a heading, cells stripped of backquotes."""
+    rows = [line.strip("|").split("|") for line in text_of(page, heading).splitlines() if line.startswith("| `")]
     return [[cell.strip().strip("`") for cell in row] for row in rows]
 
 
-def test_the_readmes_parameters_of_the_replay():
-    rows = {name: (default, meaning) for name, default, meaning in table("Bags")}
+def test_parameters_of_the_replay_are_those_of_its_page():
+    rows = {name: (default, meaning) for name, default, meaning in table("bags", "Parameters of the replay")}
     assert list(rows)[:-1] == list(REPLAY)
     for name, parameter in REPLAY.items():
         assert yaml.safe_load(rows[name][0] or "''") == parameter.default, name
@@ -197,20 +213,45 @@ def test_the_readmes_parameters_of_the_replay():
 MARKS = {"frame": "live", "context": "next context", "never": "fixed", "unconfigured": None}
 
 
-def test_the_readmes_parameters_are_those_of_the_node():
+def test_parameters_of_the_node_are_those_of_the_page_of_its_interface():
     expected = {"cameras": CAMERAS, **PARAMETERS}
     expected |= {f"<camera>.{name}": parameter for name, parameter in CAMERA_PARAMETERS.items()}
-    rows = {name: (default, meaning) for name, default, meaning in table("Parameters")}
+    rows = {name: (default, meaning) for name, default, meaning in table("ros_interface", "Parameters")}
     assert list(rows) == list(expected)
     for name, parameter in expected.items():
         assert yaml.safe_load(rows[name][0] or "''") == parameter.default, name
         mark = re.match(r"\*([\w ]+)\*; ", rows[name][1])
         assert MARKS[parameter.changes] == (mark and mark[1]), name
+        if parameter.bounds:
+            assert all(bound in rows[name][1] for bound in map("{:.16g}".format, parameter.bounds)), name
+
+
+def test_the_readmes_short_tables_are_parts_of_the_long_ones():
+    for heading, columns in (("Topics", 1), ("Parameters", 2)):
+        long = {tuple(row[:columns]) for row in table("ros_interface", heading)}
+        short = [tuple(row[:columns]) for row in table("README", heading)]
+        assert 5 < len(short) <= 10 and set(short) <= long
+
+
+def test_the_readmes_lines_of_python_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with video_writer("drive.mp4", 10.0) as write:
+        for _ in range(2):
+            write(np.full((90, 160, 3), 128, np.uint8))
+    names = {}
+    exec(textwrap.dedent(text_of("README", "Python").split("\n\nEngines,")[0]), names)
+    assert names["boxes"].shape == (len(names["gazed"].record.token_ids), 4)
+
+
+def test_the_readme_is_short_and_comes_to_ros_soon():
+    lines = README.splitlines()
+    assert len(lines) <= 155
+    assert any("ros2 launch autogaze_ros" in line for line in lines[:40])
 
 
 @pytest.mark.parametrize("name", [name for name in SELECTORS if name != "upstream"])
-def test_the_readme_has_each_selectors_own_requirement(name):
-    rows = {row[0]: row[2:] for row in table("How it works")}
+def test_the_page_of_selectors_has_each_ones_own_requirement(name):
+    rows = {row[0]: row[2:] for row in table("selectors", "The selectors")}
     selector = create_selector(name, checkpoint=EMBEDDED, device="cpu")
     units, own = rows[name]
     assert float(own.rpartition("`")[2]) == selector.requirement("auto")
@@ -218,8 +259,17 @@ def test_the_readme_has_each_selectors_own_requirement(name):
 
 
 @pytest.mark.parametrize("name", ["GazeMask", "GazeInfo", "StageLatency"])
-def test_the_readme_names_every_field(name):
+def test_the_page_of_messages_names_every_field(name):
     text = (ROOT / "msg" / f"{name}.msg").read_text()
-    section = README.split("## Messages\n", 1)[1].split("\n## ", 1)[0]
+    section = text_of("messages", "Fields")
     for field in re.findall(r"^[\w/\[\]0-9]+\s+(\w+)\s+#", text, re.M):
         assert f"`{field}`" in section, field
+
+
+def test_every_room_of_the_package_is_on_the_page_of_architecture():
+    rows = {row[0] for row in table("architecture", "Rooms")}
+    named = {name for cell in rows for name in re.findall(r"[\w.]+", cell)}
+    package = ROOT / "src" / "autogaze_ros"
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    files = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    assert named == rooms | files

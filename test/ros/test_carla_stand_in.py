@@ -126,10 +126,10 @@ def test_the_node_gazes_in_simulation_time(world, rig):
     assert all(abs(gaze.latency.age) < 5000 for gaze in gazes)
 
 
-def test_the_readme_has_its_parameters_and_defaults(world, rig):
+def test_its_page_has_its_parameters_and_defaults(world, rig):
     world.run(STAND_IN, {"rig": rig(camera("rgb", "rgb_front", 64, 48, 90.0))})
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    table = text.split("carla_stand_in --ros-args", 1)[1].split("## How it works")[0]
+    text = (Path(__file__).parents[2] / "docs" / "synthetic_drive.md").read_text()
+    table = text.split("## Publish live", 1)[1]
     rows = re.findall(r"^\| (`.+?`) \| (.+?) \|", table, re.MULTILINE)
     told = {}
     for names, defaults in rows:

@@ -203,9 +203,9 @@ def test_faulty_messages_are_reported_and_the_node_goes_on(world):
     assert "Traceback" not in node.log()
 
 
-def test_the_readmes_topics_and_services_are_those_of_the_node(world):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    rows = re.findall(r"^\| `(~?/[^`]+)` \| (\w+)/(\w+)", readme, re.M)
+def test_topics_and_services_of_the_page_are_those_of_the_node(world):
+    page = (Path(__file__).parents[2] / "docs" / "ros_interface.md").read_text()
+    rows = re.findall(r"^\| `(~?/[^`]+)` \| (\w+)/(\w+)", page, re.M)
     expected = {"msg": {}, "srv": {}}
     for name, package, kind in rows:
         folder = "srv" if package == "std_srvs" else "msg"
@@ -228,8 +228,8 @@ def test_the_readmes_topics_and_services_are_those_of_the_node(world):
         offered = found(world.node.get_service_names_and_types_by_node)
         return {name: kinds for name, kinds in offered.items() if kinds == ["std_srvs/srv/Trigger"]}
 
-    world.wait_for(lambda: len(topics()) >= len(expected["msg"]), "topics of the README")
-    world.wait_for(lambda: len(services()) >= len(expected["srv"]), "services of the README")
+    world.wait_for(lambda: len(topics()) >= len(expected["msg"]), "topics of the page")
+    world.wait_for(lambda: len(services()) >= len(expected["srv"]), "services of the page")
     assert topics() == expected["msg"] and services() == expected["srv"]
 
 

@@ -1,4 +1,4 @@
-"""The enclaves' policies against what README and sources say of topics and services."""
+"""The enclaves' policies against what docs/ros_interface.md and sources say of topics and services."""
 
 import re
 from fnmatch import fnmatchcase
@@ -28,9 +28,9 @@ def test_each_policy_is_one_enclave_of_its_node(name):
     assert not allowed(name, "services", "request")
 
 
-def test_the_node_may_do_what_the_readme_says_and_a_viewer_may_see_it():
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| `(~?/[^`]+)` \| (\w+)/\w+", readme, re.M)
+def test_the_node_may_do_what_its_page_says_and_a_viewer_may_see_it():
+    page = (ROOT / "docs" / "ros_interface.md").read_text()
+    rows = re.findall(r"^\| `(~?/[^`]+)` \| (\w+)/\w+", page, re.M)
     assert len(rows) > 10
     for name, package in rows:
         kind, verb = ("services", "reply") if package == "std_srvs" else ("topics", "publish")
