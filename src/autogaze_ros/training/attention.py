@@ -36,7 +36,7 @@ class Layout:
     gazed: Tensor
 
     @property
-    def visible(self) -> Tensor:
+    def attn_mask(self) -> Tensor:
         """(C, L), what the sources see: all before them and themselves."""
         return torch.arange(len(self.positions), device=self.sources.device) <= self.sources[:, None]
 
@@ -79,12 +79,12 @@ _RECALLED = 2.0  # frames in which what choosers remember of a gaze falls to 1/e
 
 
 def log_attention(
-    layer: DecoderLayer, x: Tensor, angles: Tensor, heads: slice, places: Tensor, visible: Tensor
+    layer: DecoderLayer, x: Tensor, rope_angles: Tensor, heads: slice, places: Tensor, attn_mask: Tensor
 ) -> Tensor:
     """Return the attention of some heads of a layer: logarithms of shares, (N, heads, Q, L).
 
-    x: (N, L, D), the layer's input. angles: (L, head_dim / 2). places: (Q,) of the tokens
-    that attend, and what each sees, visible (Q, L).
+    x: (N, L, D), the layer's input. rope_angles: (L, head_dim / 2). places: (Q,) of the tokens
+    that attend, and what each sees, attn_mask (Q, L).
     """
     attention = layer.self_attn
     width = attention.q_proj.out_features // attention.num_heads
@@ -93,8 +93,8 @@ def log_attention(
     queries = torch.nn.functional.linear(x[:, places], attention.q_proj.weight[rows])
     keys = torch.nn.functional.linear(x, attention.k_proj.weight[rows])
     queries, keys = (part.unflatten(-1, (-1, width)).transpose(1, 2) for part in (queries, keys))
-    fits = rotate(queries, angles[places]) @ rotate(keys, angles).transpose(-1, -2) * width**-0.5
-    return fits.float().masked_fill(~visible, -torch.inf).log_softmax(-1)
+    fits = rotate(queries, rope_angles[places]) @ rotate(keys, rope_angles).transpose(-1, -2) * width**-0.5
+    return fits.float().masked_fill(~attn_mask, -torch.inf).log_softmax(-1)
 
 
 def look(attention: Tensor, worth: Tensor, layout: Layout) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies, rotate
+from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies
 from autogaze_ros.training.attention import Layout
 
 
@@ -65,7 +65,7 @@ class _Cache:
         self._model, config = network.gazing_model.gaze_decoder.model, network.config.decoder
         device = positions.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        self._angles = positions[:, None] * rotary_frequencies(config).to(positions.device)
+        self._rope_angles = positions[:, None] * rotary_frequencies(config).to(positions.device)
         shape = (
             config.num_hidden_layers,
             2,
@@ -80,26 +80,14 @@ class _Cache:
     def answer(self, queue: Tensor) -> Tensor:
         """Run the next tokens (N, n, D); the hidden state behind the last one (N, D)."""
         begin, self._length = self._length, self._length + queue.shape[1]
-        angles = self._angles[begin : self._length]
-        places = torch.arange(self._length, device=queue.device)
-        visible = places <= places[begin:, None]
+        order = torch.arange(self._length, device=queue.device)
+        attn_mask = order <= order[begin:, None]
         x = queue
         for depth, layer in enumerate(cast(Sequence[DecoderLayer], self._model.layers)):
-            x = x + self._attend(depth, layer, layer.input_layernorm(x), angles, visible)
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
+            q, k, v = layer.project(x, self._rope_angles[begin : self._length])
+            for kept, new in zip(self._past[depth], (k, v), strict=True):
+                kept[:, :, begin : self._length] = new
+            k, v = self._past[depth, :, :, :, : self._length].to(v.dtype)
+            x = layer.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask))
         answer: Tensor = self._model.norm(x[:, -1])
         return answer
-
-    def _attend(self, depth: int, layer: DecoderLayer, x: Tensor, angles: Tensor, visible: Tensor) -> Tensor:
-        attention = layer.self_attn
-        q, k, v = (
-            proj(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-            for proj in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        q, k = rotate(q, angles), rotate(k, angles)
-        for kept, new in zip(self._past[depth], (k, v), strict=True):
-            kept[:, :, self._length - q.shape[2] : self._length] = new
-        k, v = self._past[depth, :, :, :, : self._length].to(v.dtype)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        mixed: Tensor = attention.o_proj(out.transpose(1, 2).flatten(2))
-        return mixed

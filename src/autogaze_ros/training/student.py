@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies, rotate
+from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies
 from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.attention import Layout, log_attention, look, recall, remember
 from autogaze_ros.training.labels import FADING, Labels
@@ -119,9 +119,9 @@ class Student(nn.Module):
         sequence = vision.new_empty(count, places, vision.shape[-1])
         sequence[:, layout.vision] = vision
         sequence[:, layout.gazes] = decoder.model.embed_tokens(taken[:, : len(layout.gazes)]).to(vision.dtype)
-        angles = layout.positions[:, None] * rotary_frequencies(decoder.model.config).to(frames.device)
+        rope_angles = layout.positions[:, None] * rotary_frequencies(decoder.model.config).to(frames.device)
         heads = self.cells.shape[1] + 1
-        seen = layout.visible
+        seen = layout.attn_mask
         last_frame = layout.vision[-1]
         before = torch.arange(places, device=frames.device) <= last_frame[:, None]
         hints, where, choosers, patches = [], [], [], []
@@ -130,16 +130,18 @@ class Student(nn.Module):
         for depth, layer in enumerate(earlier):
             if depth < _REMEMBERING:
                 head = slice(layer.self_attn.num_heads - 1, layer.self_attn.num_heads)
-                patches.append(log_attention(layer, sequence, angles, head, last_frame, before)[:, 0])
+                patches.append(log_attention(layer, sequence, rope_angles, head, last_frame, before)[:, 0])
             if depth > len(earlier) - _POINTING:
                 told.append(self._told(layer, sequence, len(told)))
-                choosers.append(log_attention(layer, sequence, angles, slice(0, heads), layout.sources, seen))
-            sequence = layer(sequence, angles[None], None)
+                choosers.append(
+                    log_attention(layer, sequence, rope_angles, slice(0, heads), layout.sources, seen)
+                )
+            sequence = layer(sequence, rope_angles[None], None)
             hints.append(self.hints[depth](sequence[:, layout.vision]).float())
             where.append(self.where[depth](F.rms_norm(sequence, sequence.shape[-1:])).float())
         told.append(self._told(last, sequence, len(told)))
-        choosers.append(log_attention(last, sequence, angles, slice(0, heads), layout.sources, seen))
-        answers = decoder.model.norm(_at_sources(last, sequence, angles, layout))
+        choosers.append(log_attention(last, sequence, rope_angles, slice(0, heads), layout.sources, seen))
+        answers = decoder.model.norm(_at_sources(last, sequence, rope_angles, layout))
         losses = decoder.task_loss_prediction_head(answers).float()
         logits = decoder.lm_head(answers).float().unflatten(-1, (losses.shape[-1], -1))
         return Answers(logits, losses, torch.stack(hints), torch.stack(where), told, choosers, patches)
@@ -223,22 +225,11 @@ def _told_apart(told: list[Tensor], where: Tensor) -> Tensor:
     return torch.stack(parts).mean()
 
 
-def _at_sources(layer: DecoderLayer, x: Tensor, angles: Tensor, layout: Layout) -> Tensor:
+def _at_sources(layer: DecoderLayer, x: Tensor, rope_angles: Tensor, layout: Layout) -> Tensor:
     """Run the last layer where chunks are chosen, which is all that is read of it: (N, C, D)."""
-    attention, normed = layer.self_attn, layer.input_layernorm(x)
-    q, k, v = (
-        proj(tokens).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-        for proj, tokens in (
-            (attention.q_proj, normed[:, layout.sources]),
-            (attention.k_proj, normed),
-            (attention.v_proj, normed),
-        )
-    )
-    out = F.scaled_dot_product_attention(
-        rotate(q, angles[layout.sources]), rotate(k, angles), v, attn_mask=layout.visible
-    )
-    x = x[:, layout.sources] + attention.o_proj(out.transpose(1, 2).flatten(2))
-    return cast(Tensor, x + layer.mlp(layer.post_attention_layernorm(x)))
+    q, k, v = layer.project(x, rope_angles, queries=layout.sources)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.attn_mask)
+    return layer.finish(x[:, layout.sources], attended)
 
 
 def _shares(gains: Tensor) -> Tensor:
