@@ -11,7 +11,7 @@ from autogaze_ros import rendering
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.video_writers import PlayingTimes, video_writer
-from autogaze_ros.networks.preprocessing import preprocess, visible
+from autogaze_ros.networks.preprocessing import denormalize, preprocess
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import mask_levels, outlined, overlay, panels, side_by_side, titled
 from autogaze_ros.selectors import Request, Selector, create_selector
@@ -74,7 +74,7 @@ def test_a_cell_is_outlined_in_its_scales_colour_and_shows_the_pixels_of_its_pat
     patch = patches(preprocess(image), AUTOGAZE_GRID)[token].reshape(3, 16, 16)
     middles = ((np.arange(16) + 0.5) * edge / 16).astype(int)[1:-1]  # not on the outline
     seen = cell[middles][:, middles].astype(int)
-    expected = 255 * visible(patch)[:, 1:-1, 1:-1].permute(1, 2, 0).numpy()
+    expected = 255 * denormalize(patch)[:, 1:-1, 1:-1].permute(1, 2, 0).numpy()
     assert np.abs(seen - expected).mean() < 4
     # No sharper than the patch: between two of its pixels there is nothing.
     inner = np.unique(cell[4:-4, 4:-4].reshape(-1, 3), axis=0)

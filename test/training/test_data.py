@@ -10,8 +10,8 @@ from cli_harness import run
 from clips import write_video
 
 from autogaze_ros.io.frames import SourceError
-from autogaze_ros.networks.preprocessing import normalise
-from autogaze_ros.training.data import Clips, normalised, open_clips
+from autogaze_ros.networks.preprocessing import normalize, normalize_batch
+from autogaze_ros.training.data import Clips, open_clips
 
 
 def test_a_context_is_the_same_for_the_same_numbers():
@@ -31,7 +31,7 @@ def test_a_source_shorter_than_a_context_stands_still():
 
 def test_pixels_are_normalised_as_the_node_does():
     image = np.random.default_rng(1).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    assert torch.allclose(normalised(torch.from_numpy(image)[None])[0], normalise(image), atol=1e-5)
+    assert torch.allclose(normalize_batch(torch.from_numpy(image)[None])[0], normalize(image), atol=1e-5)
 
 
 def test_sources_are_read_once(tmp_path):

@@ -306,7 +306,8 @@ def balance(
         from autogaze_ros.checkpoints.load import load_autogaze, save_autogaze
         from autogaze_ros.engines.base import choose_device
         from autogaze_ros.evaluation.contexts import FRAMES
-        from autogaze_ros.training.data import normalised, open_clips
+        from autogaze_ros.networks.preprocessing import normalize_batch
+        from autogaze_ros.training.data import open_clips
         from autogaze_ros.training.labels import Critic
         from autogaze_ros.training.logit_adjustment import LPIPS_WEIGHT
         from autogaze_ros.training.logit_adjustment import balance as balanced
@@ -318,7 +319,7 @@ def balance(
         images = clips.batch(np.random.default_rng(seed), contexts, FRAMES)
         critic = Critic(load_canvases(reconstruction).network.to(where), LPIPS_WEIGHT)
         network = begun.network.to(where)
-        shifts = balanced(network, normalised(torch.from_numpy(images).to(where)), critic, click.echo)
+        shifts = balanced(network, normalize_batch(torch.from_numpy(images).to(where)), critic, click.echo)
         save_autogaze(network, out, license=begun.license)
     click.echo(f"{out}: logits shifted by {', '.join(f'{shift:+.1f}' for shift in shifts)}, coarse to fine")
 

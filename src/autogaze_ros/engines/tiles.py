@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.networks.preprocessing import squash
+from autogaze_ros.networks.preprocessing import resize_square
 from autogaze_ros.tokens import Gaze, TokenGrid
 
 
@@ -45,7 +45,7 @@ def gaze_tiles(
     clips = [
         Clip(
             engine.open_stream(),
-            squash(padded[:, :, y : y + edge, x : x + edge], engine.config.input_img_size),
+            resize_square(padded[:, :, y : y + edge, x : x + edge], engine.config.input_img_size),
             gazing_ratio,
             task_loss_requirement,
         )

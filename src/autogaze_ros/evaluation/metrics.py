@@ -17,7 +17,7 @@ from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
 from autogaze_ros.errors import needs
 from autogaze_ros.evaluation.contexts import Context
 from autogaze_ros.evaluation.lpips import Distance, LpipsError, open_lpips
-from autogaze_ros.networks.preprocessing import visible
+from autogaze_ros.networks.preprocessing import denormalize
 from autogaze_ros.tokens import Gaze
 
 _log = logging.getLogger(__name__)
@@ -41,21 +41,21 @@ class FrameMetrics:
 
 
 class Metrics:
-    """Compares frames as the network sees them: normalised RGB (see `engines.preprocessing.normalise`).
+    """Compares frames as the network sees them: normalised RGB (see `engines.preprocessing.normalize`).
 
     lpips_source: in one line the implementation and weights of LPIPS, for whoever
     reads the results; empty where it is not measured, which is told once in the log
     with what to install.
     """
 
-    def __init__(self, backbone: str = "alex") -> None:
-        """backbone: of LPIPS, "alex" or "vgg". ValueError says what else is missing."""
+    def __init__(self) -> None:
+        """Raise ValueError where scikit-image is missing."""
         with needs("scikit-image", "SSIM"):
             from skimage.metrics import structural_similarity
         self._structural_similarity = structural_similarity
         self._lpips: Callable[[Tensor, Tensor], Tensor]
         try:
-            self._lpips, self.lpips_source = open_lpips(backbone)
+            self._lpips, self.lpips_source = open_lpips()
         except LpipsError as error:
             _log.warning("LPIPS is not measured: %s", error)
             self._lpips, self.lpips_source = _unmeasured, ""
@@ -72,7 +72,7 @@ class Metrics:
                 f"frames must be (3, H, W) of one size, got {[*original.shape]} and {[*reconstruction.shape]}"
             )
         frames = [frame.to(reconstruction.device).float() for frame in (original, reconstruction)]
-        a, b = (visible(frame) for frame in frames)
+        a, b = (denormalize(frame) for frame in frames)
         return FrameMetrics(
             lpips=float(self._lpips(2 * a[None] - 1, 2 * b[None] - 1)),
             psnr=_psnr(a, b),
@@ -129,7 +129,7 @@ class ContextMeasure:
         self._engine = engine
         self._pixels = context.pixels()
         with torch.inference_mode():
-            self._lpips = distance.to(2 * visible(self._pixels.to(engine.device)) - 1)
+            self._lpips = distance.to(2 * denormalize(self._pixels.to(engine.device)) - 1)
 
     def reconstruct(self, gazes: Sequence[Gaze]) -> Tensor:
         """Return every frame as reconstructed from its gaze and those before: (T, 3, S, S) normalised."""
@@ -144,7 +144,7 @@ class ContextMeasure:
     def measure(self, reconstruction: Tensor) -> NDArray[np.float64]:
         """Return MEASURES of each frame (T, 2): mean absolute difference, normalised units, and LPIPS."""
         l1 = (reconstruction - self._pixels.to(reconstruction.device)).abs().mean((1, 2, 3))
-        lpips = self._lpips(2 * visible(reconstruction) - 1)
+        lpips = self._lpips(2 * denormalize(reconstruction) - 1)
         return torch.stack([l1, lpips], 1).cpu().numpy().astype(np.float64)
 
     def __call__(self, gazes: Sequence[Gaze]) -> NDArray[np.float64]:

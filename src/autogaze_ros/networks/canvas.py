@@ -19,9 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autogaze_ros.networks.config import CanvasConfig
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.tokens import TokenGrid
 
-GREY = (-2.1179, -2.0357, -1.8044)  # 127.5 of 255, normalised
+# Mid-grey, 127.5 of 255, normalized; rounded as it was when the embedded weights were trained.
+GREY = tuple(round(-mean / std, 4) for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
 _AGES = (2.0, 8.0)  # frames in which the traces of a cell's age fade to 1/e
 
 

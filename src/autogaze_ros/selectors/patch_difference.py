@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.networks.decoding import token_budget
+from autogaze_ros.networks.preprocessing import IMAGENET_STD
 from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 _EDGE = 56  # pixels of the square canvas: a quarter of AutoGaze's, every cell whole pixels
 _BLOCK = _EDGE // AUTOGAZE_GRID.mask_size
 # To the units of AutoGaze's input, so that losses compare: x / 127.5 over ImageNet's deviations.
-_UNITS = np.float32(1 / 127.5) / np.array([0.229, 0.224, 0.225], dtype=np.float32)
+_UNITS = np.float32(1 / 127.5) / np.array(IMAGENET_STD, dtype=np.float32)
 _GREY = 127.5
 
 

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from autogaze_ros.errors import needs
 from autogaze_ros.io.atomic import written_aside
 from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, resize_shortest_edge
+from autogaze_ros.networks.preprocessing import resize_shortest_edge
 
 EDGE = 224
 _DRIVE_SIZE = (400, EDGE)
@@ -53,14 +51,6 @@ class Clips:
     def batch(self, rng: np.random.Generator, count: int, length: int) -> NDArray[np.uint8]:
         """Cut `count` contexts: (count, length, 224, 224, 3)."""
         return np.stack([self.context(rng, length) for _ in range(count)])
-
-
-def normalised(frames: Tensor) -> Tensor:
-    """(..., H, W, 3) uint8 -> (..., 3, H, W) float32, as `preprocessing.normalise`."""
-    scale = [1 / (127.5 * deviation) for deviation in IMAGENET_STD]
-    shift = [-(1 + mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
-    by, plus = (torch.tensor(values, device=frames.device)[:, None, None] for values in (scale, shift))
-    return frames.movedim(-1, -3).float().contiguous().mul_(by).add_(plus)
 
 
 def _cropped(rng: np.random.Generator, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from autogaze_ros.networks.autogaze import AutoGaze, TemporalBlock
 from autogaze_ros.networks.canvas import GREY, CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
-from autogaze_ros.training.data import Clips, normalised
+from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.training.data import Clips
 from autogaze_ros.training.labels import Critic, label
 from autogaze_ros.training.rollout import roll_out
 from autogaze_ros.training.run import Losses, Run, Schedule
@@ -131,7 +132,7 @@ def train_gaze(
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
         images, counts = next(batches)
-        pixels = normalised(images.to(device))
+        pixels = normalize_batch(images.to(device))
         gazes = None
         if rng.random() >= _TEACHERS:
             draw = None if rng.random() < _SURE else int(rng.integers(2**31))

@@ -12,9 +12,9 @@ from torch import Tensor
 from autogaze_ros.evaluation.lpips import open_lpips
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
-from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalize_batch
 from autogaze_ros.tokens import TokenGrid
-from autogaze_ros.training.data import Clips, normalised
+from autogaze_ros.training.data import Clips
 from autogaze_ros.training.run import Losses, Run, Schedule
 from autogaze_ros.training.teacher import GreedyTeacher, gains
 
@@ -48,7 +48,7 @@ def train_reconstructor(
     run = Run(network, folder, schedule, seed=seed, notes=notes)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        frames = normalised(torch.from_numpy(clips.batch(rng, _CLIPS, _FRAMES)).to(device))
+        frames = normalize_batch(torch.from_numpy(clips.batch(rng, _CLIPS, _FRAMES)).to(device))
         canvases, targets = _canvases(rng, frames, teacher)
         with torch.autocast(frames.device.type, torch.bfloat16):
             pictures = network(canvases)
