@@ -12,11 +12,10 @@ from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
 from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.attention import Layout
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
-from autogaze_ros.training.labels import label
+from autogaze_ros.training.rollout import Layout
 from autogaze_ros.training.student import Answers, Student
-from autogaze_ros.training.teacher import GreedyTeacher
+from autogaze_ros.training.teacher import GreedyTeacher, label
 
 RULE = Golden(TEST_DATA / "golden_rule")
 COUNTS = [23, 5, 10]  # a frame of several chunks, one cut short, one full
@@ -88,7 +87,7 @@ def test_what_is_minimised_is_least_where_most_is_gained():
             losses=torch.zeros(1, len(logits[0]), 10),
             hints=hints,
             where=torch.zeros(3, 1, places, 48),
-            told=[torch.zeros(4, 1, places, 32)],
+            probed=[torch.zeros(4, 1, places, 32)],
             choosers=[torch.zeros(1, 5, len(logits[0]), places)],
             patches=[torch.zeros(1, 196, places)],
         )

@@ -17,7 +17,8 @@ from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
 from autogaze_ros.errors import needs
 from autogaze_ros.evaluation.contexts import Context
 from autogaze_ros.evaluation.lpips import Distance, LpipsError, open_lpips
-from autogaze_ros.networks.preprocessing import denormalize
+from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
+from autogaze_ros.networks.preprocessing import denormalize, to_signed
 from autogaze_ros.tokens import Gaze
 
 _log = logging.getLogger(__name__)
@@ -120,6 +121,34 @@ LPIPS_WEIGHT = 2.0
 def loss_of(measures: NDArray[np.float64]) -> NDArray[np.float64]:
     """MEASURES (..., 2) in one number: (...)."""
     return measures[..., 0] + LPIPS_WEIGHT * measures[..., 1]
+
+
+class ReconstructionLoss:
+    """L1 in normalized units plus a multiple of LPIPS: the loss that training minimizes or predicts.
+
+    Pixels are not clipped as `ContextMeasure` clips them, so that gradients also flow
+    beyond what can be displayed. Raises LpipsError where LPIPS has no weights.
+    """
+
+    def __init__(self, reconstructor: CanvasReconstructor, lpips_weight: float = LPIPS_WEIGHT) -> None:
+        self._reconstructor, self._lpips_weight = reconstructor, lpips_weight
+        self._lpips, _ = open_lpips()
+
+    @torch.no_grad()
+    def __call__(self, canvas: Canvas, frames: Tensor) -> Tensor:
+        """Reconstruct from canvases and return each frame's loss (N,); frames: (N, 3, S, S) normalized."""
+        with torch.autocast(frames.device.type, torch.bfloat16):
+            difference, lpips = self._compare(self._reconstructor(canvas), frames)
+        return difference.mean((1, 2, 3)) + self._lpips_weight * lpips.float()
+
+    def of_batch(self, pictures: Tensor, frames: Tensor) -> dict[str, Tensor]:
+        """Return `loss` and its parts `l1` and `lpips`, means over a batch (N, 3, S, S); gradients flow."""
+        difference, lpips = (part.mean() for part in self._compare(pictures, frames))
+        return {"loss": difference + self._lpips_weight * lpips, "l1": difference, "lpips": lpips}
+
+    def _compare(self, pictures: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the absolute difference (N, 3, S, S) and LPIPS (N,)."""
+        return (pictures - frames).abs(), self._lpips(to_signed(pictures), to_signed(frames))
 
 
 class ContextMeasure:

@@ -1,12 +1,16 @@
 """The network's own gazes at many contexts at once, as `engines.autogaze` would choose them.
 
-All contexts have like counts, so that one batch goes through them without packing;
-and tokens may be drawn rather than taken for certain.
+All contexts have the same counts, so that they form one batch without packing; and
+tokens may be sampled instead of taken greedily.
+
+Shapes: N contexts of T frames with L tokens in sequence, C chunks (the up to K tokens
+of one network call), G gaze tokens in the sequence, P patches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -14,17 +18,78 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies
-from autogaze_ros.training.attention import Layout
+from autogaze_ros.networks.decoding import Positions
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Layout of a context in the decoder's sequence V_0 G_0 V_1 G_1 …
+
+    The last frame's last chunk is left out, since nothing follows it.
+
+    positions: (L,), position of each token for the rotary embedding.
+    sources: (C,), indices of the tokens whose answers choose the chunks.
+    vision: (T, P), indices of the vision tokens.
+    frames: (C,), frame of each chunk.
+    gazes: (G,), indices of the gaze tokens.
+    gazed: (G,), frame of each gaze token.
+    """
+
+    positions: Tensor
+    sources: Tensor
+    vision: Tensor
+    frames: Tensor
+    gazes: Tensor
+    gazed: Tensor
+
+    @property
+    def attn_mask(self) -> Tensor:
+        """Return the causal mask of the sources: (C, L) bool."""
+        return torch.arange(len(self.positions), device=self.sources.device) <= self.sources[:, None]
+
+    @staticmethod
+    def of(counts: Sequence[int], vision: int, chunk: int, positions: Positions) -> Layout:
+        """Lay out frames of `vision` vision tokens and `counts` gaze tokens, chosen `chunk` at a time.
+
+        positions: as for `AutoGazeEngine`; "upstream" repeats the positions of the last
+            vision tokens for every chunk but a frame's last, which is run with the next frame.
+        """
+        found: list[Tensor] = []
+        sources, of, frames, begin = [], [], [], 0
+        for time, count in enumerate(counts):
+            frame = torch.arange(begin, begin + vision)
+            frames.append(frame)
+            found.append(frame)
+            begin += vision
+            for done in range(0, count, chunk):
+                sources.append(begin - 1)
+                of.append(time)
+                size = min(chunk, count - done)
+                last = done + size == count
+                counted = torch.arange(begin, begin + size)
+                found.append(counted if last or positions == "cumulative" else frame[-size:])
+                begin += size
+        along = torch.cat(found[:-1])
+        seen = torch.stack(frames)
+        gazes = torch.ones(len(along), dtype=torch.bool)
+        gazes[seen] = False
+        gazes = gazes.nonzero()[:, 0]
+        gazed = torch.searchsorted(seen[:, 0].contiguous(), gazes) - 1
+        return Layout(along, torch.tensor(sources), seen, torch.tensor(of), gazes, gazed)
+
+    def to(self, device: torch.device) -> Layout:
+        """Return the layout on a device."""
+        return Layout(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 @torch.no_grad()
-def roll_out(
+def rollout(
     network: AutoGaze, frames: Tensor, counts: Sequence[int], draw: int | None = None
 ) -> list[Tensor]:
-    """Gaze at normalised contexts (N, T, 3, S, S), `counts` tokens a frame: T times (N, count) int64.
+    """Gaze at normalized contexts (N, T, 3, S, S): T tensors (N, count) int64, ids in order.
 
-    draw: a seed; tokens are drawn from the distribution that the logits stand for
-    (Gumbel-max). Without it the best are taken.
+    counts: tokens of each frame.
+    draw: seed for sampling from the softmax of the logits (Gumbel-max); greedy by default.
     """
     decoder, config = network.gazing_model.gaze_decoder, network.config
     steps = config.decoder.num_multi_token_pred
@@ -49,7 +114,7 @@ def roll_out(
 
 
 def _choose(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the best token of each head (N, n, V) that is not chosen (N, V) yet, in order: ids (N, n)."""
+    """Choose for each head's logits (N, n, V) in turn the best token not yet chosen (N, V): ids (N, n)."""
     chunk = []
     for head in logits.unbind(1):
         token = head.masked_fill(chosen, -torch.inf).argmax(1, keepdim=True)
@@ -59,7 +124,7 @@ def _choose(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Cache:
-    """The decoder's keys and values of a sequence that grows, and how far it has come."""
+    """Keys and values of the decoder for a sequence that grows."""
 
     def __init__(self, network: AutoGaze, positions: Tensor, count: int) -> None:
         self._model, config = network.gazing_model.gaze_decoder.model, network.config.decoder
@@ -78,7 +143,7 @@ class _Cache:
         self._length = 0
 
     def answer(self, queue: Tensor) -> Tensor:
-        """Run the next tokens (N, n, D); the hidden state behind the last one (N, D)."""
+        """Run the next tokens (N, n, D) and return the final hidden state of the last one (N, D)."""
         begin, self._length = self._length, self._length + queue.shape[1]
         order = torch.arange(self._length, device=queue.device)
         attn_mask = order <= order[begin:, None]
