@@ -139,10 +139,11 @@ class Named(Selector):
     def preprocess(self, image):
         return None
 
-    def select(self, requests):
-        for request in requests:
-            request.stream.advance()
-        return [Gaze(np.zeros(1, np.uint16)) for _ in requests]
+    def select(self, clips):
+        for clip in clips:
+            for request in clip:
+                request.stream.advance()
+        return [[Gaze(np.zeros(1, np.uint16)) for _ in clip] for clip in clips]
 
 
 BLACK = np.zeros((4, 4, 3), np.uint8)

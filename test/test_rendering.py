@@ -31,9 +31,9 @@ class Fixed(Selector):
     def preprocess(self, image):
         return None
 
-    def select(self, requests: list[Request]):
-        requests[0].stream.advance()
-        return [Gaze(np.array(self._gazes.pop(0), np.uint16))]
+    def select(self, clips: list[list[Request]]):
+        clips[0][0].stream.advance()
+        return [[Gaze(np.array(self._gazes.pop(0), np.uint16))]]
 
 
 def gaze_at(image, *gazes):

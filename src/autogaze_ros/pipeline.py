@@ -332,7 +332,7 @@ class Pipeline:
             by_selector.setdefault(self._cameras[name].choice.selector, []).append(name)
         for selector, names in by_selector.items():
             began = time.perf_counter()
-            gazes = selector.select_clips([requests[name] for name in names])
+            gazes = selector.select([requests[name] for name in names])
             elapsed = _milliseconds(began)
             answers |= {name: (found, elapsed) for name, found in zip(names, gazes, strict=True)}
         return answers

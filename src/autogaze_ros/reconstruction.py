@@ -16,7 +16,7 @@ from autogaze_ros.checkpoints.load import CheckpointError, Reconstructing, load_
 from autogaze_ros.engines.base import (
     GazedPixels,
     ReconstructionEngine,
-    ReconstructionStream,
+    Stream,
     Task,
     choose_device,
     run_to_end,
@@ -60,7 +60,7 @@ class _Camera:
     index in the context of the next frame that fits.
     """
 
-    stream: ReconstructionStream
+    stream: Stream
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     begins: bool = False
     wanted: tuple[int, GazedFrame] | None = None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autogaze_ros.checkpoints.load import CheckpointError, save_autogaze
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
-from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
+from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
 CONTROLS = ["patch_difference", "uniform", "random"]
 OWN = [name for name in SELECTORS if name != "upstream"]  # NVlabs' package has test_upstream.py
@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory):
 def run(selector, images, ratio=0.2, requirement=-math.inf):
     stream = selector.open_stream()
     return [
-        selector.select([Request(stream, selector.preprocess(image), ratio, requirement)])[0]
+        selector.select([[Request(stream, selector.preprocess(image), ratio, requirement)]])[0][0]
         for image in images
     ]
 
@@ -79,11 +79,11 @@ def test_streams_do_not_depend_on_their_mates(name, images, checkpoint):
     together = [[], [], []]
     for t in range(3):
         requests = [
-            Request(streams[n], selector.preprocess(images[5 * n + t]), 0.1 + 0.1 * n, -math.inf)
+            [Request(streams[n], selector.preprocess(images[5 * n + t]), 0.1 + 0.1 * n, -math.inf)]
             for n in range(3)
         ]
         for gazes, gaze in zip(together, selector.select(requests), strict=True):
-            gazes.append(gaze)
+            gazes += gaze
     for n in range(3):
         assert ids(together[n]) == ids(run(selector, images[5 * n : 5 * n + 3], 0.1 + 0.1 * n))
 
@@ -98,7 +98,7 @@ def test_clips_are_decided_as_frame_by_frame(name, images, checkpoint):
         ]
         for stream, first, count in ((selector.open_stream(), 0, 3), (selector.open_stream(), 5, 4))
     ]
-    together = selector.select_clips(clips)
+    together = selector.select(clips)
     assert [ids(gazes) for gazes in together] == [
         ids(run(selector, images[a:b])) for a, b in ((0, 3), (5, 9))
     ]

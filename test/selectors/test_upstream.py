@@ -42,7 +42,7 @@ def request(selector, stream, image, limits):
 
 def run(selector, images, limits):
     stream = selector.open_stream()
-    return [selector.select([request(selector, stream, image, limits)])[0] for image in images]
+    return [selector.select([[request(selector, stream, image, limits)]])[0][0] for image in images]
 
 
 def ids(gazes):
@@ -76,9 +76,11 @@ def test_a_context_ends_and_begins_anew(rule, weights, monkeypatch):
     assert ids(run(selector, rule.frames("frames")[:6], limits)) == golden[:4] + golden[:2]
     stream = selector.open_stream()
     for image in rule.frames("frames")[:2]:
-        selector.select([request(selector, stream, image, limits)])
+        selector.select([[request(selector, stream, image, limits)]])
     stream.restart()
-    assert ids(selector.select([request(selector, stream, rule.frames("frames")[0], limits)])) == golden[:1]
+    assert (
+        ids(selector.select([[request(selector, stream, rule.frames("frames")[0], limits)]])[0]) == golden[:1]
+    )
 
 
 def test_each_stream_has_calls_of_its_own(rule, weights, monkeypatch):
@@ -87,10 +89,13 @@ def test_each_stream_has_calls_of_its_own(rule, weights, monkeypatch):
     selector, limits = create(weights), limits_of(rule, "stop_late")
     early, late = selector.open_stream(), selector.open_stream()
     images, golden = rule.frames("frames"), rule.gazes("stop_late")
-    selector.select([request(selector, early, images[0], limits)])
+    selector.select([[request(selector, early, images[0], limits)]])
     for t in range(3):
-        pair = [request(selector, early, images[t + 1], limits), request(selector, late, images[t], limits)]
-        assert ids(selector.select(pair)) == [golden[t + 1], golden[t]]
+        pair = [
+            [request(selector, early, images[t + 1], limits)],
+            [request(selector, late, images[t], limits)],
+        ]
+        assert [ids(gazes) for gazes in selector.select(pair)] == [golden[t + 1 : t + 2], golden[t : t + 1]]
     assert (early.index, late.index) == (4, 3)
 
 

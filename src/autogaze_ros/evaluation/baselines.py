@@ -14,7 +14,7 @@ from torch import Tensor
 from autogaze_ros.evaluation.contexts import FRAMES, Context
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.selectors import Request, Selector
-from autogaze_ros.selectors.blind import spread_ids
+from autogaze_ros.selectors.untrained import spread_ids
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 
@@ -59,7 +59,7 @@ class Selected:
         gazes = []
         for image, ratio in zip(context.images, ratios, strict=True):
             request = Request(stream, self.selector.preprocess(image), ratio, requirement)
-            gazes += self.selector.select([request])
+            gazes += self.selector.select([[request]])[0]
         return gazes
 
 

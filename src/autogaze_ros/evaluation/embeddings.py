@@ -17,7 +17,7 @@ from torch import Tensor
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.networks.video_mae import VideoMAE
 from autogaze_ros.selectors.base import Request
-from autogaze_ros.selectors.blind import UniformSelector
+from autogaze_ros.selectors.untrained import UniformSelector
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 TABLES = {
@@ -146,7 +146,7 @@ def try_without(network: VideoMAE, frames: Tensor) -> tuple[float, dict[str, Los
 def _gaze() -> Tensor:
     selector = UniformSelector(chunk_size=1)
     ratio = ratio_for(TOKENS, AUTOGAZE_GRID.num_tokens)
-    (gaze,) = selector.select([Request(selector.open_stream(), None, ratio, 0.0)])
+    ((gaze,),) = selector.select([[Request(selector.open_stream(), None, ratio, 0.0)]])
     return torch.from_numpy(gaze.token_ids.astype("int64"))
 
 

@@ -7,7 +7,7 @@ need it.
 from __future__ import annotations
 
 from autogaze_ros.networks.decoding import AskedPositions
-from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector, SelectorInfo, Stream
+from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector, SelectorInfo, SelectorStream
 
 SELECTORS = ("autogaze", "patch_difference", "uniform", "random", "upstream")
 
@@ -18,7 +18,7 @@ __all__ = [
     "Requirement",
     "Selector",
     "SelectorInfo",
-    "Stream",
+    "SelectorStream",
     "create_selector",
 ]
 
@@ -41,11 +41,11 @@ def create_selector(
 
         return AutoGazeSelector(checkpoint, chunk_size=chunk_size, device=device, positions=positions)
     if name == "patch_difference":
-        from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
+        from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
         return PatchDifferenceSelector(chunk_size)
     if name in ("uniform", "random"):
-        from autogaze_ros.selectors.blind import RandomSelector, UniformSelector
+        from autogaze_ros.selectors.untrained import RandomSelector, UniformSelector
 
         return UniformSelector(chunk_size) if name == "uniform" else RandomSelector(chunk_size)
     if name == "upstream":

@@ -1,4 +1,4 @@
-"""AutoGaze itself as a selector."""
+"""Selector that runs an AutoGaze checkpoint."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from autogaze_ros.networks.decoding import AskedPositions
 
 
 class AutoGazeSelector(Selector):
-    """Runs a checkpoint through `AutoGazeEngine`.
+    """Runs a checkpoint with `AutoGazeEngine`. Raises CheckpointError or ValueError.
 
-    checkpoint: `embedded`, a folder or hub id; its configuration has the default
-    requirement. Raises CheckpointError or ValueError.
+    checkpoint: `embedded`, a folder or a hub id; its configuration has the default
+        requirement.
     """
 
     loss_units = "the loss that the checkpoint was trained to predict"
@@ -73,15 +73,11 @@ class AutoGazeSelector(Selector):
         return self._engine.open_stream()
 
     def preprocess(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, 224, 224) normalised."""
+        """(H, W, 3) uint8 RGB -> (3, 224, 224) normalized."""
         return preprocess(image, self._engine.config.input_img_size)
 
-    def select(self, requests: Sequence[Request]) -> list[Gaze]:
-        """Decide one frame of each stream in one batch."""
-        return [gazes[0] for gazes in self.select_clips([[request] for request in requests])]
-
-    def select_clips(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
-        """Decide the next frames of each stream in one batch."""
+    def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
+        """Choose the tokens of all streams in one batch."""
         return self._engine.gaze([_clip(requests) for requests in clips])
 
 
