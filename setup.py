@@ -17,7 +17,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"autogaze_ros.checkpoints.embedded": ["*.md", "*/*"]},
+    package_data={"autogaze_ros.checkpoints": ["weights/*.md", "weights/*/*"]},
     data_files=[("share/autogaze_ros/msg", sorted(glob("msg/*.msg", root_dir=HERE)))],
     # Bounds of a library; requirements/ pins what is tested.
     install_requires=[

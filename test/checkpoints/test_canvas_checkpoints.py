@@ -80,7 +80,7 @@ def test_every_misfit_is_listed(folder):
     assert "missing stem.bias (8,)" in message and "unexpected more (2,)" in message
     assert "wrong shape head.bias is (7,), must be (48,)" in message
     assert "not finite to_middle.bias (8,)" in message and "\n" not in message
-    assert {fate.fault for fate in inspect(folder).fates} == {
+    assert {report.fault for report in inspect(folder).reports} == {
         "", "missing", "unexpected", "wrong shape", "not finite",
     }  # fmt: skip
 
