@@ -134,7 +134,7 @@ def test_without_times_it_cannot_be_loaded(folder):
     assert found.tensors[TABLES["decoder times"]] == ["missing", TABLES["decoder times"], "(32, 48)"]
     assert found.said_of("decoder times") == ["missing: decoder.time_embed"]
     assert len(found.said_of("encoder times")) == 2
-    assert found.trial == ["Reconstruction was not tried, since this checkpoint cannot be loaded."]
+    assert found.trial == ["Reconstruction was not tried, because this checkpoint cannot be loaded."]
     assert found.errors.splitlines() == [f"Error: {folder} cannot be loaded; tensors: 1 missing"]
 
 
