@@ -22,6 +22,7 @@ from autogaze_ros.cli.common import (
     parameter_option,
     source_options,
 )
+from autogaze_ros.gaze_json import json_safe
 from autogaze_ros.io.atomic import keep_apart, written_aside
 from autogaze_ros.io.frames import Frame, Source, SourceError
 from autogaze_ros.pipeline import GazeRecord, Pipeline
@@ -202,7 +203,7 @@ def _json(
     compared: Sequence[FrameComparison],
 ) -> str:
     results = {
-        **{key: _finite(value) for key, value in settings.items()},
+        **json_safe(settings),
         "selectors": [_selector_json(selector, settings["task_loss_requirement"]) for selector in selectors],
         "summary": dataclasses.asdict(summary),
         "frames": [_frame_json(frame) for frame in compared],
@@ -211,7 +212,7 @@ def _json(
 
 
 def _selector_json(selector: Selector, asked: Requirement) -> dict[str, Any]:
-    requirement = _finite(selector.requirement(asked))
+    requirement = json_safe(selector.requirement(asked))
     return {**dataclasses.asdict(selector.info), "task_loss_requirement": requirement}
 
 
@@ -222,11 +223,6 @@ def _frame_json(frame: FrameComparison) -> dict[str, Any]:
         "equal": frame.equal,
         "agreement": frame.agreement,
         "token_ids": [record.token_ids.tolist() for record in frame.records],
-        "predicted_loss": [_finite(record.predicted_loss) for record in frame.records],
+        "predicted_loss": json_safe([record.predicted_loss for record in frame.records]),
         "milliseconds": frame.milliseconds,
     }
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that JSON does not know become null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -20,7 +20,7 @@ from types import TracebackType
 
 import click
 
-from autogaze_ros.gaze_json import gaze_json, plain
+from autogaze_ros.gaze_json import gaze_json, json_safe
 from autogaze_ros.io.atomic import written_aside
 from autogaze_ros.io.bag_files import BagError, is_bag
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
@@ -215,7 +215,7 @@ def json_lines(path: Path) -> Iterator[Write]:
         def write(gazed: GazedFrame, made: Measured | None) -> None:
             line = gaze_json(gazed)
             if made:
-                line["reconstruction"] = plain(made.measures)
+                line["reconstruction"] = json_safe(made.measures)
             print(json.dumps(line), file=lines)
 
         yield write
