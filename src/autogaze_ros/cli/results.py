@@ -78,7 +78,7 @@ class MeasuringReconstructor:
         )
         source = self._metrics.lpips_source
         measures = f"LPIPS {lpips:.4f} ({source}), " if source else ""
-        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalised"
+        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalized"
         return f"means at {self._size}x{self._size}: {measures}"
 
 

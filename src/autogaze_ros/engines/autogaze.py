@@ -1,10 +1,10 @@
-"""AutoGaze as a stream: frames in, gazes out, caches of a size known in advance.
+"""Streaming inference of AutoGaze: frames in, gazes out, with caches of fixed size.
 
-Several streams run in one batch. Their tokens are packed into one row of
-queries for all linear layers, while each stream attends to its own cache at
-its own length: no padding, no masks between streams, and a stream's gazes do
-not depend on its batch mates, but for the last bits of packed matrix products.
-A row that has finished its frame leaves.
+Several streams run in one batch. Their tokens are packed into one sequence for all
+linear layers, while each stream attends to its own cache at its own length. There is no
+padding and no mask between streams, and a stream's gazes do not depend on the batch,
+except for the last bits of packed matrix products. A stream leaves the batch when its
+frame is finished.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from autogaze_ros.tokens import Gaze
 
 @dataclass(frozen=True)
 class Clip:
-    """The next frames of one stream, and what may be spent on each.
+    """The next frames of one stream and their limits.
 
-    frames: (T, 3, S, S) normalised, as `preprocessing.preprocess` makes them.
-    gazing_ratio: share of all tokens that a frame may take at most, 0..1.
-    task_loss_requirement: a frame stops when its predicted loss falls to this;
-        -inf never stops. Either is one number, or one a frame.
+    frames: (T, 3, S, S), from `preprocessing.preprocess`.
+    gazing_ratio: largest share of all tokens per frame, 0..1; one number, or one per frame.
+    task_loss_requirement: predicted loss at which a frame stops; -inf never stops. One
+        number, or one per frame.
     """
 
     stream: GazeStream
@@ -48,10 +48,10 @@ class Clip:
 
 
 class GazeStream:
-    """One camera's history within its context; `AutoGazeEngine.open_stream` makes it.
+    """One camera's history within its context, made by `AutoGazeEngine.open_stream`.
 
-    Its caches hold chunk_size x 461 tokens of 6,144 bytes each in the official
-    configuration: 45 MB for 16 frames.
+    In the official configuration its caches hold chunk_size x 461 tokens of 6,144 bytes:
+    45 MB for 16 frames.
     """
 
     def __init__(self, engine: AutoGazeEngine) -> None:
@@ -72,18 +72,18 @@ class GazeStream:
         self.features.zero_()
 
     def save(self) -> tuple[int, int, list[int], Tensor]:
-        """Return what `restore` needs; of the caches that is their length, which frames to come go behind."""
+        """Return the state for `restore`; of the caches, to which frames append, that is the length."""
         return self.index, self.length, self.pending, self.features.clone()
 
     def restore(self, saved: tuple[int, int, list[int], Tensor]) -> None:
-        """Take back the frames since `save`, of the same context."""
+        """Undo the frames since `save`, of the same context."""
         self.index, self.length, self.pending, features = saved
         self.features.copy_(features)
 
 
 @dataclass
 class _Row:
-    """A stream's part of the frame that is being decided."""
+    """A stream's frame while its tokens are being chosen."""
 
     stream: GazeStream
     budget: int
@@ -94,14 +94,13 @@ class _Row:
 
 
 class AutoGazeEngine:
-    """Runs an AutoGaze network over streams of frames.
+    """Runs an AutoGaze network on streams of frames.
 
-    chunk_size: frames in a context; then a stream starts anew by itself.
-    positions: where a decode step's tokens stand. "upstream" repeats the
-        positions of the frame's last vision tokens for every step, as the
-        original does and its published results used; "cumulative" counts on;
-        "checkpoint" is what the network's configuration names. The attribute
-        says which of the two it is.
+    chunk_size: frames of a context, after which a stream restarts by itself.
+    positions: positions of a decode step's tokens. "upstream" repeats those of the
+        frame's last vision tokens in every step, as the original and its published
+        results do; "cumulative" counts on; "checkpoint" is what the network's
+        configuration names. The attribute holds one of the first two.
     """
 
     def __init__(
@@ -137,10 +136,10 @@ class AutoGazeEngine:
 
     @torch.inference_mode()
     def gaze(self, clips: Sequence[Clip]) -> list[list[Gaze]]:
-        """Decide the next frames of several streams, one clip a stream.
+        """Choose the tokens of the next frames of several streams, one clip per stream.
 
-        Returns for each clip one Gaze a frame. Raises ValueError when a clip
-        reaches beyond its stream's context.
+        Returns one Gaze per frame for each clip. Raises ValueError if a clip exceeds its
+        stream's context.
         """
         if not clips:
             return []
@@ -176,7 +175,7 @@ class AutoGazeEngine:
         ]
 
     def _embed(self, frames: list[Tensor], streams: list[GazeStream]) -> list[Tensor]:
-        """Frames (T, 3, S, S) of each stream -> vision tokens (T, P, D) of each stream."""
+        """Embed frames (T, 3, S, S) of each stream: vision tokens (T, P, D) of each stream."""
         weights, grid, patch = self._weights, self.config.vision_grid, self.config.vision.kernel_size
         counts = [len(clip) for clip in frames]
         pixels = torch.cat(frames).to(self.device)
@@ -199,7 +198,7 @@ class AutoGazeEngine:
     def _decide(
         self, streams: list[GazeStream], vision: list[Tensor], budgets: list[tuple[int, float]]
     ) -> list[_Row]:
-        """One frame of each stream: prefill, then decode steps until every row has finished."""
+        """Choose one frame's tokens of each stream: prefill, then decode steps until all are finished."""
         steps, queries, positions, rows = self.config.decoder.num_multi_token_pred, [], [], []
         for stream, tokens, (budget, requirement) in zip(streams, vision, budgets, strict=True):
             pending = self._weights.embed(stream.pending)
@@ -233,7 +232,7 @@ class AutoGazeEngine:
     def _forward(
         self, queries: list[Tensor], positions: list[Tensor], streams: list[GazeStream]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Run packed queries; for each stream logits (K, V) and losses (K,) behind its last one."""
+        """Run packed queries; return logits (K, V) and losses (K,) after each stream's last query."""
         counts = [len(q) for q in queries]
         x, at = torch.cat(queries), torch.cat(positions)
         cos, sin = self._cos[at], self._sin[at]
@@ -259,7 +258,7 @@ class AutoGazeEngine:
     def _attend(
         self, depth: int, stream: GazeStream, attn_mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor
     ) -> Tensor:
-        """Store new keys and values (N, heads, dim), attend to all so far; q -> (queries, D)."""
+        """Store new keys and values (N, heads, head_dim), and attend to all so far: (queries, D)."""
         end = stream.length + len(k)
         keys, values = stream.keys[depth, :, :end], stream.values[depth, :, :end]
         keys[:, stream.length :] = k.transpose(0, 1)
@@ -279,7 +278,7 @@ class _CausalMask:
         self._table = table.to(device)
 
     def __call__(self, queries: int, end: int) -> Tensor:
-        """Return (queries, end): query i sees the keys up to its own place end - queries + i."""
+        """Return the mask (queries, end) by which query i attends to keys 0..end - queries + i."""
         first = self._cache_length - (end - queries)
         mask = self._table[:queries, first : first + end]
         return mask.contiguous() if mask.is_cuda else mask  # CUDA kernels want aligned rows
@@ -366,7 +365,7 @@ class _FusedWeights:
         self._embeddings = put(decoder.model.embed_tokens.weight)
 
     def embed(self, token_ids: list[int]) -> Tensor:
-        """Ids -> (N, D)."""
+        """Return the embeddings (N, D) of ids."""
         return self._embeddings[torch.tensor(token_ids, dtype=torch.long)]
 
     def answer(self, x: Tensor) -> Tensor:
