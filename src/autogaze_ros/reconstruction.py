@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.checkpoints.load import CheckpointError, Reconstructing, load_reconstructor
+from autogaze_ros.checkpoints.load import Reconstructing, load_reconstructor
 from autogaze_ros.engines.base import (
     GazedPixels,
     ReconstructionEngine,
@@ -23,6 +23,7 @@ from autogaze_ros.engines.base import (
 )
 from autogaze_ros.engines.canvas import CanvasEngine
 from autogaze_ros.engines.video_mae import VideoMAEEngine
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image
 from autogaze_ros.pipeline import GazedFrame
@@ -93,7 +94,7 @@ class Reconstructor:
     Contexts are those of the gazes, and have chunk_size frames too; of a camera
     whose frames were not all taken the next context is the first that counts. A
     frame that is not wanted enters with its tokens when a later one is. checkpoint:
-    as for `load_reconstructor`. Raises CheckpointError or ValueError.
+    as for `load_reconstructor`. Raises CheckpointError or ParameterError.
     """
 
     def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
@@ -155,7 +156,7 @@ class Reconstructor:
         try:
             milliseconds, pictures = yield from self._reconstruct(runs)
             if not all(picture.isfinite().all() for picture in pictures):
-                raise ValueError(
+                raise CheckpointError(
                     "the reconstructor computes NaN or infinite values: its weights are no good ones"
                 )
         except BaseException:  # given up, too

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import needs
-from autogaze_ros.io.frames import Selection, SourceError
+from autogaze_ros.errors import SourceError, needs
+from autogaze_ros.io.frames import Selection
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.config import AutoGazeConfig
 
@@ -55,7 +55,7 @@ def _parts(table: Tensor) -> list[tuple[int, Tensor]]:
 def trial(network: VideoMAE, clip: str | None) -> tuple[str, list[list[str]]]:
     """Reconstruct a few frames with and without each table; tell what was tried, and a row for each.
 
-    Raises ValueError where that cannot be.
+    Raises AutoGazeError where that cannot be.
     """
     import torch
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from autogaze_ros.cli.common import threads_option
+from autogaze_ros.errors import CheckpointError
 
 if TYPE_CHECKING:
     from autogaze_ros.checkpoints.load import Checkpoint
@@ -71,13 +72,13 @@ def out_option(help: str) -> Any:
 
 
 def load_canvases(source: str) -> Checkpoint[CanvasReconstructor]:
-    """Load a reconstructor on canvases; raises ValueError for one of another form."""
+    """Load a reconstructor on canvases; raises CheckpointError for one of another form."""
     from autogaze_ros.checkpoints.load import load_reconstructor
     from autogaze_ros.networks.canvas import CanvasReconstructor
 
     loaded = load_reconstructor(source)
     if not isinstance(loaded.network, CanvasReconstructor):
-        raise ValueError(f"{source}: training takes a reconstructor on canvases, not a VideoMAE")
+        raise CheckpointError(f"{source}: training takes a reconstructor on canvases, not a VideoMAE")
     return cast("Checkpoint[CanvasReconstructor]", loaded)
 
 

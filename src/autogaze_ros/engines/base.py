@@ -10,11 +10,12 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import CanvasConfig, VideoMAEConfig
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes the first CUDA device where there is one; raises ValueError for what is not there."""
+    """`auto` takes the first CUDA device where there is one; raises ParameterError for what is not there."""
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
@@ -24,7 +25,9 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N") from error
+        raise ParameterError(
+            f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N"
+        ) from error
     return device
 
 

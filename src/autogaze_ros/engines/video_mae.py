@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import VideoMAEConfig
 from autogaze_ros.networks.video_mae import Layer, VideoMAE, block_causal_attention
 
@@ -69,7 +70,7 @@ class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
     A stream holds at most `stream_bytes`, for a moment twice that while it grows, and
     as long as gazes are light far less. network: is moved to the device and dtype, in
     place. dtype: of weights and caches; by default float32, on CUDA devices bfloat16
-    where they have it. Raises ValueError where the network was not made for so many frames.
+    where they have it. Raises ParameterError where the network was not made for so many frames.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
     ) -> None:
         self.config: VideoMAEConfig = network.config
         if chunk_size > self.config.max_num_frames:
-            raise ValueError(
+            raise ParameterError(
                 f"chunk_size {chunk_size} is more than the network's {self.config.max_num_frames}"
             )
         self.chunk_size = chunk_size

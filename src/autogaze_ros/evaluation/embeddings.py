@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.networks.video_mae import VideoMAE
 from autogaze_ros.selectors.base import Request
@@ -125,11 +126,11 @@ def try_without(network: VideoMAE, frames: Tensor) -> tuple[float, dict[str, Los
     """Reconstruct frames (T, 3, S, S), normalised, from TOKENS evenly spread cells of each.
 
     Returns the mean absolute error with all embeddings, normalised units, and what
-    is lost without each of TABLES, by its name there. Raises ValueError where the
+    is lost without each of TABLES, by its name there. Raises CheckpointError where the
     network has other scales than AutoGaze.
     """
     if network.config.grid != AUTOGAZE_GRID:
-        raise ValueError(f"scales {network.config.scales} are not AutoGaze's")
+        raise CheckpointError(f"scales {network.config.scales} are not AutoGaze's")
     clip = (frames, [_gaze()] * len(frames), range(len(frames)))
     whole = network(*clip)
     error = float((whole - frames).abs().mean())

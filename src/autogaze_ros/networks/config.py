@@ -8,13 +8,9 @@ from dataclasses import dataclass, field, fields
 from reprlib import repr as short  # what a file says may be long
 from typing import Any
 
+from autogaze_ros.errors import ConfigError
 from autogaze_ros.networks.decoding import POSITIONS, Positions
 from autogaze_ros.tokens import TokenGrid
-
-
-class ConfigError(ValueError):
-    """A configuration that names no network which this code can build."""
-
 
 # Least and greatest value of each number; integers where the least is 1.
 # No tensor tells of many; beyond these a network costs more than it may, or computes what is no number.
@@ -147,7 +143,7 @@ class AutoGazeConfig:
         """Read the official layout; raises ConfigError where it cannot be built."""
         try:
             return cls._from_official(values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not an AutoGaze configuration: {error}") from error
 
     @classmethod
@@ -296,7 +292,7 @@ class VideoMAEConfig:
             scales = _scales(values["scales"])
             config: VideoMAEConfig = _from_dict(cls, {**values, "scales": scales})
             config._check()
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not a VideoMAE configuration: {error}") from error
         return config
 
@@ -362,7 +358,7 @@ class CanvasConfig:
                 raise ConfigError("widths and blocks must have three values each")
             if config.image_size % (4 * config.stride) or config.image_size % config.grid.mask_size:
                 raise ConfigError(f"scales {config.scales} do not fit stride {config.stride}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not a configuration of a canvas reconstructor: {error}") from error
         return config
 

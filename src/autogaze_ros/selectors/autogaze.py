@@ -8,18 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 try:
     import torch
 
-    from autogaze_ros.checkpoints.load import OFFICIAL, CheckpointError, load_autogaze
+    from autogaze_ros.checkpoints.load import OFFICIAL, load_autogaze
     from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
-    raise ValueError(
+    raise MissingPackageError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
 from autogaze_ros.checkpoints.embedded import EMBEDDED
@@ -30,7 +31,7 @@ class AutoGazeSelector(Selector):
     """Runs a checkpoint through `AutoGazeEngine`.
 
     checkpoint: `embedded`, a folder or hub id; its configuration has the default
-    requirement. Raises CheckpointError or ValueError.
+    requirement. Raises CheckpointError or ParameterError.
     """
 
     loss_units = "the loss that the checkpoint was trained to predict"

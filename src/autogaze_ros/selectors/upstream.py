@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.networks.decoding import loss_after
 from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
@@ -29,11 +30,11 @@ try:
     import torch
     from torch import Tensor
 
-    from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
+    from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, load_autogaze
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 except ImportError as error:
-    raise ValueError(
+    raise MissingPackageError(
         f"the upstream selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
 
@@ -65,7 +66,7 @@ class UpstreamSelector(Selector):
     """Runs a checkpoint through NVlabs' package, its processor too.
 
     checkpoint: a folder or hub id; its configuration has the default requirement.
-    Raises CheckpointError or ValueError, also where the package is missing or cannot
+    Raises CheckpointError or ParameterError, and MissingPackageError where the package is missing or cannot
     run.
     """
 
@@ -150,14 +151,14 @@ class UpstreamSelector(Selector):
 
 
 def _import_package() -> ModuleType:
-    """Import NVlabs' package; ValueError where it or what it needs is missing or does not fit."""
+    """Import NVlabs' package; MissingPackageError where it or what it needs is missing or does not fit."""
     try:
         found = version("transformers")
         if not _LEAST <= tuple(int(part) for part in found.split(".")[:2]) < _BEYOND:
             raise ValueError(f"it needs transformers 4.51 to 4.57, not {found}")
         return import_module("autogaze.models.autogaze")
     except Exception as error:  # a package that does not fit its neighbours raises anything
-        raise ValueError(
+        raise MissingPackageError(
             f"NVlabs' autogaze package cannot be used in {sys.executable} ({_reason(error)});"
             " install it from autogaze_ros' source folder with pip install '.[upstream]'"
         ) from error

@@ -116,7 +116,7 @@ def train_gaze(
 
     It decodes with the positions that its configuration names, and learns to predict the
     reconstructor's loss. frames: of a batch, about. Contexts are short at first, which is
-    quicker. Raises LpipsError where LPIPS has no weights, ValueError where the folder
+    quicker. Raises MissingPackageError where LPIPS has no weights, CheckpointError where the folder
     holds another run.
     """
     torch.manual_seed(seed)

@@ -36,8 +36,8 @@ def train_reconstructor(
     """Train a reconstructor in a folder, where it resumes; returns it with averaged weights.
 
     What is minimised is the mean absolute difference in normalised units plus 1.5 times
-    LPIPS. start: go on from its weights. Raises LpipsError where LPIPS has no weights, ValueError
-    where the folder holds another run.
+    LPIPS. start: go on from its weights. Raises MissingPackageError where LPIPS has no
+    weights, CheckpointError where the folder holds another run.
     """
     torch.manual_seed(seed)
     network = start or CanvasReconstructor(CanvasConfig())

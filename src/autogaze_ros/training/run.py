@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import CheckpointError, needs
 from autogaze_ros.io.atomic import written_aside
 
 Row = dict[str, float]  # "step" and what was measured in it
 
 
 def write_curves(rows: Sequence[Row], folder: Path) -> None:
-    """Write curves.csv, a row a step, and curves.png; ValueError where matplotlib is missing."""
+    """Write curves.csv, a row a step, and curves.png; MissingPackageError where matplotlib is missing."""
     with written_aside(folder / "curves.csv") as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -92,7 +92,7 @@ class Run:
     """Trains one network in a folder.
 
     seed, notes: what else the run depends on; a state of others, or of other weights at
-    the beginning, is refused with ValueError rather than resumed. matrices: parameters
+    the beginning, is refused with CheckpointError rather than resumed. matrices: parameters
     that Muon trains (Jordan et al. 2024), AdamW all others.
     """
 
@@ -124,10 +124,12 @@ class Run:
         try:
             state = torch.load(self._state_file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises errors of many kinds
-            raise ValueError(f"{self._state_file} is no training state: remove it to begin anew") from error
+            raise CheckpointError(
+                f"{self._state_file} is no training state: remove it to begin anew"
+            ) from error
         if state["notes"] != self._notes:
             changed = [key for key, value in self._notes.items() if state["notes"].get(key) != value]
-            raise ValueError(
+            raise CheckpointError(
                 f"{self.folder} holds a run with other {', '.join(changed)}: remove it or name another folder"
             )
         self.network.load_state_dict(state["network"])
