@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autogaze_ros import rendering
+from autogaze_ros.errors import OutputError
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.video_writers import PlayingTimes, video_writer
@@ -227,7 +228,7 @@ def test_odd_edges_and_changing_sizes_make_a_playable_video(tmp_path):
 
 def test_what_the_codec_refuses_is_an_error_of_one_line(tmp_path):
     with (
-        pytest.raises(ValueError, match="FFmpeg cannot write it"),
+        pytest.raises(OutputError, match="FFmpeg cannot write it"),
         video_writer(tmp_path / "a.mp4", 10) as write,
     ):
         write(np.zeros((16, 20_000, 3), np.uint8))

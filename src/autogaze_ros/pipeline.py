@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze, area
@@ -86,7 +87,7 @@ class GazedFrame:
 
 @dataclass(frozen=True)
 class Choice:
-    """A selector and its limits per frame, which change together. Raises ValueError for invalid ones.
+    """A selector and its limits per frame, which change together. Raises ParameterError for invalid ones.
 
     gazing_ratio: 0..1.
     task_loss_requirement: `auto`, or a number in the selector's units.
@@ -98,10 +99,10 @@ class Choice:
 
     def __post_init__(self) -> None:
         if not 0 <= self.gazing_ratio <= 1:
-            raise ValueError(f"gazing_ratio must lie in 0..1, got {self.gazing_ratio}")
+            raise ParameterError(f"gazing_ratio must lie in 0..1, got {self.gazing_ratio}")
         asked = self.task_loss_requirement
         if not isinstance(asked, str) and math.isnan(asked):
-            raise ValueError("task_loss_requirement must be auto or a number, got nan")
+            raise ParameterError("task_loss_requirement must be auto or a number, got nan")
 
     @property
     def requirement(self) -> float:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.checkpoints.load import CheckpointError, Reconstructing, load_reconstructor
+from autogaze_ros.checkpoints.load import Reconstructing, load_reconstructor
 from autogaze_ros.engines.base import (
     GazedPixels,
     ReconstructionEngine,
@@ -23,6 +23,7 @@ from autogaze_ros.engines.base import (
 )
 from autogaze_ros.engines.canvas import CanvasEngine
 from autogaze_ros.engines.video_mae import VideoMAEEngine
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image
 from autogaze_ros.pipeline import GazedFrame
@@ -95,7 +96,7 @@ class Reconstructor:
 
     Contexts are those of the gazes. If a camera's frames are not all taken in, it starts
     again with the next context. A frame that is not wanted contributes its tokens to the
-    next reconstruction. Raises CheckpointError or ValueError.
+    next reconstruction. Raises CheckpointError or ParameterError.
 
     checkpoint: as for `load_reconstructor`.
     chunk_size: frames of a context, as for the selector.
@@ -160,7 +161,9 @@ class Reconstructor:
         try:
             milliseconds, pictures = yield from self._reconstruct(runs)
             if not all(picture.isfinite().all() for picture in pictures):
-                raise ValueError("the reconstructor computes NaN or infinite values: its weights are damaged")
+                raise CheckpointError(
+                    "the reconstructor computes NaN or infinite values: its weights are damaged"
+                )
         except BaseException:  # also when the generator is abandoned
             for run in runs:
                 run.camera.skipped += 1

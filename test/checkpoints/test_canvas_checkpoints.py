@@ -7,7 +7,6 @@ from golden import TEST_DATA, Golden
 from safetensors.torch import load_file, save_file
 
 from autogaze_ros.checkpoints.load import (
-    CheckpointError,
     convert,
     inspect,
     load_autogaze,
@@ -16,6 +15,7 @@ from autogaze_ros.checkpoints.load import (
     save_reconstructor,
 )
 from autogaze_ros.cli import cli
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
 from autogaze_ros.reconstruction import Reconstructor

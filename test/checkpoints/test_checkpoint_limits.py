@@ -16,13 +16,15 @@ from safetensors.torch import load_file, save, save_file
 from video_maes import SMALL
 
 from autogaze_ros.checkpoints.embedded import GAZE, RECONSTRUCTOR
-from autogaze_ros.checkpoints.load import CheckpointError, inspect, load_autogaze, load_reconstructor
+from autogaze_ros.checkpoints.load import inspect, load_autogaze, load_reconstructor
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, ConfigError, VideoMAEConfig
+from autogaze_ros.errors import CheckpointError, ConfigError
+from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 
 _MOST = 512  # MiB
 _INSPECT = """
-from autogaze_ros.checkpoints.load import CheckpointError, inspect
+from autogaze_ros.checkpoints.load import inspect
+from autogaze_ros.errors import CheckpointError
 
 def said_of(path):
     try:
@@ -31,7 +33,8 @@ def said_of(path):
         return str(error)
 """
 _LOAD = """
-from autogaze_ros.checkpoints.load import CheckpointError, load_autogaze
+from autogaze_ros.checkpoints.load import load_autogaze
+from autogaze_ros.errors import CheckpointError
 
 def said_of(path):
     try:
@@ -301,7 +304,7 @@ def test_a_network_that_computes_no_numbers_is_none(weights):
     network = load_autogaze(weights).network
     network.gazing_model.gaze_decoder.lm_head.weight.fill_(3e38)
     engine = AutoGazeEngine(network)
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
         engine.gaze([Clip(engine.open_stream(), torch.ones(1, 3, 224, 224))])
 
 

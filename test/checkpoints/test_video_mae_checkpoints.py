@@ -12,13 +12,13 @@ from autogaze_ros.checkpoints.load import (
     OFFICIAL_VIDEO_MAE,
     REVISIONS,
     VIDEO_MAE_LICENSE,
-    CheckpointError,
     inspect,
     load_autogaze,
     load_reconstructor,
     save_autogaze,
     save_reconstructor,
 )
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.config import VideoMAEConfig
 
 TIMES = "module.mae.vit.embeddings.time_embed"

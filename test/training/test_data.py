@@ -9,7 +9,7 @@ import torch
 from cli_harness import run
 from clips import write_video
 
-from autogaze_ros.io.frames import SourceError
+from autogaze_ros.errors import SourceError
 from autogaze_ros.networks.preprocessing import normalize, normalize_batch
 from autogaze_ros.training.data import Clips, open_clips
 
@@ -57,7 +57,7 @@ def test_scenarios_and_bags_are_sources(tmp_path):
 
 
 def test_nothing_to_train_on(tmp_path):
-    with pytest.raises(ValueError, match="nothing to train on"):
+    with pytest.raises(SourceError, match="nothing to train on"):
         open_clips([], [], 16, tmp_path)
     with pytest.raises(SourceError, match=r"no\.mp4 does not exist"):
         open_clips([str(tmp_path / "no.mp4")], [], 16, tmp_path)

@@ -49,7 +49,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
 
     revision: branch, tag or commit; by default the pinned one of a known id, else the newest.
     """
-    with needs("huggingface_hub", "downloading weights", CheckpointError):
+    with needs("huggingface_hub", "downloading weights"):
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
         from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -11,6 +11,7 @@ import click
 
 from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import errors_in_one_line
+from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.io.atomic import keep_apart
 from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 from autogaze_ros.reporting import shown
@@ -80,7 +81,7 @@ def _print_embeddings(found: Inspection, network: VideoMAE, clip: str | None) ->
         return
     try:
         tried, rows = trial(network, clip)
-    except ValueError as error:
+    except AutoGazeError as error:
         if clip:
             raise click.ClickException(str(error)) from error
         click.echo(f"Reconstruction was not tried: {error}.")

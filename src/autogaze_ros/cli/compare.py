@@ -22,9 +22,10 @@ from autogaze_ros.cli.common import (
     parameter_option,
     source_options,
 )
+from autogaze_ros.errors import SourceError
 from autogaze_ros.gaze_json import json_safe
 from autogaze_ros.io.atomic import keep_apart, written_aside
-from autogaze_ros.io.frames import Frame, Source, SourceError
+from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_selector
 

@@ -12,6 +12,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train import Seeds
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import folder_written_aside, keep_apart
 from autogaze_ros.parameters import PARAMETERS
 
@@ -68,7 +69,7 @@ def _contexts(sources: Sequence[str], seeds: Sequence[int], count: int) -> list[
     found = [context for source in dict.fromkeys(sources) for context in source_contexts(source, count)]
     found += [drive_context(seed) for seed in dict.fromkeys(seeds)]
     if not found:
-        raise ValueError("nothing to evaluate on: name sources, or seeds of the synthetic drive")
+        raise SourceError("nothing to evaluate on: name sources, or seeds of the synthetic drive")
     return found
 
 

@@ -32,9 +32,9 @@ from autogaze_ros.cli.results import (
     recording,
     video,
 )
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart
-from autogaze_ros.io.bag_files import BagError
-from autogaze_ros.io.frames import Frame, SourceError
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.video_writers import KINDS
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
@@ -198,7 +198,7 @@ def _write(
                 if interrupted():
                     ending = click.exceptions.Exit(130)
                     break
-        except (SourceError, BagError) as error:
+        except SourceError as error:
             if not count:
                 raise
             ending = error

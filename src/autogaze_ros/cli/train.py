@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line, threads_option
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart, written_aside
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
@@ -70,13 +71,13 @@ def out_option(help: str) -> Any:
 
 
 def load_canvases(source: str) -> Checkpoint[CanvasReconstructor]:
-    """Load a canvas reconstructor; raises ValueError for a VideoMAE."""
+    """Load a canvas reconstructor; raises CheckpointError for a VideoMAE."""
     from autogaze_ros.checkpoints.load import load_reconstructor
     from autogaze_ros.networks.canvas import CanvasReconstructor
 
     loaded = load_reconstructor(source)
     if not isinstance(loaded.network, CanvasReconstructor):
-        raise ValueError(f"{source}: training takes a canvas reconstructor, not a VideoMAE")
+        raise CheckpointError(f"{source}: training takes a canvas reconstructor, not a VideoMAE")
     return cast("Checkpoint[CanvasReconstructor]", loaded)
 
 

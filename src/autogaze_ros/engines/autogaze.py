@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, TemporalBlock, rotary_frequencies
 from autogaze_ros.networks.decoding import (
     ASKED_POSITIONS,
@@ -251,7 +252,7 @@ class AutoGazeEngine:
             stream.length += count
         answers = self._weights.answer(x).float().cpu().numpy()
         if not np.isfinite(answers).all():
-            raise ValueError("the network computes NaN or infinite values: its weights are damaged")
+            raise CheckpointError("the network computes NaN or infinite values: its weights are damaged")
         steps = self.config.decoder.num_multi_token_pred
         return [(row[:-steps].reshape(steps, -1), row[-steps:]) for row in answers]
 

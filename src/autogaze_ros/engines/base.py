@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import CanvasConfig, VideoMAEConfig
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def choose_device(name: str) -> torch.device:
     """Return the device of a name; `auto` is the first CUDA device if there is one, else the CPU.
 
-    Raises ValueError for a device that cannot be used.
+    Raises ParameterError for a device that cannot be used.
     """
     import torch
 
@@ -33,7 +34,9 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N") from error
+        raise ParameterError(
+            f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N"
+        ) from error
     return device
 
 

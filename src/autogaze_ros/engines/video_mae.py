@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import VideoMAEConfig
 from autogaze_ros.networks.video_mae import Layer, VideoMAE, block_causal_attention
 
@@ -70,7 +71,7 @@ class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
     """Runs a VideoMAE with pauses after every layer.
 
     A stream holds at most `stream_bytes`, briefly twice that while it grows, and far less
-    while gazes have few tokens. Raises ValueError if the network does not support
+    while gazes have few tokens. Raises ParameterError if the network does not support
     chunk_size frames.
 
     network: is moved to the device and dtype in place.
@@ -88,7 +89,7 @@ class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
     ) -> None:
         self.config: VideoMAEConfig = network.config
         if chunk_size > self.config.max_num_frames:
-            raise ValueError(
+            raise ParameterError(
                 f"chunk_size {chunk_size} is more than the network's {self.config.max_num_frames}"
             )
         self.chunk_size = chunk_size

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.contexts import FRAMES, Context
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.selectors import Request, Selector
@@ -114,7 +115,7 @@ class OtherClip:
     """AutoGaze's gazes at another context: the worth of its habits without the image.
 
     The other context is of another source, or shares no frame where there is only one
-    source. Raises ValueError where a context has no other.
+    source. Raises SourceError where a context has no other.
     """
 
     name = "other_clip"
@@ -137,7 +138,7 @@ def _another(place: int, contexts: Sequence[Context]) -> Context:
         other for other in contexts if abs(other.start - context.start) >= FRAMES
     ]
     if not others:
-        raise ValueError(
+        raise SourceError(
             f"{context.source} alone has no other clip to compare with frames {context.start} to"
             f" {context.start + FRAMES - 1}: name another source or a seed of the synthetic drive"
         )

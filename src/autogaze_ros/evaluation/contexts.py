@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.errors import needs
-from autogaze_ros.io.frames import SourceError
+from autogaze_ros.errors import SourceError, needs
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.preprocessing import preprocess, resize_shortest_edge
 

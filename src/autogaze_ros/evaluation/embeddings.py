@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.checkpoints.load import Inspection
-from autogaze_ros.errors import needs
-from autogaze_ros.io.frames import Selection, SourceError
+from autogaze_ros.errors import CheckpointError, SourceError, needs
+from autogaze_ros.io.frames import Selection
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import ratio_for
@@ -136,11 +136,11 @@ def try_without(network: VideoMAE, frames: Tensor) -> tuple[float, dict[str, Los
     """Reconstruct frames (T, 3, S, S), normalized, from TOKENS evenly spread cells of each.
 
     Returns the mean absolute error with all embeddings, normalized units, and the effect of
-    each of TABLES, by its name there. Raises ValueError where the network has other scales
+    each of TABLES, by its name there. Raises CheckpointError where the network has other scales
     than AutoGaze.
     """
     if network.config.grid != AUTOGAZE_GRID:
-        raise ValueError(f"scales {network.config.scales} are not AutoGaze's")
+        raise CheckpointError(f"scales {network.config.scales} are not AutoGaze's")
     clip = (frames, [_gaze()] * len(frames), range(len(frames)))
     whole = network(*clip)
     error = float((whole - frames).abs().mean())
@@ -198,7 +198,7 @@ def _parts(table: Tensor) -> list[tuple[int, Tensor]]:
 def trial(network: VideoMAE, clip: str | None) -> tuple[str, list[list[str]]]:
     """Reconstruct a few frames with and without each table; return a heading and a row of text per table.
 
-    Raises ValueError where that is not possible.
+    Raises AutoGazeError where that is not possible.
     """
     size, most = network.config.image_size, network.config.max_num_frames
     images = (_frames_of(clip) if clip else _frames_of_drive())[:most]

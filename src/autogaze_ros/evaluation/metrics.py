@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import MissingPackageError, needs
 from autogaze_ros.evaluation.contexts import Context
-from autogaze_ros.evaluation.lpips import Distance, LpipsError, open_lpips
+from autogaze_ros.evaluation.lpips import Distance, open_lpips
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.preprocessing import denormalize, to_signed
 from autogaze_ros.tokens import Gaze
@@ -52,14 +52,14 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        """Raise ValueError where scikit-image is missing."""
+        """Raise MissingPackageError where scikit-image is missing."""
         with needs("scikit-image", "SSIM"):
             from skimage.metrics import structural_similarity
         self._structural_similarity = structural_similarity
         self._lpips: Callable[[Tensor, Tensor], Tensor]
         try:
             self._lpips, self.lpips_source = open_lpips()
-        except LpipsError as error:
+        except MissingPackageError as error:
             _log.warning("LPIPS is not measured: %s", error)
             self._lpips, self.lpips_source = _unmeasured, ""
 
@@ -129,7 +129,7 @@ class ReconstructionLoss:
     """L1 in normalized units plus a multiple of LPIPS: the loss that training minimizes or predicts.
 
     Pixels are not clipped as `ContextMetrics` clips them, so that gradients also flow
-    beyond what can be displayed. Raises LpipsError where LPIPS has no weights.
+    beyond what can be displayed. Raises MissingPackageError where LPIPS has no weights.
     """
 
     def __init__(self, reconstructor: CanvasReconstructor, lpips_weight: float = LPIPS_WEIGHT) -> None:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autogaze_ros.io.bag_files import BagError, is_bag
+from autogaze_ros.errors import BagError, SourceError
+from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bags import Bag, open_bag, picture
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Selection, Source, SourceError, Thinning
+from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Selection, Source, Thinning
 from autogaze_ros.io.image_folders import find_cameras, is_image, open_images, open_scenario
-from autogaze_ros.io.images import ImageError
 from autogaze_ros.io.sniffing import describe_unknown
 from autogaze_ros.io.videos import open_video
 from autogaze_ros.reporting import Complaints, shown
@@ -42,14 +42,14 @@ def _read(path: Path, topic: str, max_pixels: int) -> Iterator[Frame]:
             try:
                 yield _frame(bag.decode(connection, data), received, max_pixels)
                 count += 1
-            except (BagError, ImageError, SourceError) as error:
+            except SourceError as error:
                 complain(f"{path}: message {place} on {topic}", f"is left out: {error}")
     if count == 0:
         raise SourceError(f"{path} holds no readable image on {topic}")
 
 
 def _frame(message: Any, received: int, max_pixels: int) -> Frame:
-    """Return the frame of an image message; raises BagError, ImageError and SourceError."""
+    """Return the frame of an image message; raises SourceError."""
     seconds, nanoseconds = message.header.stamp.sec, message.header.stamp.nanosec
     if nanoseconds >= 1_000_000_000:
         raise BagError(f"its stamp has {nanoseconds} nanoseconds, a second or more")

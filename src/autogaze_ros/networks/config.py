@@ -8,13 +8,9 @@ from dataclasses import dataclass, field, fields
 from reprlib import repr as short  # what a file says may be long
 from typing import Any
 
+from autogaze_ros.errors import ConfigError
 from autogaze_ros.networks.decoding import POSITIONS, Positions
 from autogaze_ros.tokens import TokenGrid
-
-
-class ConfigError(ValueError):
-    """A configuration of a network that this code cannot build."""
-
 
 # Smallest and largest value of each number; integers where the smallest is 1. Many do not show in a tensor's
 # shape; beyond these ranges a network would be too large, or compute NaN.
@@ -148,7 +144,7 @@ class AutoGazeConfig:
         """Parse the official layout; raises ConfigError if the network cannot be built."""
         try:
             return cls._from_official(values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not an AutoGaze configuration: {error}") from error
 
     @classmethod
@@ -297,7 +293,7 @@ class VideoMAEConfig:
             scales = _scales(values["scales"])
             config: VideoMAEConfig = _from_dict(cls, {**values, "scales": scales})
             config._check()
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not a VideoMAE configuration: {error}") from error
         return config
 
@@ -364,7 +360,7 @@ class CanvasConfig:
                 raise ConfigError("widths and blocks must have three values each")
             if config.image_size % (4 * config.stride) or config.image_size % config.grid.mask_size:
                 raise ConfigError(f"scales {config.scales} do not fit stride {config.stride}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not a configuration of a canvas reconstructor: {error}") from error
         return config
 

@@ -6,6 +6,7 @@ need it.
 
 from __future__ import annotations
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.decoding import AskedPositions
 from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector, SelectorInfo, SelectorStream
 
@@ -34,7 +35,8 @@ def create_selector(
     """Make a selector by name.
 
     checkpoint and device concern autogaze and upstream only, positions autogaze.
-    Raises ValueError for an unknown name or unfit options.
+    Raises ParameterError for an unknown name or unfit options, CheckpointError and
+    MissingPackageError.
     """
     if name == "autogaze":
         from autogaze_ros.selectors.autogaze import AutoGazeSelector
@@ -52,4 +54,4 @@ def create_selector(
         from autogaze_ros.selectors.upstream import UpstreamSelector
 
         return UpstreamSelector(checkpoint, chunk_size=chunk_size, device=device)
-    raise ValueError(f"unknown selector {name!r}; known are {', '.join(SELECTORS)}")
+    raise ParameterError(f"unknown selector {name!r}; known are {', '.join(SELECTORS)}")

@@ -8,18 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 try:
     import torch
 
-    from autogaze_ros.checkpoints.load import OFFICIAL, CheckpointError, load_autogaze
+    from autogaze_ros.checkpoints.load import OFFICIAL, load_autogaze
     from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
-    raise ValueError(
+    raise MissingPackageError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
 from autogaze_ros.checkpoints.embedded import EMBEDDED
@@ -27,7 +28,7 @@ from autogaze_ros.networks.decoding import AskedPositions
 
 
 class AutoGazeSelector(Selector):
-    """Runs a checkpoint with `AutoGazeEngine`. Raises CheckpointError or ValueError.
+    """Runs a checkpoint with `AutoGazeEngine`. Raises CheckpointError or ParameterError.
 
     checkpoint: `embedded`, a folder or a hub id; its configuration has the default
         requirement.

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.networks.decoding import loss_after
 from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
@@ -28,11 +29,11 @@ try:
     import torch
     from torch import Tensor
 
-    from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
+    from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, load_autogaze
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 except ImportError as error:
-    raise ValueError(
+    raise MissingPackageError(
         f"the upstream selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
 
@@ -63,7 +64,8 @@ class UpstreamStream(Context):
 class UpstreamSelector(Selector):
     """Runs a checkpoint with NVlabs' package, including its processor.
 
-    Raises CheckpointError or ValueError, also where the package is missing or cannot run.
+    Raises CheckpointError or ParameterError, and MissingPackageError where the package is missing or
+    cannot run.
 
     checkpoint: a folder or a hub id; its configuration has the default requirement.
     """
@@ -149,14 +151,14 @@ class UpstreamSelector(Selector):
 
 
 def _import_package() -> ModuleType:
-    """Import NVlabs' package; raises ValueError where it or its dependencies are missing or do not fit."""
+    """Import NVlabs' package; raises MissingPackageError where it or a dependency is missing or unfit."""
     try:
         found = version("transformers")
         if not _LEAST <= tuple(int(part) for part in found.split(".")[:2]) < _BEYOND:
             raise ValueError(f"it needs transformers 4.51 to 4.57, not {found}")
         return import_module("autogaze.models.autogaze")
     except Exception as error:  # a package that does not fit its neighbours raises anything
-        raise ValueError(
+        raise MissingPackageError(
             f"NVlabs' autogaze package cannot be used in {sys.executable} ({_reason(error)});"
             " install it from autogaze_ros' source folder with pip install '.[upstream]'"
         ) from error

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import SourceError, needs
 from autogaze_ros.io.atomic import written_aside
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.preprocessing import resize_shortest_edge
 
@@ -90,7 +89,7 @@ def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames:
 
     Half of the contexts are of the sources and half synthetic, if there are both. Raises
     SourceError for a source that cannot be read or has images of several shapes,
-    ValueError where there is none.
+    and where there is none.
     """
     recorded = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
     synthetic = [
@@ -98,7 +97,7 @@ def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames:
         for seed in drive_seeds
     ]
     if not recorded + synthetic:
-        raise ValueError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
+        raise SourceError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
     return Clips(*([np.load(path, mmap_mode="r") for path in paths] for paths in (recorded, synthetic)))
 
 

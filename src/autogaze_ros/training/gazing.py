@@ -116,8 +116,8 @@ def train_gaze(
     """Train AutoGaze, resuming a run in the folder; return it with averaged weights.
 
     It decodes with the positions that its configuration names, and learns to predict the
-    reconstructor's loss. Contexts are short at first, which is faster. Raises LpipsError
-    where LPIPS has no weights, and ValueError where the folder holds another run.
+    reconstructor's loss. Contexts are short at first, which is faster. Raises MissingPackageError
+    where LPIPS has no weights, and CheckpointError where the folder holds another run.
 
     frames: of a batch, approximately.
     """

@@ -37,8 +37,8 @@ def train_reconstructor(
 ) -> CanvasReconstructor:
     """Train a reconstructor, resuming a run in the folder; return it with averaged weights.
 
-    The loss is L1 in normalized units plus 1.5 times LPIPS. Raises LpipsError where LPIPS
-    has no weights, and ValueError where the folder holds another run.
+    The loss is L1 in normalized units plus 1.5 times LPIPS. Raises MissingPackageError where LPIPS
+    has no weights, and CheckpointError where the folder holds another run.
 
     start: network to continue from; by default a new one.
     """

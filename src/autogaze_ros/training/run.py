@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import CheckpointError, needs
 from autogaze_ros.io.atomic import written_aside
 
 Row = dict[str, float]  # "step", and its losses by name
 
 
 def write_curves(rows: Sequence[Row], folder: Path) -> None:
-    """Write curves.csv, one row per step, and curves.png; raises ValueError where matplotlib is missing."""
+    """Write curves.csv, one row per step, and curves.png; raises MissingPackageError without matplotlib."""
     with written_aside(folder / "curves.csv") as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -93,7 +93,7 @@ class Schedule:
 class Run:
     """Training of one network in a folder.
 
-    Raises ValueError where the folder holds a state with another seed, notes or initial
+    Raises CheckpointError where the folder holds a state with another seed, notes or initial
     weights.
 
     seed: of all random numbers.
@@ -129,12 +129,12 @@ class Run:
         try:
             state = torch.load(self._state_file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises errors of many kinds
-            raise ValueError(
+            raise CheckpointError(
                 f"{self._state_file} is not a training state: remove it to start again"
             ) from error
         if state["notes"] != self._notes:
             changed = [key for key, value in self._notes.items() if state["notes"].get(key) != value]
-            raise ValueError(
+            raise CheckpointError(
                 f"{self.folder} holds a run with other {', '.join(changed)}: remove it or name another folder"
             )
         self.network.load_state_dict(state["network"])

@@ -18,8 +18,8 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED, about
+from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.io.atomic import keep_apart
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.video_writers import KINDS, video_writer
 from autogaze_ros.parameters import PARAMETERS
@@ -83,7 +83,7 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
         if clip:
             keep_apart([out], clip)
         out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
+    except (OSError, AutoGazeError) as error:
         raise click.ClickException(str(error)) from error
     # Images come only once the weights are loaded, and each waits for the answer to the one before.
     chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE, "max_gap": _PATIENCE}
@@ -104,7 +104,7 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
     click.echo(f"Look at {video} and {out / 'context_*.png'}")
     try:
         click.echo(replay(viewer, plan.topics, chosen, out))
-    except ValueError as error:
+    except (ValueError, AutoGazeError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -121,7 +121,7 @@ def _rendered(out: Path) -> str:
 def _dashcam(clip: str, chosen: Mapping[str, Any]) -> Plan:
     try:
         height, width = next(iter(open_source(clip))).image.shape[:2]
-    except SourceError as error:
+    except AutoGazeError as error:
         raise click.ClickException(str(error)) from error
     scale = min(1.0, MOST[0] / width, MOST[1] / height)
     size = {"width": max(1, round(scale * width)), "height": max(1, round(scale * height))}
