@@ -27,7 +27,6 @@ from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image
 from autogaze_ros.pipeline import GazedFrame
-from autogaze_ros.tokens import AUTOGAZE_GRID
 
 _NEVER = -1  # expected index that no frame has
 
@@ -105,10 +104,7 @@ class Reconstructor:
     def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
         place = choose_device(device)
         loaded = load_reconstructor(checkpoint)
-        if loaded.network.config.grid != AUTOGAZE_GRID:
-            raise CheckpointError(
-                f"{checkpoint} has scales {loaded.network.config.scales}, not AutoGaze's own"
-            )
+        loaded.require_autogaze_grid()
         self.checkpoint, self.license = loaded.source, loaded.license
         self._engine = open_engine(loaded.network, chunk_size, place)
         self._cameras: dict[str, _Camera] = {}

@@ -44,6 +44,7 @@ from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 from autogaze_ros.networks.video_mae import VideoMAE
+from autogaze_ros.tokens import AUTOGAZE_GRID
 
 Reconstructing = VideoMAE | CanvasReconstructor
 
@@ -142,6 +143,12 @@ class Checkpoint(Origin, Generic[Network]):
     """A loaded network and its origin."""
 
     network: Network
+
+    def require_autogaze_grid(self) -> None:
+        """Raise CheckpointError if the network has other scales than AutoGaze's own."""
+        config = self.network.config
+        if config.grid != AUTOGAZE_GRID:
+            raise CheckpointError(f"{self.source} has scales {config.scales}, not AutoGaze's own")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
-from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
+from autogaze_ros.tokens import Gaze
 
 try:
     import torch
@@ -50,10 +50,7 @@ class AutoGazeSelector(Selector):
             )
         place = choose_device(device)
         loaded = load_autogaze(checkpoint)
-        if loaded.network.config.grid != AUTOGAZE_GRID:
-            raise CheckpointError(
-                f"{checkpoint} has scales {loaded.network.config.scales}, not AutoGaze's own"
-            )
+        loaded.require_autogaze_grid()
         self.chunk_size = chunk_size
         self.default_requirement = loaded.network.config.task_loss_requirement
         self._engine = AutoGazeEngine(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.networks.decoding import loss_after
 from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
-from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
+from autogaze_ros.tokens import Gaze
 
 try:
     import torch
@@ -83,9 +83,8 @@ class UpstreamSelector(Selector):
         # Ours reports all unfit tensors where the package would use random weights instead;
         # and it downloads the files of a hub id.
         loaded = load_autogaze(checkpoint)
+        loaded.require_autogaze_grid()
         config = loaded.network.config
-        if config.grid != AUTOGAZE_GRID:
-            raise CheckpointError(f"{checkpoint} has scales {config.scales}, not AutoGaze's own")
         if config.decode_positions != "upstream":
             raise CheckpointError(
                 f"{checkpoint} was trained with {config.decode_positions} positions, which NVlabs' autogaze"
