@@ -15,7 +15,7 @@ COUNTS = st.lists(st.integers(1, 265), min_size=FRAMES, max_size=FRAMES)
 
 
 @given(COUNTS)
-def test_own_counts_are_kept_exactly_in_every_frame(counts):
+def test_matched_counts_are_kept_exactly_in_every_frame(counts):
     autogaze = Fixed()
     (context,) = contexts(1)
     theirs = autogaze.gaze(context, counts)

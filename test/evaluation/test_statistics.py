@@ -80,7 +80,7 @@ def verdicts(values):
     return {(one.baseline, one.metric): one for one in group.comparisons}
 
 
-def test_a_control_is_beaten_though_contexts_differ_more_than_methods():
+def test_a_baseline_is_beaten_though_contexts_differ_more_than_methods():
     found = verdicts(metrics(0.5, 0.6, 0.4))
     for metric in ("L1", "LPIPS"):
         assert found["random", metric].verdict == "better"

@@ -14,7 +14,7 @@ from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
 from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
-CONTROLS = ["patch_difference", "uniform", "random"]
+UNTRAINED = ["patch_difference", "uniform", "random"]
 OWN = [name for name in SELECTORS if name != "upstream"]  # NVlabs' package has test_upstream.py
 
 
@@ -105,10 +105,10 @@ def test_clips_are_decided_as_frame_by_frame(name, images, checkpoint):
     ]
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", UNTRAINED)
 @given(ratio=st.floats(0, 1))
 @settings(max_examples=20, deadline=None)
-def test_controls_take_the_budget(name, images, ratio):
+def test_untrained_selectors_take_the_budget(name, images, ratio):
     assert len(run(create_selector(name), images[:1], ratio)[0].token_ids) == token_budget(ratio, 265)
 
 

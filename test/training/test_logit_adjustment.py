@@ -24,7 +24,7 @@ def shares(network, frames):
 
 
 def by_level(wanted):
-    """Return a critic that likes places to be of one level, the coarsest being 1."""
+    """Return a loss that is least where all cells are of one level, 1 for the coarsest."""
     return lambda canvas, frame: (canvas.level != wanted).float().mean((1, 2))
 
 
