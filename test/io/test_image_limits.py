@@ -20,6 +20,7 @@ from autogaze_ros.networks.config import _RANGES
 
 _MOST = 512  # MiB that a small image may cost
 _DECODE = """
+from autogaze_ros.errors import ImageError
 from autogaze_ros.io.images import decode_image
 
 def said_of(path):
