@@ -90,7 +90,7 @@ def test_inspect_tells_of_embeddings_and_tries_them_on_the_drive(folder):
         and "RMS 0.0" in found.embeddings[0]
     )
     assert all("looks untrained: noise of 0.0" in line for line in found.embeddings)  # it was never trained
-    assert found.trial[0].startswith("Reconstruction of 4 frames of the synthetic drive, 40 tokens each")
+    assert found.trial[0].startswith("Reconstruction of 4 frames of drive:0, 40 tokens each")
     assert [line.split("  ")[0] for line in found.trial[1:]] == list(TABLES)
     assert ["zeroed" in line for line in found.trial[1:]] == [True, False, True, False]
 

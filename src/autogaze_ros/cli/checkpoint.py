@@ -36,7 +36,7 @@ Examples:
 @click.option(
     "--clip",
     metavar="SOURCE",
-    help="Video, images or bag to try a VideoMAE on.  [default: the synthetic drive]",
+    help="Video, images, bag or drive:SEED to try a VideoMAE on.  [default: drive:0]",
 )
 def inspect(source: str, clip: str | None) -> None:
     """Describe a checkpoint and list its tensors.
@@ -80,7 +80,7 @@ def _print_embeddings(found: Inspection, network: VideoMAE, clip: str | None) ->
         click.echo("Reconstruction was not tried, because this checkpoint cannot be loaded.")
         return
     try:
-        tried, rows = trial(network, clip)
+        tried, rows = trial(network, clip or "drive:0")
     except AutoGazeError as error:
         if clip:
             raise click.ClickException(str(error)) from error

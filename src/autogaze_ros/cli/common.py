@@ -113,7 +113,9 @@ class SourceChoice:
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that choose frames of a source; the command gets a SourceChoice as `choice`."""
 
-    @click.option("--camera", default="", help="Camera of a Bench2Drive scenario.  [default: rgb_front]")
+    @click.option(
+        "--camera", default="", help="Camera of a Bench2Drive scenario or a drive.  [default: rgb_front]"
+    )
     @click.option("--topic", default="", help="Image topic of a bag that has several.")
     @click.option(
         "--folder-rate",

@@ -127,9 +127,10 @@ def compare(
 ) -> None:
     """Gaze at SOURCE with two selectors and tell where they differ.
 
-    SOURCE is a video file, a folder of images, a Bench2Drive scenario or a
-    rosbag2. For each frame: how many tokens each chose, whether they are the
-    same in the same order, and the share of all chosen tokens that both chose.
+    SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2,
+    or drive:SEED[@FIRST_FRAME] for the synthetic drive. For each frame: how many tokens
+    each chose, whether they are the same in the same order, and the share of all chosen
+    tokens that both chose.
     Times are those of preprocessing and gaze; one frame beforehand warms up.
     Implementations of one network differ in rounding: where two tokens are as
     good but for the last bits, they may part for the rest of the context.

@@ -50,10 +50,10 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Compare AutoGaze's gazes with baselines of equally many tokens.
 
-    SOURCES are videos, folders of images, Bench2Drive scenarios and bags that were
-    not used in training. The same network reconstructs every frame from each method's
-    tokens, measured by L1 and LPIPS. Writes OUT/results.json, OUT/tables.md for a
-    model card, and OUT/context_*.jpg.
+    SOURCES are videos, folders of images, Bench2Drive scenarios, bags and drive:SEED
+    that were not used in training. The same network reconstructs every frame from each
+    method's tokens, measured by L1 and LPIPS. Writes OUT/results.json, OUT/tables.md
+    for a model card, and OUT/context_*.jpg.
     """
     with errors_in_one_line():
         keep_apart([out], *sources, checkpoint, reconstruction)

@@ -95,11 +95,12 @@ def gaze(
 ) -> None:
     """Gaze at SOURCE and write down which tokens were chosen.
 
-    SOURCE is a video file, a folder of images, a Bench2Drive scenario or a rosbag2.
-    Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
-    OUT/side_by_side.mp4, with --bag also OUT/gazes_bag, a rosbag2 of the gazes
-    beside the source's messages or images. With --reconstruct the video has the
-    reconstruction too, and the lines its measures.
+    SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2, or
+    drive:SEED[@FIRST_FRAME] for the synthetic drive. Writes OUT/gazes.jsonl, one object
+    per frame with the fields of GazeMask, and OUT/side_by_side.mp4; with --bag also
+    OUT/gazes_bag, a rosbag2 of the gazes beside the source's messages or images. With
+    --reconstruct the video also shows the reconstruction, and each object holds its
+    metrics.
     """
     with errors_in_one_line(), ExitStack() as filling:
         found = choice.open(source)

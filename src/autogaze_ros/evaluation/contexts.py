@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.errors import SourceError, needs
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.preprocessing import preprocess, resize_shortest_edge
 
@@ -67,13 +68,6 @@ def source_contexts(path: str, count: int) -> list[Context]:
 
 
 def drive_context(seed: int) -> Context:
-    """Render the first frames of a synthetic drive at 10 Hz: Bench2Drive's front camera, 400x224."""
-    with needs("numba", "the synthetic drive"):
-        from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-        from autogaze_ros.synthetic.drive import Drive
-    camera = next(camera for camera in BENCH2DRIVE if camera.name == "rgb_front").sized(400, _EDGE)
-    drive, images = Drive(seed), []
-    for _ in range(FRAMES):
-        images.append(drive.render(camera).image)
-        drive.step()
+    """Return the first frames of a synthetic drive."""
+    images = [frame.image for frame in islice(open_source(f"drive:{seed}"), FRAMES)]
     return Context(f"drive {seed}", DRIVE, 0, tuple(images))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.checkpoints.load import Inspection
-from autogaze_ros.errors import CheckpointError, SourceError, needs
+from autogaze_ros.errors import CheckpointError, SourceError
 from autogaze_ros.io.frames import Selection
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.config import AutoGazeConfig
@@ -195,16 +195,16 @@ def _parts(table: Tensor) -> list[tuple[int, Tensor]]:
     return [(first, rows) for first, rows in ((0, table[:usual]), (usual, table[usual:])) if len(rows)]
 
 
-def trial(network: VideoMAE, clip: str | None) -> tuple[str, list[list[str]]]:
+def trial(network: VideoMAE, clip: str) -> tuple[str, list[list[str]]]:
     """Reconstruct a few frames with and without each table; return a heading and a row of text per table.
 
     Raises AutoGazeError where that is not possible.
     """
     size, most = network.config.image_size, network.config.max_num_frames
-    images = (_frames_of(clip) if clip else _frames_of_drive())[:most]
+    images = _frames_of(clip)[:most]
     error, losses = try_without(network, torch.stack([preprocess(image, size) for image in images]))
     heading = (
-        f"Reconstruction of {len(images)} frames of {clip or 'the synthetic drive'}, {TOKENS} tokens each:"
+        f"Reconstruction of {len(images)} frames of {clip}, {TOKENS} tokens each:"
         f" mean absolute error {error:.4f} (normalized)"
     )
     return heading, [
@@ -233,16 +233,4 @@ def _frames_of(clip: str) -> list[NDArray[np.uint8]]:
     images = [frame.image for frame in islice(source, _FRAMES)]
     if len(images) < 2:
         raise SourceError(f"{clip} is too short: it needs at least two frames at {_RATE:g} Hz")
-    return images
-
-
-def _frames_of_drive() -> list[NDArray[np.uint8]]:
-    with needs("numba", "the synthetic drive"):
-        from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-        from autogaze_ros.synthetic.drive import Drive
-        from autogaze_ros.synthetic.traffic import TICK
-    drive, images = Drive(0), []
-    for _ in range(_FRAMES):
-        images.append(drive.render(BENCH2DRIVE[0].sized(400, 224)).image)
-        drive.step(round(1 / _RATE / TICK))
     return images

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import SourceError, needs
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.drives import is_drive
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.preprocessing import resize_shortest_edge
 
 EDGE = 224
-_DRIVE_SIZE = (400, EDGE)
 _STRIDES = (1, 1, 1, 2, 3)  # between frames of a context, equally likely: slow and fast driving
 
 
@@ -92,19 +93,22 @@ def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames:
     and where there is none.
     """
     recorded = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
-    synthetic = [
-        _cached(cache, f"drive_{seed}_{drive_frames}", partial(_drive_frames, seed, drive_frames))
-        for seed in drive_seeds
-    ]
+    synthetic = []
+    for seed in drive_seeds:
+        drive = f"drive:{seed}@{seed % 100}"  # traffic and lights are elsewhere in each
+        frames = partial(_source_frames, drive, drive_frames)
+        synthetic.append(_cached(cache, f"drive_{seed}_{drive_frames}", frames))
     if not recorded + synthetic:
         raise SourceError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
     return Clips(*([np.load(path, mmap_mode="r") for path in paths] for paths in (recorded, synthetic)))
 
 
 def _name_of(source: str) -> str:
+    if is_drive(source):
+        return re.sub(r"[^0-9A-Za-z@]", "_", source)
     path = Path(source)
     if not path.exists():
-        raise SourceError(f"{source} does not exist; name a video, a folder of images or a bag")
+        raise SourceError(f"{source} does not exist; name a video, a folder of images, a bag or drive:SEED")
     stat = path.stat()
     digest = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
     return f"{path.stem}_{digest[:12]}"
@@ -118,24 +122,11 @@ def _cached(cache: Path, name: str, read: Callable[[], Iterator[NDArray[np.uint8
     return path
 
 
-def _source_frames(source: str | os.PathLike[str]) -> Iterator[NDArray[np.uint8]]:
+def _source_frames(source: str, count: int | None = None) -> Iterator[NDArray[np.uint8]]:
     first = None
-    for number, frame in enumerate(open_source(source)):
+    for number, frame in enumerate(islice(open_source(source), count)):
         image = resize_shortest_edge(frame.image, EDGE)
         first = first or image.shape
         if image.shape != first:
             raise SourceError(f"{source}: frame {number} has another shape than the first; all must have one")
         yield image
-
-
-def _drive_frames(seed: int, count: int) -> Iterator[NDArray[np.uint8]]:
-    with needs("numba", "the synthetic drive"):
-        from autogaze_ros.synthetic.drive import Drive
-    from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-
-    camera = next(camera for camera in BENCH2DRIVE if camera.name == "rgb_front").sized(*_DRIVE_SIZE)
-    drive = Drive(seed)
-    drive.step(2 * (seed % 100))  # traffic and lights are elsewhere in each
-    for _ in range(count):
-        yield drive.render(camera).image
-        drive.step()
