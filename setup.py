@@ -36,7 +36,7 @@ setup(
     extras_require={
         "drive": ["numba>=0.61"],
         # LPIPS needs weights beside this: see autogaze_ros/evaluation/lpips.py.
-        "evaluation": ["scikit-image>=0.22"],
+        "evaluation": ["matplotlib>=3.8", "scikit-image>=0.22", "scipy>=1.11"],
         "training": ["matplotlib>=3.8", "numba>=0.61", "torch>=2.9"],
         # NVlabs' package, to compare with: it is on no index, and this commit is what it was compared at.
         "upstream": [

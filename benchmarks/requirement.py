@@ -21,10 +21,8 @@ from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import create_selector
-from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-from autogaze_ros.synthetic.drive import Drive
 
-FRAMES, SEEDS, SIZE = 48, (900, 901, 902, 903), (400, 224)
+FRAMES, SEEDS = 48, (900, 901, 902, 903)
 PATCHES = create_selector("patch_difference")  # its view of a frame is that in which changes are measured
 
 
@@ -54,11 +52,8 @@ CONDITIONS = {
 }
 
 
-def drive(seed):
-    world, camera = Drive(seed), BENCH2DRIVE[0].sized(*SIZE)
-    for _ in range(FRAMES):
-        yield world.render(camera).image
-        world.step()
+def images_of(source):
+    return [frame.image for frame in islice(open_source(source), FRAMES)]
 
 
 def measure(selector, images, stride=1, change=lambda image: image, requirement="auto"):
@@ -87,8 +82,8 @@ def main():
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     selector = create_selector("autogaze", checkpoint=EMBEDDED, device="cpu")
-    sources = {clip.name: [f.image for f in islice(open_source(clip), FRAMES)] for clip in options.clips}
-    sources |= {f"drive {seed}": list(drive(seed)) for seed in SEEDS}
+    sources = {clip.name: images_of(clip) for clip in options.clips}
+    sources |= {f"drive {seed}": images_of(f"drive:{seed}") for seed in SEEDS}
     results = {
         name: {title: measure(selector, images, **how) for title, how in CONDITIONS.items()}
         for name, images in sources.items()

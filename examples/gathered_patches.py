@@ -1,7 +1,7 @@
-"""What an encoder saves that takes gathered patches only: python examples/gathered_patches.py [VIDEO].
+"""What an encoder saves that takes gathered patches only: python examples/gathered_patches.py [SOURCE].
 
 A small ViT with random weights encodes each frame twice: all of its 265 patches,
-and those that were gazed at. Without a video the synthetic drive is gazed at.
+and those that were gazed at. The default source is a synthetic drive.
 """
 
 import sys
@@ -12,13 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.preprocessing import preprocess
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import create_selector
-from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-from autogaze_ros.synthetic.drive import Drive
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, gather
 
 FRAMES = 16
@@ -44,13 +41,6 @@ class SparseViT(nn.Module):
         return self.layers(tokens[None])[0]
 
 
-def drive():
-    world, camera = Drive(seed=8), BENCH2DRIVE[0].sized(640, 360)
-    while True:
-        yield Frame(world.render(camera).image, world.time)
-        world.step()
-
-
 def timed(function, *arguments):
     began = time.perf_counter()
     result = function(*arguments)
@@ -67,7 +57,7 @@ def main():
 
     pipeline = Pipeline(create_selector("patch_difference"), gazing_ratio=0.75)
     tokens, gazing, sparse, dense = [], [], [], []
-    for frame in islice(open_source(sys.argv[1]) if len(sys.argv) > 1 else drive(), FRAMES):
+    for frame in islice(open_source(sys.argv[1] if len(sys.argv) > 1 else "drive:8"), FRAMES):
         (gazed,), milliseconds = timed(pipeline.process, [frame])
         gazing.append(milliseconds)
         image, gaze = preprocess(frame.image), Gaze(gazed.record.token_ids)

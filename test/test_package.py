@@ -151,7 +151,7 @@ def test_colcon_builds_the_tree(tmp_path, options):
         assert (install / "share" / "autogaze_ros" / path).exists()
     for network in ("gaze", "reconstructor"):
         for file in ("config.json", "model.safetensors"):
-            assert (python / "autogaze_ros" / "weights" / network / file).exists()
+            assert (python / "autogaze_ros" / "checkpoints" / "weights" / network / file).exists()
     code = (
         "import autogaze_ros.tokens, autogaze_ros.ros.gaze_node as node, autogaze_ros.msg as msg\n"
         "print(autogaze_ros.tokens.__file__, node.__file__, msg.__file__, sep='\\n')"

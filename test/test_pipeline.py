@@ -7,6 +7,7 @@ from clips import scene
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.pipeline import FAR, Choice, Pipeline
 from autogaze_ros.selectors import Selector, SelectorInfo, create_selector
@@ -98,7 +99,7 @@ def test_the_budget_changes_from_the_next_frame_on(images):
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, math.nan])
 def test_unfit_ratios_are_refused_and_change_nothing(ratio):
     line = pipeline(ratio=0.3)
-    with pytest.raises(ValueError, match=r"gazing_ratio must lie in 0\.\.1, got"):
+    with pytest.raises(ParameterError, match=r"gazing_ratio must lie in 0\.\.1, got"):
         line.set_gazing_ratio(ratio)
     assert line.choice.gazing_ratio == 0.3
 
@@ -106,7 +107,7 @@ def test_unfit_ratios_are_refused_and_change_nothing(ratio):
 @pytest.mark.parametrize("name", ["patch_difference", "random"])
 def test_no_number_is_no_requirement_and_changes_nothing(name):
     line = pipeline(name=name)
-    with pytest.raises(ValueError, match="task_loss_requirement must be auto or a number, got nan"):
+    with pytest.raises(ParameterError, match="task_loss_requirement must be auto or a number, got nan"):
         line.set_requirement(math.nan)
     assert line.choice.task_loss_requirement == 0.2
 
@@ -139,10 +140,11 @@ class Named(Selector):
     def preprocess(self, image):
         return None
 
-    def select(self, requests):
-        for request in requests:
-            request.stream.advance()
-        return [Gaze(np.zeros(1, np.uint16)) for _ in requests]
+    def select(self, clips):
+        for clip in clips:
+            for request in clip:
+                request.stream.advance()
+        return [[Gaze(np.zeros(1, np.uint16)) for _ in clip] for clip in clips]
 
 
 BLACK = np.zeros((4, 4, 3), np.uint8)

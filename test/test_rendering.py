@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autogaze_ros import rendering
+from autogaze_ros.errors import OutputError
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.video_writers import PlayingTimes, video_writer
-from autogaze_ros.networks.preprocessing import preprocess, visible
+from autogaze_ros.networks.preprocessing import denormalize, preprocess
 from autogaze_ros.pipeline import GazedFrame, Pipeline
 from autogaze_ros.rendering import mask_levels, outlined, overlay, panels, side_by_side, titled
 from autogaze_ros.selectors import Request, Selector, create_selector
@@ -31,9 +32,9 @@ class Fixed(Selector):
     def preprocess(self, image):
         return None
 
-    def select(self, requests: list[Request]):
-        requests[0].stream.advance()
-        return [Gaze(np.array(self._gazes.pop(0), np.uint16))]
+    def select(self, clips: list[list[Request]]):
+        clips[0][0].stream.advance()
+        return [[Gaze(np.array(self._gazes.pop(0), np.uint16))]]
 
 
 def gaze_at(image, *gazes):
@@ -74,7 +75,7 @@ def test_a_cell_is_outlined_in_its_scales_colour_and_shows_the_pixels_of_its_pat
     patch = patches(preprocess(image), AUTOGAZE_GRID)[token].reshape(3, 16, 16)
     middles = ((np.arange(16) + 0.5) * edge / 16).astype(int)[1:-1]  # not on the outline
     seen = cell[middles][:, middles].astype(int)
-    expected = 255 * visible(patch)[:, 1:-1, 1:-1].permute(1, 2, 0).numpy()
+    expected = 255 * denormalize(patch)[:, 1:-1, 1:-1].permute(1, 2, 0).numpy()
     assert np.abs(seen - expected).mean() < 4
     # No sharper than the patch: between two of its pixels there is nothing.
     inner = np.unique(cell[4:-4, 4:-4].reshape(-1, 3), axis=0)
@@ -227,7 +228,7 @@ def test_odd_edges_and_changing_sizes_make_a_playable_video(tmp_path):
 
 def test_what_the_codec_refuses_is_an_error_of_one_line(tmp_path):
     with (
-        pytest.raises(ValueError, match="FFmpeg cannot write it"),
+        pytest.raises(OutputError, match="FFmpeg cannot write it"),
         video_writer(tmp_path / "a.mp4", 10) as write,
     ):
         write(np.zeros((16, 20_000, 3), np.uint8))

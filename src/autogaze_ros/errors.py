@@ -1,4 +1,19 @@
-"""Errors that a user's input can cause."""
+"""Errors that a user can cause and correct; any other exception is a fault of the program.
+
+* AutoGazeError
+  - ParameterError       an option or parameter outside its range
+  - MissingPackageError  an optional package that is absent or broken
+  - SourceError          a source of frames
+    + BagError           a recording or one of its messages
+    + ImageError         one image
+  - RigError             a file of cameras and their mounts
+  - CheckpointError      weights
+    + ConfigError        their config.json
+  - OutputError          a result that cannot be written
+
+Messages are one line: the file or option, the reason, and the remedy where there is
+one. The command line prints these and OSError in one line; others keep their traceback.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +21,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class AutoGazeError(Exception):
+    """Base of all errors of this package."""
+
+
+class ParameterError(AutoGazeError):
+    """An option or parameter outside its range; the message lists what is allowed."""
+
+
+class MissingPackageError(AutoGazeError):
+    """An optional package that is absent or broken; the message has the command that installs it."""
+
+
+class SourceError(AutoGazeError):
+    """A source of frames that is missing, damaged, empty or too short."""
+
+
+class BagError(SourceError):
+    """A recording, or one of its messages, that cannot be read."""
+
+
+class ImageError(SourceError):
+    """An image that cannot be decoded, or exceeds a limit."""
+
+
+class RigError(AutoGazeError):
+    """A rig file that cannot be read or is not in the form of objects.json."""
+
+
+class CheckpointError(AutoGazeError):
+    """A checkpoint that is missing, damaged, or does not fit."""
+
+
+class ConfigError(CheckpointError):
+    """A configuration of a network that this code cannot build."""
+
+
+class OutputError(AutoGazeError):
+    """A result that cannot be written, or would overwrite its source."""
+
+
 @contextmanager
-def needs(package: str, task: str, error: type[ValueError] = ValueError) -> Iterator[None]:
-    """Turn an import in the context that fails into one line: what the task needs, and how to get it."""
+def needs(package: str, task: str) -> Iterator[None]:
+    """Raise MissingPackageError for an import in the context that fails.
+
+    package: its name for pip. task: what requires it, the message's subject.
+    """
     try:
         yield
     except ImportError as reason:
-        raise error(f"{task} needs {package} (pip install {package}): {reason}") from reason
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be had or does not fit; the message says what to do."""
+        raise MissingPackageError(f"{task} needs {package} (pip install {package}): {reason}") from reason

@@ -1,4 +1,4 @@
-"""Gazes as JSON."""
+"""Gazes and other results as JSON."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ from autogaze_ros.pipeline import GazedFrame
 
 
 def gaze_json(gazed: GazedFrame) -> dict[str, Any]:
-    """Return the fields of GazeMask, header included, as JSON knows them."""
+    """Return the fields of GazeMask, including its header, as JSON can hold them."""
     about = header(gazed.frame.stamp, gazed.frame.frame_id)
-    return {"header": about, **plain(dataclasses.asdict(gazed.record))}
+    return {"header": about, **json_safe(dataclasses.asdict(gazed.record))}
 
 
-def plain(value: Any) -> Any:
-    """Return values as JSON knows them: arrays as in the message, flat; NaN and infinities as null."""
+def json_safe(value: Any, digits: int | None = None) -> Any:
+    """Convert values to what JSON can hold: arrays become flat lists, NaN and infinities null.
+
+    digits: decimal places to which floats are rounded; exact by default.
+    """
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: json_safe(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(item, digits) for item in value]
     if isinstance(value, np.ndarray):
         return value.ravel().tolist()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    return value if digits is None else round(value, digits)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.networks.decoding import ASKED_POSITIONS
 from autogaze_ros.selectors import AUTO, SELECTORS
@@ -34,13 +35,13 @@ class Parameter:
     changes: Literal["frame", "context", "unconfigured", "never"] = "unconfigured"
 
     def check(self, name: str, value: Any) -> Any:
-        """Return the value as it holds; ValueError says in one line what is wrong and what is allowed."""
+        """Return the value as it holds; ParameterError says in one line what is wrong and what is allowed."""
         if isinstance(value, float) and math.isnan(value):
-            raise ValueError(f"{name} must be a number, got nan")
+            raise ParameterError(f"{name} must be a number, got nan")
         if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
-            raise ValueError(f"{name} must lie in {self.bounds[0]}..{self.bounds[1]}, got {value}")
+            raise ParameterError(f"{name} must lie in {self.bounds[0]}..{self.bounds[1]}, got {value}")
         if self.choices and value not in self.choices:
-            raise ValueError(f"{name} must be one of {', '.join(self.choices)}; got {value!r}")
+            raise ParameterError(f"{name} must be one of {', '.join(self.choices)}; got {value!r}")
         return value
 
 
@@ -58,7 +59,7 @@ class NumberOrAuto(Parameter):
             )  # YAML's infinity
             if not (math.isnan(number) or isinstance(value, bool)):
                 return number
-        raise ValueError(f"{name} must be {AUTO} or a number, got {value!r}")
+        raise ParameterError(f"{name} must be {AUTO} or a number, got {value!r}")
 
 
 PARAMETERS = {

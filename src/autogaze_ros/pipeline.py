@@ -1,4 +1,4 @@
-"""Frames of several cameras in, gazes out, with the time of every stage."""
+"""Pipeline: frames of several cameras in, gazes out, with the time of every stage."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze, area
 
-FAR = 16  # frames of a context that another selector waits for at most
+FAR = 16  # frames that a new selector waits at most for the end of a context
 
 
 @dataclass
 class StageLatency:
-    """The fields of StageLatency.msg, milliseconds; who does a stage fills it in.
+    """The fields of StageLatency.msg in milliseconds; NaN for stages that did not run.
 
-    NaN where there is no such stage.
+    Each stage fills in its own field.
     """
 
     wait: float = math.nan
@@ -39,9 +40,9 @@ class StageLatency:
 
 @dataclass
 class GazeRecord:
-    """One frame's gaze: the fields of GazeMask.msg but its header, same names and units.
+    """One frame's gaze: the fields of GazeMask.msg without its header, same names and units.
 
-    Arrays keep their shape: masks are (28, 28).
+    Masks have the shape (28, 28).
     """
 
     camera: str
@@ -72,8 +73,9 @@ class GazeRecord:
 class GazedFrame:
     """A frame with its gaze.
 
-    pixels: what the selector saw. checkpoint: its weights, as GazeInfo names them.
-    restarted: why the camera's stream began anew with it. Either may be empty.
+    pixels: input of the selector, from its `preprocess`.
+    checkpoint: weights of the selector, as GazeInfo names them; may be empty.
+    restarted: reason why the camera's stream restarted with this frame; may be empty.
     """
 
     frame: Frame
@@ -85,10 +87,10 @@ class GazedFrame:
 
 @dataclass(frozen=True)
 class Choice:
-    """A selector and what it may spend on a frame: what is set together holds together.
+    """A selector and its limits per frame, which change together. Raises ParameterError for invalid ones.
 
-    gazing_ratio: 0..1. task_loss_requirement: `auto`, or a number in the selector's
-    units. Raises ValueError for others.
+    gazing_ratio: 0..1.
+    task_loss_requirement: `auto`, or a number in the selector's units.
     """
 
     selector: Selector
@@ -97,14 +99,14 @@ class Choice:
 
     def __post_init__(self) -> None:
         if not 0 <= self.gazing_ratio <= 1:
-            raise ValueError(f"gazing_ratio must lie in 0..1, got {self.gazing_ratio}")
+            raise ParameterError(f"gazing_ratio must lie in 0..1, got {self.gazing_ratio}")
         asked = self.task_loss_requirement
         if not isinstance(asked, str) and math.isnan(asked):
-            raise ValueError("task_loss_requirement must be auto or a number, got nan")
+            raise ParameterError("task_loss_requirement must be auto or a number, got nan")
 
     @property
     def requirement(self) -> float:
-        """The number that holds."""
+        """Return the requirement as a number."""
         return self.selector.requirement(self.task_loss_requirement)
 
     def __str__(self) -> str:
@@ -123,9 +125,10 @@ class _Camera:
     """One camera's stream and what its messages count.
 
     kind: size and epoch of its images; another kind begins the stream anew.
-    choice: what decides the present context. first: frames of a stream's first
-    context. limit: frames of the present one. restarted: why the stream began anew,
-    until its first gaze tells.
+    choice: selector and limits of the current context.
+    first: frames of a stream's first context.
+    limit: frames of the current context.
+    restarted: reason of the last restart, until a gaze has reported it.
     """
 
     def __init__(self, choice: Choice, kind: _Kind, first: int) -> None:
@@ -141,20 +144,20 @@ class _Camera:
 
     @property
     def begins(self) -> bool:
-        """True when the next frame is the first of a context."""
+        """Return True if the next frame is the first of a context."""
         return self.stream.index in (0, self.limit)
 
     @property
     def left(self) -> int:
-        """Frames to come in a context that has begun."""
+        """Return the remaining frames of a context that has begun."""
         return 0 if self.begins else self.limit - self.stream.index
 
     def cannot_wait(self, choice: Choice) -> bool:
-        """Return whether the context ends so late that another selector ends it now."""
+        """Return True if the context lasts too long for a new selector to wait for its end."""
         return self.left > FAR and choice.selector is not self.choice.selector
 
     def begin(self, choice: Choice) -> None:
-        """Begin a context of the choice's."""
+        """Begin a context with a choice."""
         if self.stream.index:
             self.limit = choice.selector.chunk_size  # the first context is over
         if choice.selector is self.choice.selector:
@@ -165,16 +168,16 @@ class _Camera:
         self.limit = min(self.limit, choice.selector.chunk_size)
 
     def save(self) -> tuple[Any, ...]:
-        """Return what `restore` needs to take back frames to come of this context."""
+        """Return the state that `restore` needs to undo later frames of this context."""
         return self.stream.save(), self.frame_index, self.restarted, copy(self.context)
 
     def restore(self, saved: tuple[Any, ...]) -> None:
-        """Take back the frames since `save`."""
+        """Undo the frames since `save`."""
         stream, self.frame_index, self.restarted, self.context = saved
         self.stream.restore(stream)
 
     def reset(self, kind: _Kind, reason: str = "") -> None:
-        """Begin the stream anew."""
+        """Restart the stream."""
         self.restarted = reason
         self.stream.restart()
         self.limit = self._first
@@ -186,10 +189,11 @@ class _Camera:
 class Pipeline:
     """Runs a selector over the streams of any number of cameras.
 
-    gazing_ratio and task_loss_requirement: as Choice's. first_contexts: by camera,
-    after how many frames its first context ends, so that not all begin theirs at
-    once; whole ones where it is silent. choice: what decides contexts to come.
-    deciding: the selector of the context that began last, of whichever camera.
+    gazing_ratio, task_loss_requirement: as for `Choice`.
+    first_contexts: by camera, frames of its first context, so that contexts of several
+        cameras do not begin at once; chunk_size for others.
+    choice: selector and limits of future contexts.
+    deciding: selector of the context that began last, of any camera.
     """
 
     def __init__(
@@ -206,20 +210,20 @@ class Pipeline:
         self._cameras: dict[str, _Camera] = {}
 
     def set_gazing_ratio(self, ratio: float) -> None:
-        """Change it for all frames to come, whichever selector decides them."""
+        """Change the gazing_ratio of all future frames, for any selector."""
         self.choice = replace(self.choice, gazing_ratio=ratio)
         for camera in self._cameras.values():
             camera.choice = replace(camera.choice, gazing_ratio=ratio)
 
     def set_requirement(self, requirement: Requirement) -> None:
-        """Change it for all frames to come that `choice`'s selector decides, whose units it is in."""
+        """Change the requirement of all future frames of `choice`'s selector, in its units."""
         self.change(replace(self.choice, task_loss_requirement=requirement))
 
     def change(self, choice: Choice) -> None:
-        """Let a selector decide within a budget, at once where it does already.
+        """Change selector and limits; at once for cameras that have this selector already.
 
-        Elsewhere both hold from the camera's next context on; where more than FAR
-        frames are to come before that, its stream begins anew with the next frame.
+        For other cameras they apply from the next context on, or, if that is more than FAR
+        frames away, from the next frame on, with which the stream restarts.
         """
         self.choice = choice
         for camera in self._cameras.values():
@@ -229,35 +233,35 @@ class Pipeline:
             self.deciding = choice.selector
 
     def restart(self, camera: str) -> None:
-        """Begin a camera's stream anew with its next frame."""
+        """Restart a camera's stream with its next frame."""
         if camera in self._cameras:
             self._cameras[camera].reset(self._cameras[camera].kind)
 
     def begins(self, camera: str) -> bool:
-        """Return whether a camera's next frame is the first of a context."""
+        """Return True if a camera's next frame is the first of a context."""
         state = self._cameras.get(camera)
         return state is None or state.begins or state.cannot_wait(self.choice)
 
     def remaining(self, camera: str) -> int:
-        """Return how many frames of a camera are to come in the context that its next frame belongs to."""
+        """Return the remaining frames of the context that a camera's next frame belongs to."""
         state = self._cameras.get(camera)
         if state is None or state.stream.index == 0 or state.cannot_wait(self.choice):
             return self._first_context(camera)
         return state.left or self.choice.selector.chunk_size
 
     def process(self, frames: Sequence[Frame]) -> list[GazedFrame]:
-        """Decide frames of any cameras, those of one in their order.
+        """Gaze at frames of any cameras; frames of one camera must be in order.
 
-        Those that may be decided together are; with one of each camera that is all.
+        Frames share a call where possible; one frame of each camera always does.
         """
         return [gazed for part in self._parts(frames) for gazed in self.decide(part)]
 
     def first_part(self, frames: Sequence[Frame]) -> list[Frame]:
-        """Return those that `decide` may have first, of which `process` makes one call after the other."""
+        """Return the frames that `decide` can take first; `process` calls it for each such part."""
         return self._parts(frames)[0]
 
     def _parts(self, frames: Sequence[Frame]) -> list[list[Frame]]:
-        """Split frames so that no camera's stream begins anew, or its context, within a part."""
+        """Split frames so that no stream restarts and no context begins within a part."""
         parts: list[list[Frame]] = []
         places: dict[str, tuple[int, _Kind, int]] = {}  # by camera: part, kind, frames for which it has room
         for frame in frames:
@@ -284,7 +288,7 @@ class Pipeline:
         return min(self._first_contexts.get(camera, whole), whole)
 
     def decide(self, frames: Sequence[Frame]) -> list[GazedFrame]:
-        """Decide a part of frames; where that raises, every stream is as if it had not been tried."""
+        """Gaze at a part of the frames; if that raises, all streams return to their previous state."""
         clips: dict[str, list[Frame]] = {}
         for frame in frames:
             clips.setdefault(frame.camera, []).append(frame)
@@ -299,7 +303,7 @@ class Pipeline:
             raise
 
     def _gaze(self, clips: Mapping[str, Sequence[Frame]]) -> list[GazedFrame]:
-        """Decide one clip of each camera, whose streams are ready for it."""
+        """Gaze at one clip of each camera, whose streams are prepared."""
         requests, latencies = {}, {}
         for name, clip in clips.items():
             camera, pairs = self._cameras[name], []
@@ -325,20 +329,20 @@ class Pipeline:
         return results
 
     def _select(self, requests: Mapping[str, Sequence[Request]]) -> dict[str, tuple[list[Gaze], float]]:
-        """Return each camera's gazes and its call's milliseconds; while selectors change there are two."""
+        """Return each camera's gazes and its call's milliseconds; selectors have separate calls."""
         answers: dict[str, tuple[list[Gaze], float]] = {}
         by_selector: dict[Selector, list[str]] = {}
         for name in requests:
             by_selector.setdefault(self._cameras[name].choice.selector, []).append(name)
         for selector, names in by_selector.items():
             began = time.perf_counter()
-            gazes = selector.select_clips([requests[name] for name in names])
+            gazes = selector.select([requests[name] for name in names])
             elapsed = _milliseconds(began)
             answers |= {name: (found, elapsed) for name, found in zip(names, gazes, strict=True)}
         return answers
 
     def _prepare(self, frame: Frame) -> None:
-        """Make a stream ready for a frame."""
+        """Prepare a camera's stream for a frame."""
         kind, camera = _kind(frame), self._cameras.get(frame.camera)
         if camera is None:
             first = self._first_contexts.get(frame.camera, sys.maxsize)

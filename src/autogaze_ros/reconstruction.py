@@ -1,4 +1,4 @@
-"""Reconstructions of gazed frames, made when there is time for them."""
+"""Reconstruction of gazed frames, in steps for when there is time."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.checkpoints.load import CheckpointError, Reconstructing, load_reconstructor
+from autogaze_ros.checkpoints.load import Reconstructing, load_reconstructor
 from autogaze_ros.engines.base import (
     GazedPixels,
     ReconstructionEngine,
-    ReconstructionStream,
+    Stream,
     Task,
     choose_device,
     run_to_end,
 )
 from autogaze_ros.engines.canvas import CanvasEngine
 from autogaze_ros.engines.video_mae import VideoMAEEngine
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image
 from autogaze_ros.pipeline import GazedFrame
-from autogaze_ros.tokens import AUTOGAZE_GRID
 
-_NEVER = -1  # fits no frame but the first of a context
+_NEVER = -1  # expected index that no frame has
 
 
 @dataclass(frozen=True)
 class Reconstruction:
     """Reconstruction of a frame from its context.
 
-    seen, picture: (3, S, S) normalised, the frame as the networks saw it and as it
-    was reconstructed. milliseconds: of computing it, and what its context lacked,
-    for all cameras together.
+    seen: (3, S, S) normalized, the frame as the networks saw it.
+    picture: (3, S, S) normalized, the reconstruction.
+    milliseconds: computing time, including earlier frames of the context that had not been
+        taken in, of all cameras together.
     """
 
     gazed: GazedFrame
@@ -46,21 +47,23 @@ class Reconstruction:
     milliseconds: float
 
     def image(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """Return it as uint8 RGB of size (width, height); by default at the source's aspect, S high."""
+        """Return an image uint8 RGB of size (width, height), by default in the source's aspect ratio."""
         height, width = self.gazed.frame.image.shape[:2]
         return to_image(self.picture, size or shortest_edge_size(width, height, self.picture.shape[-1]))
 
 
 @dataclass
 class _Camera:
-    """A camera's stream, and its frames that wait to be taken in.
+    """A camera's stream and its waiting frames.
 
-    wanted: the newest frame that is to be reconstructed, with its place among those
-    that wait. begins: whether a context begins with the first of them. expected:
-    index in the context of the next frame that fits.
+    waiting: pixels and token ids of frames that the stream has not taken in.
+    begins: True if the first of them begins a context.
+    wanted: the newest frame to reconstruct, with its index among those that wait.
+    expected: index_in_context that the next frame must have.
+    skipped: number of wanted frames that were not reconstructed.
     """
 
-    stream: ReconstructionStream
+    stream: Stream
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     begins: bool = False
     wanted: tuple[int, GazedFrame] | None = None
@@ -68,19 +71,19 @@ class _Camera:
     skipped: int = 0
 
     def overtake(self) -> None:
-        """Give up the wanted frame."""
+        """Skip the wanted frame."""
         self.skipped += self.wanted is not None
         self.wanted = None
 
     def forget(self) -> None:
-        """Give up the context; the next one fits again."""
+        """Abandon the context; the next one is taken in again."""
         self.overtake()
         self.waiting, self.begins, self.expected = [], False, _NEVER
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Input of `steps`: a camera's frames up to the wanted one, which is the last."""
+    """A camera's frames up to the wanted one, the last."""
 
     camera: _Camera
     frames: list[tuple[Tensor, Tensor]]
@@ -88,47 +91,46 @@ class _Run:
 
 
 class Reconstructor:
-    """Takes gazed frames in as they come, and reconstructs the newest wanted one of each camera.
+    """Takes in gazed frames, and reconstructs the newest wanted one of each camera.
 
-    Contexts are those of the gazes, and have chunk_size frames too; of a camera
-    whose frames were not all taken the next context is the first that counts. A
-    frame that is not wanted enters with its tokens when a later one is. checkpoint:
-    as for `load_reconstructor`. Raises CheckpointError or ValueError.
+    Contexts are those of the gazes. If a camera's frames are not all taken in, it starts
+    again with the next context. A frame that is not wanted contributes its tokens to the
+    next reconstruction. Raises CheckpointError or ParameterError.
+
+    checkpoint: as for `load_reconstructor`.
+    chunk_size: frames of a context, as for the selector.
     """
 
     def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
         place = choose_device(device)
         loaded = load_reconstructor(checkpoint)
-        if loaded.network.config.grid != AUTOGAZE_GRID:
-            raise CheckpointError(
-                f"{checkpoint} has scales {loaded.network.config.scales}, not AutoGaze's own"
-            )
+        loaded.require_autogaze_grid()
         self.checkpoint, self.license = loaded.source, loaded.license
         self._engine = open_engine(loaded.network, chunk_size, place)
         self._cameras: dict[str, _Camera] = {}
 
     @property
     def stream_bytes(self) -> int:
-        """Most bytes that the context of one camera may hold."""
+        """Return the bytes that the context of one camera holds at most."""
         return self._engine.stream_bytes
 
     @property
     def wanted(self) -> list[str]:
-        """Cameras of which a frame waits to be reconstructed."""
+        """Return the cameras that have a frame to reconstruct."""
         return [name for name, camera in self._cameras.items() if camera.wanted]
 
     def skipped(self, camera: str) -> int:
-        """Return how many wanted frames of a camera came to nothing, mostly overtaken by later ones."""
+        """Return the number of wanted frames that were not reconstructed, mostly superseded by later ones."""
         return self._cameras[camera].skipped if camera in self._cameras else 0
 
     def forget(self, camera: str | None = None) -> None:
-        """Give up the contexts of a camera or of all: they are taken in anew from their next beginning."""
+        """Abandon the contexts of a camera, or of all; they are taken in again from the next context on."""
         for name, state in self._cameras.items():
             if camera in (None, name):
                 state.forget()
 
     def take(self, gazed: GazedFrame, *, wanted: bool = True) -> None:
-        """Put a frame behind those that wait; of one camera in order."""
+        """Add a camera's next frame to those that wait."""
         record = gazed.record
         camera = self._cameras.get(record.camera)
         if camera is None:
@@ -150,18 +152,18 @@ class Reconstructor:
         return run_to_end(self.steps())
 
     def steps(self) -> Generator[None, None, list[Reconstruction]]:
-        """Do as `make`, with the engine's pauses; others may be taken meanwhile."""
+        """Run `make` with the engine's pauses; other frames may be taken meanwhile."""
         runs = [self._begin(camera) for camera in self._cameras.values() if camera.wanted]
         try:
             milliseconds, pictures = yield from self._reconstruct(runs)
             if not all(picture.isfinite().all() for picture in pictures):
-                raise ValueError(
-                    "the reconstructor computes NaN or infinite values: its weights are no good ones"
+                raise CheckpointError(
+                    "the reconstructor computes NaN or infinite values: its weights are damaged"
                 )
-        except BaseException:  # given up, too
+        except BaseException:  # also when the generator is abandoned
             for run in runs:
                 run.camera.skipped += 1
-                if not run.camera.begins:  # else what the stream lacks does not matter any more
+                if not run.camera.begins:  # otherwise the stream restarts anyway
                     run.camera.forget()
             raise
         return [
@@ -180,7 +182,7 @@ class Reconstructor:
         return run
 
     def _reconstruct(self, runs: list[_Run]) -> Generator[None, None, tuple[float, list[Tensor]]]:
-        """Take the frames in, portion by portion; milliseconds, and what the last ones look like."""
+        """Run the frames in portions; return milliseconds and the reconstructions of the last ones."""
         most = self._engine.config.grid.num_tokens
         portions = [list(_portions(run.frames, most)) for run in runs]
         pictures: dict[int, Tensor] = {}
@@ -194,7 +196,7 @@ class Reconstructor:
         return milliseconds, [pictures[number] for number in range(len(runs))]
 
     def _pixels(self, gazed: GazedFrame) -> Tensor:
-        """Return the very tensor that AutoGaze saw; other selectors saw another."""
+        """Return the tensor that AutoGaze saw, or compute it for other selectors."""
         size = self._engine.config.image_size
         pixels = gazed.pixels
         if isinstance(pixels, Tensor) and pixels.shape == (3, size, size):
@@ -210,7 +212,7 @@ def open_engine(network: Reconstructing, chunk_size: int, device: torch.device) 
 
 
 def _portions(frames: list[tuple[Tensor, Tensor]], most: int) -> Iterator[list[GazedPixels]]:
-    """Group frames, of which the last is wanted, so that no call is much longer than for one whole frame."""
+    """Group frames, the last of which is wanted, so that each call costs about as much as one whole frame."""
     portion: list[GazedPixels] = []
     for place, (pixels, ids) in enumerate(frames, 1):
         if portion and sum(len(frame.ids) for frame in portion) + len(ids) > most:
@@ -221,7 +223,7 @@ def _portions(frames: list[tuple[Tensor, Tensor]], most: int) -> Iterator[list[G
 
 
 def _timed(steps: Generator[None, None, Any]) -> Generator[None, None, tuple[float, Any]]:
-    """Go through the steps; milliseconds spent in them, and their result."""
+    """Run the steps; return the milliseconds spent in them and their result."""
     spent = 0.0
     while True:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Pictures and videos of gazes."""
+"""Rendering of gazes: overlays, captions and panels."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ from autogaze_ros.tokens import AUTOGAZE_GRID
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITAL = 22  # pixels of a capital letter's height at scale 1
-_LEAST, _MOST = 0.37, 1.0  # scales of the smallest letters that one can read, and of the largest
-PAPER = 24  # grey beneath titles and between pictures
-_SHARE = 0.2  # of a picture's height that a caption may take
+_LEAST, _MOST = 0.37, 1.0  # scales of the smallest legible letters and of the largest
+PAPER = 24  # grey level of titles and gaps
+_SHARE = 0.2  # largest share of a picture's height for a caption
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """Text that is not broken between lines. colour: RGB of a square before it, a legend's."""
+    """Text that is not broken across lines.
+
+    colour: RGB of a legend's square before the text; None for no square.
+    """
 
     text: str
     colour: Any = None
 
 
 class Letters:
-    """Letters of one size. line: height of a line of text in pixels."""
+    """Letters of one size.
+
+    line: height of a line of text in pixels.
+    """
 
     def __init__(self, scale: float) -> None:
         self._scale = scale
@@ -41,17 +47,17 @@ class Letters:
 
     @staticmethod
     def fitting(width: int, height: int) -> Letters:
-        """Return letters as large as a picture of that size wants them."""
+        """Return letters of a size that suits a picture."""
         return Letters(min(_MOST, max(_LEAST, min(width, height * 16 / 9) / 1200)))
 
     def width(self, phrase: Phrase) -> int:
-        """Return the pixels that a phrase takes, with the space behind it."""
+        """Return the width of a phrase in pixels, including the space after it."""
         square = self.line if phrase.colour is not None else 0
         text = cv2.getTextSize(phrase.text, _FONT, self._scale, self._weight)[0][0]
         return square + text + round(1.2 * self._capital)
 
     def lines(self, phrases: Sequence[Phrase], width: int) -> list[list[Phrase]]:
-        """Break phrases into lines of a width; one that is wider ends them."""
+        """Break phrases into lines of a width in pixels; a wider phrase ends the text."""
         lines: list[list[Phrase]] = []
         room = 0
         for phrase in phrases:
@@ -65,7 +71,7 @@ class Letters:
         return lines
 
     def write(self, picture: NDArray[np.uint8], phrases: Sequence[Phrase], left: int, top: int) -> None:
-        """Write a line into the picture, in white."""
+        """Write a line into the picture in white."""
         bottom = top + (self.line + self._capital) // 2
         for phrase in phrases:
             start = left
@@ -86,7 +92,7 @@ class Letters:
 
 
 def write_caption(picture: NDArray[np.uint8], phrases: Sequence[Phrase]) -> NDArray[np.uint8]:
-    """Write what there is room for along the picture's lower edge, in place; return the picture."""
+    """Write phrases along the lower edge of a picture, in place, as far as they fit; return the picture."""
     height, width = picture.shape[:2]
     letters = Letters.fitting(width, height)
     margin = letters.line // 3
@@ -99,7 +105,7 @@ def write_caption(picture: NDArray[np.uint8], phrases: Sequence[Phrase]) -> NDAr
 
 
 def title(text: str, width: int, height: int) -> NDArray[np.uint8]:
-    """Return a strip with the title of a picture of that size; nothing is in it where it is too narrow."""
+    """Return a title strip for a picture of that size, empty if the text does not fit."""
     letters = Letters.fitting(width, height)
     strip = np.full((letters.line, width, 3), PAPER, np.uint8)
     for line in letters.lines([Phrase(text)], width - letters.line // 3):
@@ -108,7 +114,7 @@ def title(text: str, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def notice(text: str, width: int, height: int) -> NDArray[np.uint8]:
-    """Return a picture (height, width, 3) with nothing but a text in its middle."""
+    """Return a picture (height, width, 3) with a centred text."""
     letters = Letters.fitting(width, height)
     picture = np.full((height, width, 3), 2 * PAPER, np.uint8)
     lines = letters.lines([Phrase(word) for word in text.split()], width)[: height // letters.line]
@@ -118,22 +124,22 @@ def notice(text: str, width: int, height: int) -> NDArray[np.uint8]:
     return picture
 
 
-_DARK = 0.3  # brightness of what was not selected
-# By scale, coarse to fine, the finer the lighter: of Okabe and Ito's, which colour-blind eyes tell apart.
+_DARK = 0.3  # brightness outside of gazed cells
+# By scale, coarse to fine, increasingly light: from Okabe and Ito's palette for colour-blind readers.
 _COLOURS = np.array([(0, 114, 178), (213, 94, 0), (86, 180, 233), (240, 228, 66)], np.uint8)
 _GAP = 4  # pixels between pictures
-# Edge of the least picture on which the pixels of every scale are squares of whole pixels.
+# Edge of the smallest picture on which the pixels of every scale are squares of whole pixels.
 _CANVAS = AUTOGAZE_GRID.mask_size * AUTOGAZE_GRID.patch_size
 
 
 def overlay(
     image: NDArray[np.uint8], record: GazeRecord, view: str = "frame", checkpoint: str = ""
 ) -> NDArray[np.uint8]:
-    """Return the image (H, W, 3) RGB as it is gazed at, with a legend and caption where there is room.
+    """Return the image (H, W, 3) RGB with its gaze, and with a legend and caption where they fit.
 
-    view: `frame` shows this frame's cells; `context` beneath them also those of the
-        context's earlier frames, not outlined. See `outlined`.
-    checkpoint: of the selector, to be named in the caption; of a path its last part.
+    view: `frame` shows this frame's cells; `context` also shows those of the context's
+        earlier frames beneath, not outlined. See `outlined`.
+    checkpoint: the selector's, for the caption; of a path only the last part is shown.
     """
     picture = outlined(image, record.token_ids, record.context_mask if view == "context" else None)
     return write_caption(picture, _phrases(record, view, checkpoint))
@@ -142,11 +148,12 @@ def overlay(
 def outlined(
     image: NDArray[np.uint8], token_ids: NDArray[np.uint16], seen: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """Return the image (H, W, 3) RGB with its cells as coarse as encoders see them, and the rest darkened.
+    """Return the image (H, W, 3) RGB with gazed cells at the resolution of their scale, the rest darkened.
 
-    Cells are outlined in the colour of their scale; later ones lie over earlier ones.
-    seen: (28, 28), as GazeMask's context_mask: what lies beneath the cells is shown as
-        coarse as the finest scale by which it was covered.
+    Cells are outlined in the colour of their scale; later ones cover earlier ones.
+
+    seen: (28, 28) uint8, such as GazeMask's context_mask; its cells are shown beneath, at
+        the resolution of the finest scale that covered them.
     """
     height, width = image.shape[:2]
     way = cv2.INTER_AREA if max(width, height) < _CANVAS else cv2.INTER_NEAREST
@@ -165,7 +172,7 @@ def outlined(
 
 
 def _phrases(record: GazeRecord, view: str, checkpoint: str) -> list[Phrase]:
-    """Say in plain words what was chosen; a legend of the scales is part of it."""
+    """Return a caption of what was chosen, with a legend of the scales."""
     count = len(record.token_ids)
     phrases = [Phrase("1 token:" if count == 1 else f"{count} tokens:")]
     for number, size, colour in zip(record.tokens_per_scale, AUTOGAZE_GRID.sizes, _COLOURS, strict=True):
@@ -185,7 +192,7 @@ def _phrases(record: GazeRecord, view: str, checkpoint: str) -> list[Phrase]:
 def _canvas(
     image: NDArray[np.uint8], token_ids: NDArray[np.uint16], seen: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
-    """Return what the cells show of the image, (_CANVAS, _CANVAS, 3), pixels enlarged to squares."""
+    """Return the gazed cells at the resolution of their scale: (_CANVAS, _CANVAS, 3)."""
     whole = _finest_view(image)
     used = {
         *AUTOGAZE_GRID.locate(token_ids)[0].tolist(),
@@ -207,7 +214,7 @@ def _canvas(
 
 
 def _finest_view(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the whole image at the finest scale; in steps, since they are several times as quick as one."""
+    """Return the image at the finest scale; resizing in steps is several times faster than at once."""
     height, width = image.shape[:2]
     while max(width, height) >= 2 * _CANVAS:
         width, height = (edge // 2 if edge >= 2 * _CANVAS else edge for edge in (width, height))
@@ -224,14 +231,14 @@ def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _cells(
     token_ids: NDArray[np.uint16], width: int, height: int
 ) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """Yield the scale index of each token, and the place of its cell in a picture."""
+    """Yield the scale index of each token and the slices of its cell in a picture."""
     boxes = AUTOGAZE_GRID.boxes(token_ids, width, height).round().astype(int).tolist()
     for scale, (left, top, right, bottom) in zip(AUTOGAZE_GRID.locate(token_ids)[0], boxes, strict=True):
         yield scale, (slice(top, bottom), slice(left, right))
 
 
 def mask_levels(mask: NDArray[np.uint8], scale: int = 1) -> NDArray[np.uint8]:
-    """A mask of 0..4 as grey levels 0, 64, 128, 191, 255, each cell scale x scale pixels."""
+    """Convert a mask of 0..4 to grey levels 0, 64, 128, 191, 255 with scale x scale pixels per cell."""
     levels = np.array([0, 64, 128, 191, 255], dtype=np.uint8)[mask]
     return levels.repeat(scale, axis=0).repeat(scale, axis=1)
 
@@ -239,10 +246,10 @@ def mask_levels(mask: NDArray[np.uint8], scale: int = 1) -> NDArray[np.uint8]:
 def panels(
     gazed: GazedFrame, reconstruction: NDArray[np.uint8] | None = None, *, edge: int = 1920
 ) -> NDArray[np.uint8]:
-    """Return a frame beside itself with its gaze and, where it is given, its reconstruction, each titled.
+    """Return titled panels side by side: the frame, its gaze, and its reconstruction if given.
 
-    reconstruction: (h, w, 3) RGB of any size. edge: most pixels of the picture's
-        width and of its height; smaller images are not enlarged.
+    reconstruction: (h, w, 3) uint8 RGB of any size.
+    edge: largest width and height of the result in pixels; smaller images are not enlarged.
     """
     count = 2 if reconstruction is None else 3
     image = fit(
@@ -256,7 +263,7 @@ def panels(
 
 
 def titled(pictures: Mapping[str, NDArray[np.uint8] | str]) -> NDArray[np.uint8]:
-    """Join pictures of one size from left to right beneath their titles; a text stands for a missing one."""
+    """Join pictures of one size from left to right with titles; a text replaces a missing picture."""
     height, width = next(p.shape[:2] for p in pictures.values() if not isinstance(p, str))
     columns = []
     for text, picture in pictures.items():
@@ -266,14 +273,14 @@ def titled(pictures: Mapping[str, NDArray[np.uint8] | str]) -> NDArray[np.uint8]
 
 
 def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Join pictures of one height from left to right, with a thin gap."""
+    """Join pictures of the same height from left to right with a gap."""
     gap = np.full((pictures[0].shape[0], _GAP, 3), PAPER, dtype=np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.hstack(parts[:-1])
 
 
 def stacked(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Join pictures of one width from top to bottom, with a thin gap."""
+    """Join pictures of the same width from top to bottom with a gap."""
     gap = np.full((_GAP, pictures[0].shape[1], 3), PAPER, dtype=np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.vstack(parts[:-1])

@@ -1,11 +1,10 @@
 """The multi-scale token grid: ids, cells, pixels, masks and patches.
 
-A frame is covered by several grids of square cells, one grid a scale, coarse
-to fine. Ids count through the scales in that order and row-major inside each.
-AutoGaze's own layout (`AUTOGAZE_GRID`) has 2x2, 4x4, 7x7 and 14x14 cells:
-265 ids, offsets 0, 4, 20 and 69.
+A frame is covered by several grids of square cells, one per scale, coarse to fine.
+Token ids count through the scales in that order, row-major within each. AutoGaze's own
+layout (`AUTOGAZE_GRID`) has 2x2, 4x4, 7x7 and 14x14 cells: 265 ids, offsets 0, 4, 20, 69.
 
-torch is imported by what takes tensors only, since the rest is asked for without it.
+torch is imported only by functions that take tensors.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ _OLDEST = 254  # cell_age saturates here
 class Gaze:
     """The tokens chosen in one frame.
 
-    token_ids: (N,) uint16, in the order of choice, without padding, no id twice.
-    predicted_loss: the selector's estimate of the reconstruction loss that is
-        left after these tokens; NaN where the selector makes none.
+    token_ids: (N,) uint16, in the order of choice, without padding or repetition.
+    predicted_loss: reconstruction loss that the selector predicts after these tokens, in
+        its units; NaN if it does not predict any.
     """
 
     token_ids: NDArray[np.uint16]
@@ -43,7 +42,7 @@ class Gaze:
 class TokenGrid:
     """The cells of all scales.
 
-    scales: edge of the (square) image at each scale in pixels, coarse to fine.
+    scales: edge of the (square) image at each scale in pixels, ascending.
     patch_size: edge of a patch in pixels; a scale has (scale // patch_size)^2 cells.
     """
 
@@ -60,22 +59,22 @@ class TokenGrid:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Cells along one edge, for each scale."""
+        """Return the number of cells along one edge, for each scale."""
         return tuple(scale // self.patch_size for scale in self.scales)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """First id of each scale, and behind the last scale the number of ids."""
+        """Return the first id of each scale, followed by the number of ids."""
         return tuple(int(n) for n in np.cumsum([0, *(size * size for size in self.sizes)]))
 
     @property
     def num_tokens(self) -> int:
-        """Ids in one frame."""
+        """Return the number of ids of a frame."""
         return self.offsets[-1]
 
     @cached_property
     def mask_size(self) -> int:
-        """Edge of the least grid on which the cells of every scale are whole cells."""
+        """Return the edge of the smallest grid on which the cells of every scale are whole cells."""
         return math.lcm(*self.sizes)
 
     def locate(self, token_ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -104,9 +103,9 @@ class TokenGrid:
     def boxes(self, token_ids: ArrayLike, width: int, height: int) -> NDArray[np.float64]:
         """Return the cells' boxes in a source image, (N, 4): left, top, right, bottom.
 
-        Units are source pixels, edges lie between pixels (0 is the image's left
-        or top border, `width` or `height` the opposite one). The whole image is
-        covered whatever its aspect, so cells of a 16:9 image are not square.
+        Units are source pixels, with edges between pixels (0 is the image's left or top
+        border, `width` or `height` the opposite one). Cells cover the whole image whatever
+        its aspect ratio, so those of a 16:9 image are not square.
         """
         scale, row, column = self.locate(token_ids)
         size = np.asarray(self.sizes)[scale]
@@ -126,7 +125,7 @@ class TokenGrid:
         return mask
 
     def cells(self, token_ids: ArrayLike) -> list[NDArray[np.bool_]]:
-        """Return one (size, size) map a scale, True where a token is chosen."""
+        """Return one (size, size) map per scale, True where a token is chosen."""
         present = np.zeros(self.num_tokens, dtype=bool)
         present[self._checked(token_ids)] = True
         return [
@@ -135,7 +134,7 @@ class TokenGrid:
         ]
 
     def tokens_per_scale(self, token_ids: ArrayLike) -> NDArray[np.int64]:
-        """Return how many of the ids belong to each scale, coarse to fine."""
+        """Return the number of ids of each scale, coarse to fine."""
         return np.bincount(self.locate(token_ids)[0], minlength=len(self.scales))
 
     def coverage(self, token_ids: Sequence[int] | NDArray[np.uint16]) -> float:
@@ -158,11 +157,11 @@ def area(mask: NDArray[np.uint8]) -> float:
 
 
 class ContextMask:
-    """Cells that a context of frames has covered so far, and their ages.
+    """Cells that the gazes of a context have covered so far, and their ages.
 
-    mask: as `TokenGrid.mask`, over all frames of the context.
-    cell_age: frames since a gaze last covered each cell: 0 for the newest frame,
-        up to 254 (which also stands for longer); 255 if none has.
+    mask: (mask_size, mask_size) uint8, as `TokenGrid.mask` over all frames of the context.
+    cell_age: (mask_size, mask_size) uint8, frames since a gaze last covered each cell: 0
+        for the newest frame, 254 for that many or more, 255 for never.
     """
 
     def __init__(self, grid: TokenGrid = AUTOGAZE_GRID) -> None:
@@ -171,7 +170,7 @@ class ContextMask:
         self.cell_age: NDArray[np.uint8] = np.full(shape, NEVER, dtype=np.uint8)
 
     def add(self, mask: NDArray[np.uint8]) -> None:
-        """Take in the mask of the context's next frame."""
+        """Add the mask of the context's next frame."""
         self.mask = np.maximum(self.mask, mask)
         seen = self.cell_age != NEVER
         aged = np.where(seen, np.minimum(self.cell_age, _OLDEST - 1) + 1, NEVER)
@@ -180,12 +179,12 @@ class ContextMask:
 
 @dataclass(frozen=True)
 class GatheredPatches:
-    """The patches of a gaze, as encoders that take sparse tokens want them.
+    """The patches of a gaze, for encoders that take sparse tokens.
 
-    pixels: (N, C, P, P), in the order of choice, P the grid's patch_size; flattened
-        they go through a patch convolution's weights as through a linear layer.
-    scales: (N,) int64, of each patch, 0 the coarsest.
-    positions: (N, 2) int64, row and column of each in its scale's grid.
+    pixels: (N, C, P, P), in the order of choice, P the grid's patch_size. A patch
+        convolution's weights apply to the flattened patches as a linear layer.
+    scales: (N,) int64, scale of each patch, 0 for the coarsest.
+    positions: (N, 2) int64, row and column of each patch in its scale's grid.
     """
 
     pixels: Tensor
@@ -196,9 +195,10 @@ class GatheredPatches:
 def gather(image: Tensor, gaze: Gaze, grid: TokenGrid = AUTOGAZE_GRID) -> GatheredPatches:
     """Return the patches that a gaze chose in an image.
 
-    image: (C, S, S), S the grid's finest scale, normalised as the encoder wants it;
-    for AutoGaze and VideoMAE that is `preprocess`. Raises ValueError for another
-    shape, or an id outside the grid.
+    Raises ValueError for another shape, or an id outside the grid.
+
+    image: (C, S, S), S the grid's finest scale, normalized as the encoder expects; for
+        AutoGaze and VideoMAE by `preprocess`.
     """
     import torch
 
@@ -212,10 +212,10 @@ def gather(image: Tensor, gaze: Gaze, grid: TokenGrid = AUTOGAZE_GRID) -> Gather
 
 
 def patches(image: Tensor, grid: TokenGrid) -> Tensor:
-    """The cells of an image (C, S, S) as (num_tokens, C * patch_size^2): channel before row before column.
+    """Return all patches of an image (C, S, S): (num_tokens, C * patch_size^2), by channel, row, column.
 
-    Each scale is a bicubic resize (a = -0.75, no antialiasing) of the whole image,
-    as in the originals' encoders (NVlabs/AutoGaze).
+    Each scale is a bicubic resize (a = -0.75, no antialiasing) of the whole image, as in
+    the original's encoders (NVlabs/AutoGaze).
     """
     import torch
     import torch.nn.functional as F

@@ -7,7 +7,6 @@ from golden import TEST_DATA, Golden
 from safetensors.torch import load_file, save_file
 
 from autogaze_ros.checkpoints.load import (
-    CheckpointError,
     convert,
     inspect,
     load_autogaze,
@@ -16,6 +15,7 @@ from autogaze_ros.checkpoints.load import (
     save_reconstructor,
 )
 from autogaze_ros.cli import cli
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
 from autogaze_ros.reconstruction import Reconstructor
@@ -80,7 +80,7 @@ def test_every_misfit_is_listed(folder):
     assert "missing stem.bias (8,)" in message and "unexpected more (2,)" in message
     assert "wrong shape head.bias is (7,), must be (48,)" in message
     assert "not finite to_middle.bias (8,)" in message and "\n" not in message
-    assert {fate.fault for fate in inspect(folder).fates} == {
+    assert {report.fault for report in inspect(folder).reports} == {
         "", "missing", "unexpected", "wrong shape", "not finite",
     }  # fmt: skip
 

@@ -16,13 +16,15 @@ from safetensors.torch import load_file, save, save_file
 from video_maes import SMALL
 
 from autogaze_ros.checkpoints.embedded import GAZE, RECONSTRUCTOR
-from autogaze_ros.checkpoints.load import CheckpointError, inspect, load_autogaze, load_reconstructor
+from autogaze_ros.checkpoints.load import inspect, load_autogaze, load_reconstructor
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, ConfigError, VideoMAEConfig
+from autogaze_ros.errors import CheckpointError, ConfigError
+from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 
 _MOST = 512  # MiB
 _INSPECT = """
-from autogaze_ros.checkpoints.load import CheckpointError, inspect
+from autogaze_ros.checkpoints.load import inspect
+from autogaze_ros.errors import CheckpointError
 
 def said_of(path):
     try:
@@ -31,7 +33,8 @@ def said_of(path):
         return str(error)
 """
 _LOAD = """
-from autogaze_ros.checkpoints.load import CheckpointError, load_autogaze
+from autogaze_ros.checkpoints.load import load_autogaze
+from autogaze_ros.errors import CheckpointError
 
 def said_of(path):
     try:
@@ -107,7 +110,10 @@ PICKLES = {
         "asks for torch._utils",
     ),
     "on no device": (of(torch.zeros(1 << 20, 1 << 20, device="meta")), "asks for torch._utils"),
-    "hashed for ever": (lambda path: zipped(path, [("data.pkl", tuples(60))]), "none of torch.save's"),
+    "hashed for ever": (
+        lambda path: zipped(path, [("data.pkl", tuples(60))]),
+        "torch.save does not write such",
+    ),
     "compressed": (
         lambda path: zipped(path, [("data.pkl", bytes(1 << 26))], zipfile.ZIP_DEFLATED),
         "more than its size|compresses nothing",
@@ -169,7 +175,7 @@ def test_safetensors_that_claim_too_much_are_refused_before_they_cost(tmp_path):
     with (folders[0] / "model.safetensors").open("r+b") as file:
         file.truncate(1 << 41)  # a hole
     cost, said = measured(*folders)
-    assert all("not a readable safetensors file" in line or "odd name" in line for line in said[:4]), said
+    assert all("not a readable safetensors file" in line or "invalid name" in line for line in said[:4]), said
     assert cost < _MOST and not any("\x1b" in line for line in said)
 
 
@@ -197,8 +203,8 @@ def test_weights_are_floating_point_numbers(weights, dtype):
     save_file({**tensors, name: torch.zeros(tensors[name].shape).to(dtype)}, weights / "model.safetensors")
     with pytest.raises(CheckpointError, match=f"wrong type {name}"):
         load_autogaze(weights)
-    (fate,) = (fate for fate in inspect(weights).fates if fate.fault)
-    assert fate.fault == "wrong type" and fate.dtype == str(dtype).removeprefix("torch.")
+    (report,) = (report for report in inspect(weights).reports if report.fault)
+    assert report.fault == "wrong type" and report.dtype == str(dtype).removeprefix("torch.")
 
 
 def test_of_many_unexpected_tensors_the_first_are_named(weights):
@@ -218,8 +224,8 @@ def nested(levels):
     [
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         (nested(100), "nested more than 32 levels deep"),
-        ('{"model_type": "autogaze", "model_type": "other"}', "names a key twice"),
-        ('{"a": NaN}', "NaN is no number"),
+        ('{"model_type": "autogaze", "model_type": "other"}', "repeats a key"),
+        ('{"a": NaN}', "NaN is not allowed"),
         ('{"a": "' + "b" * (1 << 20) + '"}', "more than 1048576 bytes"),
         ("\ufeff{}", "not readable JSON"),
         ('{"a": ' + "9" * 5000 + "}", "not readable JSON"),
@@ -298,7 +304,7 @@ def test_a_network_that_computes_no_numbers_is_none(weights):
     network = load_autogaze(weights).network
     network.gazing_model.gaze_decoder.lm_head.weight.fill_(3e38)
     engine = AutoGazeEngine(network)
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
         engine.gaze([Clip(engine.open_stream(), torch.ones(1, 3, 224, 224))])
 
 

@@ -7,14 +7,8 @@ from golden import TEST_DATA, Golden
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from autogaze_ros.checkpoints.load import (
-    NVIDIA_LICENSE,
-    OFFICIAL,
-    REVISIONS,
-    CheckpointError,
-    load_autogaze,
-    save_autogaze,
-)
+from autogaze_ros.checkpoints.load import NVIDIA_LICENSE, OFFICIAL, REVISIONS, load_autogaze, save_autogaze
+from autogaze_ros.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ from autogaze_ros.checkpoints.load import (
     OFFICIAL_VIDEO_MAE,
     REVISIONS,
     VIDEO_MAE_LICENSE,
-    CheckpointError,
     inspect,
     load_autogaze,
     load_reconstructor,
     save_autogaze,
     save_reconstructor,
 )
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.config import VideoMAEConfig
 
 TIMES = "module.mae.vit.embeddings.time_embed"
@@ -102,13 +102,13 @@ def test_tensors_of_other_networks_are_counted(folder, golden):
     edit(folder, add)
     assert_same(load_reconstructor(folder).network, golden.video_mae)
     found = inspect(folder)
-    assert found.fits and len(found.fates) == 98
-    assert [(f.group, f.count, f.size) for f in found.foreign] == [
+    assert found.fits and len(found.reports) == 98
+    assert [(f.group, f.count, f.size) for f in found.unused] == [
         ("dinov2_reg", 2, 56),
         ("siglip2", 1, 8),
         ("steps", 1, 8),
     ]
-    assert "loss" in found.foreign[0].reason and "no part" in found.foreign[2].reason
+    assert "loss" in found.unused[0].reason and "not part" in found.unused[2].reason
 
 
 def test_every_misfit_is_listed(folder):

@@ -14,15 +14,9 @@ from golden import TEST_DATA, Golden
 from hub_double import NEWEST, download, serving
 from safetensors.torch import load_file, save_file
 
-from autogaze_ros.checkpoints.load import (
-    NVIDIA_LICENSE,
-    OFFICIAL,
-    REVISIONS,
-    CheckpointError,
-    load_autogaze,
-    save_autogaze,
-)
+from autogaze_ros.checkpoints.load import NVIDIA_LICENSE, OFFICIAL, REVISIONS, load_autogaze, save_autogaze
 from autogaze_ros.cli import cli
+from autogaze_ros.errors import CheckpointError
 
 EMBEDDING = "gazing_model.connector.pos_embed"
 NORM = "gazing_model.gaze_decoder.model.norm.weight"
@@ -156,9 +150,9 @@ def test_a_file_is_no_checkpoint(weights, tmp_path):
     torch.save({}, tmp_path / "weights.bin")
     result = run("inspect", tmp_path / "weights.bin")
     assert result.exit_code == 1 and len(result.output.splitlines()) == 1
-    assert "is no folder" in result.output and "is a pickle" in result.output
+    assert "is not a folder" in result.output and "is a pickle" in result.output
     result = run("inspect", weights / "model.safetensors")
-    assert "is no folder" in result.output and "pickle" not in result.output
+    assert "is not a folder" in result.output and "pickle" not in result.output
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -211,7 +205,7 @@ def test_what_stands_in_a_folder_is_not_overwritten(weights, tmp_path):
         ):
             result = run(*arguments)
             assert result.exit_code == 1
-            assert re.search("nothing is overwritten|name another output", result.output)
+            assert re.search("exists already|name another output", result.output)
     assert names(tmp_path / "notes") == ["todo.txt"]
     assert load_autogaze(weights).license == "Apache-2.0"
 
@@ -262,7 +256,10 @@ def test_without_agreement_the_hub_is_not_asked(hub, tmp_path, hub_id, licence):
 def test_an_answer_that_breaks_off_leaves_nothing(hub, tmp_path):
     result = download(hub, tmp_path, OFFICIAL, "--accept-licence")
     assert result.returncode == 1 and names(tmp_path / "here") == []
-    assert "the Hugging Face hub did not give nvidia/AutoGaze" in result.stderr.splitlines()[-1]
+    assert (
+        "is not a local folder, and downloading it from the Hugging Face Hub failed"
+        in result.stderr.splitlines()[-1]
+    )
     assert "Traceback" not in result.stderr
     assert ("GET", f"/{OFFICIAL}/resolve/{REVISIONS[OFFICIAL]}/model.safetensors") in hub.asked
 
@@ -287,7 +284,7 @@ def test_an_unreachable_hub_is_told_in_one_line(hub, tmp_path):
 
 def test_only_an_id_can_be_downloaded(tmp_path):
     result = run("download", tmp_path, "--accept-licence")
-    assert result.exit_code == 1 and "is no hub id" in result.output.splitlines()[-1]
+    assert result.exit_code == 1 and "is not a hub id" in result.output.splitlines()[-1]
 
 
 def test_an_id_is_inspected_from_the_hub(hub, tmp_path):

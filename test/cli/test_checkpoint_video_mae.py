@@ -90,7 +90,7 @@ def test_inspect_tells_of_embeddings_and_tries_them_on_the_drive(folder):
         and "RMS 0.0" in found.embeddings[0]
     )
     assert all("looks untrained: noise of 0.0" in line for line in found.embeddings)  # it was never trained
-    assert found.trial[0].startswith("Reconstruction of 4 frames of the synthetic drive, 40 tokens each")
+    assert found.trial[0].startswith("Reconstruction of 4 frames of drive:0, 40 tokens each")
     assert [line.split("  ")[0] for line in found.trial[1:]] == list(TABLES)
     assert ["zeroed" in line for line in found.trial[1:]] == [True, False, True, False]
 
@@ -113,7 +113,7 @@ def test_reconstruction_that_depends_on_times(tmp_path):
         Image.new("L", (64, 48), grey).save(tmp_path / "clip" / f"{number:03}.png")
     found = Inspected(tmp_path / "weights", "--clip", tmp_path / "clip")
     assert found.status == 0 and found.about["licence"] == "Apache-2.0"
-    assert found.said_of("encoder times") == ["looks untrained: all zero, as they begin"]
+    assert found.said_of("encoder times") == ["looks untrained: all zero, as initialized"]
     assert found.said_of("decoder times") == ["looks trained"]
     assert "reconstruction does not depend on them: error changes by 0.00%" in found.trial[1]
     assert "reconstruction depends on them: error rises by" in found.trial[4]
@@ -124,7 +124,7 @@ def test_reconstruction_that_differs_without_times(folder, clip):
     edit(folder, lambda tensors: tensors.update({"module.mae.decoder.time_embed": rows}))
     found = Inspected(folder, "--clip", clip)
     assert found.said_of("decoder times") == ["looks trained"] * 2
-    assert "reconstruction differs but is as good: error changes by" in found.trial[4]
+    assert "reconstruction differs but is equally good: error changes by" in found.trial[4]
 
 
 def test_without_times_it_cannot_be_loaded(folder):
@@ -132,9 +132,9 @@ def test_without_times_it_cannot_be_loaded(folder):
     found = Inspected(folder)
     assert found.status == 1
     assert found.tensors[TABLES["decoder times"]] == ["missing", TABLES["decoder times"], "(32, 48)"]
-    assert found.said_of("decoder times") == ["not there: decoder.time_embed"]
+    assert found.said_of("decoder times") == ["missing: decoder.time_embed"]
     assert len(found.said_of("encoder times")) == 2
-    assert found.trial == ["Reconstruction was not tried, since this checkpoint cannot be loaded."]
+    assert found.trial == ["Reconstruction was not tried, because this checkpoint cannot be loaded."]
     assert found.errors.splitlines() == [f"Error: {folder} cannot be loaded; tensors: 1 missing"]
 
 
@@ -169,7 +169,7 @@ def test_tensors_of_other_networks_are_summed_up(folder, clip):
     edit(folder, add)
     found = Inspected(folder, "--clip", clip)
     assert found.status == 0 and len(found.tensors) == 100
-    reason = "only the training's loss uses it"
+    reason = "only used by the training loss"
     assert found.tensors["dinov2_reg.*"] == ["ignored", "dinov2_reg.*", "3 tensors, 3,000 bytes", reason]
     assert found.tensors["siglip2.*"] == ["ignored", "siglip2.*", "1 tensor, 28 bytes", reason]
 
@@ -180,7 +180,7 @@ def test_without_config_json_the_published_shapes_are_missed(folder):
     assert found.status == 1
     assert found.about["network"] == "VideoMAE, configured as published"
     assert found.tensors[TABLES["encoder times"]][2] == "is (32, 64), must be (256, 1024)"
-    assert "no config.json lies beside it, the published configuration was taken" in found.errors
+    assert "it has no config.json; the published configuration was assumed" in found.errors
 
 
 def test_a_pickle_that_wants_to_run_code_is_refused_in_one_line(folder, tmp_path):

@@ -26,7 +26,7 @@ def short(tmp_path):
     [
         (["--drive-seeds", ""], "nothing to evaluate on: name sources, or seeds"),
         (["--drive-seeds", "900"], "drive 900 alone has no other clip"),
-        (["--drive-seeds", "9-x"], "no list of seeds"),
+        (["--drive-seeds", "9-x"], "not a list of seeds"),
         (["nowhere.mp4"], "nowhere.mp4 does not exist"),
         (["SHORT"], "holds 3 frames, a context takes 16"),
         (["--checkpoint", "nowhere"], "nowhere"),

@@ -19,7 +19,7 @@ from video_maes import publish
 
 from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.cli import cli
-from autogaze_ros.io.frames import SourceError
+from autogaze_ros.errors import OutputError, SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.writers import carla_bag_writer, video_file_writer
 
@@ -150,7 +150,7 @@ def test_numbers_are_finite(clip, tmp_path, option, value):
 
 def test_a_result_that_fails_ends_only_itself(images, tmp_path, monkeypatch):
     def refuse(*arguments, **options):
-        raise ValueError("no room in a picture")
+        raise OutputError("no room in a picture")
 
     clip = write_video(tmp_path / "drive.mp4", images)
     monkeypatch.setattr("autogaze_ros.cli.results.panels", refuse)

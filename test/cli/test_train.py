@@ -104,13 +104,18 @@ def test_labels_tell_what_is_lost_after_every_chunk(folder, reconstructor, tmp_p
     assert lines[0]["losses"] == sorted(lines[0]["losses"], reverse=True)
 
 
-def test_what_is_balanced_can_be_loaded_and_keeps_its_licence(folder, reconstructor):
-    result = run("train", "balance", *DRIVE, "--cache", folder / "frames", "--contexts", "1",
+def test_a_network_with_adjusted_logits_can_be_loaded_and_keeps_its_licence(folder, reconstructor):
+    result = run("train", "adjust-logits", *DRIVE, "--cache", folder / "frames", "--contexts", "1",
                  "--start", "embedded", "--reconstruction", reconstructor / "checkpoint",
-                 "--out", folder / "balanced")  # fmt: skip
+                 "--out", folder / "adjusted")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert result.output.startswith("shifts +0.0, +0.0, +0.0, +0.0: loss ")
-    assert load_autogaze(folder / "balanced").license == "Apache-2.0"
+    assert load_autogaze(folder / "adjusted").license == "Apache-2.0"
+
+
+def test_the_former_name_of_adjust_logits_is_refused_with_the_new_one(tmp_path):
+    result = run("train", "balance", "drive.mp4", "--start", "embedded", "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "train adjust-logits" in result.output
 
 
 def test_one_line_for_mistakes(folder, gaze, tmp_path):
@@ -120,14 +125,14 @@ def test_one_line_for_mistakes(folder, gaze, tmp_path):
         ((*gaze[1:], folder / "whole_gaze", "--start", "embedded"), "other start"),
         (
             (*gaze[1:], tmp_path / "d", "--reconstruction", publish(tmp_path / "mae")),
-            "takes a reconstructor on canvases",
+            "takes a canvas reconstructor",
         ),
         (
-            ("balance", "--start", "embedded", "--cache", tmp_path, "--out", tmp_path / "e"),
+            ("adjust-logits", "--start", "embedded", "--cache", tmp_path, "--out", tmp_path / "e"),
             "nothing to train on",
         ),
-        (("reconstructor", "--drive-seeds", "a", "--out", tmp_path / "c"), "no list of seeds"),
-        (("reconstructor", "--drive-seeds", "9-0", "--out", tmp_path / "c"), "no list of seeds"),
+        (("reconstructor", "--drive-seeds", "a", "--out", tmp_path / "c"), "not a list of seeds"),
+        (("reconstructor", "--drive-seeds", "9-0", "--out", tmp_path / "c"), "not a list of seeds"),
     ):
         result = run("train", *arguments)
         assert isinstance(result.exception, SystemExit) and result.exit_code != 0

@@ -9,7 +9,7 @@ from autogaze_ros.engines import autogaze as engine_module
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.config import AutoGazeConfig
-from autogaze_ros.networks.preprocessing import normalise, preprocess
+from autogaze_ros.networks.preprocessing import normalize, preprocess
 
 FOLDERS = ["golden", "golden_rule"]
 CASES = ["ratio_only", "ratio_full_clip", "ratio_075", "smallest", "stop_late", "stop_early", "stop_at_once",
@@ -32,14 +32,14 @@ def rule():
 
 @pytest.fixture(scope="module")
 def clip(rule):
-    return torch.stack([normalise(frame) for frame in rule.frames("frames")])
+    return torch.stack([normalize(frame) for frame in rule.frames("frames")])
 
 
 def frames_of(golden, case):
     count = golden.spec["cases"][case]["frames"]
     if case == "wide":
         return torch.stack([preprocess(frame) for frame in golden.frames("wide")[:count]])
-    return torch.stack([normalise(frame) for frame in golden.frames("frames")[:count]])
+    return torch.stack([normalize(frame) for frame in golden.frames("frames")[:count]])
 
 
 def limits_of(golden, case):

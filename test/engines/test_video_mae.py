@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.engines.video_mae import VideoMAEEngine
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.preprocessing import preprocess
 
 FRAMES = 6
@@ -129,7 +130,7 @@ def test_a_context_has_its_length(engine, golden, frames):
         engine.reconstruct([Task(stream, everything[:1])])
     held = sum(cache._tokens.nbytes for cache in (stream.encoder, stream.decoder))
     assert held == engine.stream_bytes  # every cell gazed at: the most that is possible
-    with pytest.raises(ValueError, match="chunk_size 33 is more than the network's 32"):
+    with pytest.raises(ParameterError, match="chunk_size 33 is more than the network's 32"):
         VideoMAEEngine(golden.video_mae, chunk_size=33)
 
 

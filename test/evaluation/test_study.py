@@ -14,20 +14,20 @@ from studies import Blind
 from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.engines.canvas import CanvasEngine
-from autogaze_ros.evaluation.baselines import Selected
+from autogaze_ros.errors import SourceError
+from autogaze_ros.evaluation.baselines import SelectorMethod
 from autogaze_ros.evaluation.contexts import FRAMES, drive_context, source_contexts
 from autogaze_ros.evaluation.lpips import open_lpips
 from autogaze_ros.evaluation.metrics import Metrics
-from autogaze_ros.evaluation.report import context_picture, first_contexts, write_report
+from autogaze_ros.evaluation.report import context_figure, first_contexts, write_report
 from autogaze_ros.evaluation.study import Budget, GazeStudy
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
 from autogaze_ros.selectors import create_selector
 
 METHODS = [
     "autogaze", "random", "uniform", "patch_difference",
-    "random_own_counts", "uniform_own_counts", "other_clip", "greedy_teacher",
+    "random_matched", "uniform_matched", "other_clip", "greedy_teacher",
 ]  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def tiny(tmp_path_factory):
     """The parts of a study and the study itself."""
     folder = tmp_path_factory.mktemp("study")
     save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder / "gaze", license="Apache-2.0")
-    autogaze = Selected(create_selector("autogaze", checkpoint=str(folder / "gaze"), device="cpu"))
+    autogaze = SelectorMethod(create_selector("autogaze", checkpoint=str(folder / "gaze"), device="cpu"))
     torch.manual_seed(0)
     engine = CanvasEngine(CanvasReconstructor(CanvasConfig(widths=(8, 8, 8), blocks=(1, 1, 1))))
     distance, _ = open_lpips()
@@ -52,9 +52,9 @@ def tiny(tmp_path_factory):
 def test_everything_is_measured(tiny):
     study, found, reports, _ = tiny
     assert len(reports) == study.steps and found.methods == METHODS
-    assert found.measures.shape == (8, 1, 2, FRAMES, 2) and (found.measures > 0).all()
+    assert found.metrics.shape == (8, 1, 2, FRAMES, 2) and (found.metrics > 0).all()
     assert (found.tokens.sum(-1) == [12] + [5] * 15).all()
-    for name in ("random_own_counts", "uniform_own_counts"):
+    for name in ("random_matched", "uniform_matched"):
         assert (found.tokens[METHODS.index(name)] == found.tokens[0]).all()
     assert found.sweep.tokens.shape == (2, 2, FRAMES) and found.sweep.cap == 198
     assert np.isfinite(found.predicted).all()
@@ -71,7 +71,7 @@ def test_the_same_measures_come_frame_by_frame(tiny):
         frame = GazedPixels(pixels, torch.from_numpy(gaze.token_ids.astype(np.int64)))
         ((picture,),) = engine.reconstruct([Task(stream, [frame])])
         single = metrics(pixels, picture)
-        assert found.measures[0, 0, 0, time] == pytest.approx([single.l1_normalised, single.lpips], abs=1e-5)
+        assert found.metrics[0, 0, 0, time] == pytest.approx([single.l1_normalised, single.lpips], abs=1e-5)
 
 
 def test_all_files_are_written(tiny, tmp_path):
@@ -84,18 +84,20 @@ def test_all_files_are_written(tiny, tmp_path):
     for method in METHODS:
         assert f"| {method.replace('_', ' ')} |" in text
     assert "- 12+5 tokens, LPIPS: " in text and "Raising the requirement" in text
-    picture = context_picture(found.contexts[0], autogaze, engine, distance, found.budgets[0])
-    assert picture.shape[1] <= 1600 and picture.shape[2] == 3
+    figure = context_figure(found.contexts[0], autogaze, engine, distance, found.budgets[0])
+    titles = [axes.get_title() for axes in figure.axes]
+    assert len(titles) == 18 and titles[0] == "frame 0: 12 tokens"
+    assert titles[12] == "reconstructed: L1 {:.3f}, LPIPS {:.3f}".format(*found.metrics[0, 0, 0, 0])
 
 
 def test_a_table_of_one_context_has_no_intervals(tiny, tmp_path):
     _, found, _, _ = tiny
     alone = replace(
-        found, contexts=found.contexts[:1], measures=found.measures[:, :, :1], tokens=found.tokens[:, :, :1],
+        found, contexts=found.contexts[:1], metrics=found.metrics[:, :, :1], tokens=found.tokens[:, :, :1],
         predicted=found.predicted[:, :1],
         sweep=replace(
             found.sweep, tokens=found.sweep.tokens[:, :1], predicted=found.sweep.predicted[:, :1],
-            measures=found.sweep.measures[:, :1],
+            metrics=found.sweep.metrics[:, :1],
         ),
     )  # fmt: skip
     write_report(alone, tmp_path, {}, seed=0)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from autogaze_ros.errors import OutputError
 from autogaze_ros.io.atomic import folder_to_fill, folder_written_aside, keep_apart, written_aside
 
 
@@ -87,17 +88,17 @@ def test_no_output_is_or_holds_a_source_or_lies_inside_one(source, monkeypatch, 
     root = source.parents[1]
     monkeypatch.chdir(root)
     for named in (source, source / "bag.mcap") if output in ("data/bag", "data", ".") else (source,):
-        with pytest.raises(ValueError, match="name another output"):
+        with pytest.raises(OutputError, match="name another output"):
             keep_apart([root / "fine", output if relative else root / output], named)
 
 
 def test_links_do_not_hide_a_source(source, tmp_path):
     (tmp_path / "link").symlink_to(source)
     for output, named in ((tmp_path / "link" / "out", source), (source / "out", tmp_path / "link")):
-        with pytest.raises(ValueError, match="lies inside"):
+        with pytest.raises(OutputError, match="lies inside"):
             keep_apart([output], named)
     (tmp_path / "hard.mcap").hardlink_to(source / "bag.mcap")
-    with pytest.raises(ValueError, match="is the source"):
+    with pytest.raises(OutputError, match="is the source"):
         keep_apart([tmp_path / "hard.mcap"], source / "bag.mcap")
 
 
@@ -106,7 +107,7 @@ def test_links_of_a_scenario_lead_to_its_source(tmp_path):
     (tmp_path / "scenario" / "camera").mkdir(parents=True)
     (tmp_path / "scenario" / "camera" / "rgb_front").symlink_to(tmp_path / "real")
     (tmp_path / "scenario" / "loop").symlink_to("loop")
-    with pytest.raises(ValueError, match="lies inside"):
+    with pytest.raises(OutputError, match="lies inside"):
         keep_apart([tmp_path / "real" / "out"], tmp_path / "scenario")
     keep_apart([tmp_path / "out"], tmp_path / "scenario")
 

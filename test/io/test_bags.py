@@ -13,8 +13,8 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from autogaze_ros.errors import BagError
 from autogaze_ros.installation import share_folder
-from autogaze_ros.io.bag_files import BagError
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, message_types
 from autogaze_ros.io.bags import open_bag, picture
 from autogaze_ros.io.writers import bag_writer, header, image_fields, jpeg_fields

@@ -10,11 +10,11 @@ import pytest
 from recordings import IMAGE, image_cdr, pictures, seen, write_mcap, write_ros1
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from autogaze_ros.errors import BagError, SourceError
 from autogaze_ros.io import bag_files, bag_storages
-from autogaze_ros.io.bag_files import BagError, decompressed
+from autogaze_ros.io.bag_files import decompressed
 from autogaze_ros.io.bag_types import message_types
 from autogaze_ros.io.bags import open_bag
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 
 try:

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from image_messages import message
 from peak_memory import peaks
 
+from autogaze_ros.errors import ImageError, SourceError
 from autogaze_ros.io.frames import MAX_PIXELS
-from autogaze_ros.io.images import ImageError, decode_image, image_to_rgb
+from autogaze_ros.io.images import decode_image, image_to_rgb
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.config import _RANGES
 
 _MOST = 512  # MiB that a small image may cost
 _DECODE = """
-from autogaze_ros.io.images import ImageError, decode_image
+from autogaze_ros.errors import ImageError
+from autogaze_ros.io.images import decode_image
 
 def said_of(path):
     try:
@@ -99,7 +101,7 @@ def test_a_folder_tells_what_is_larger_than_allowed_or_no_file(tmp_path, caplog)
     said = "\n".join(caplog.messages)
     assert "80x80 pixels are more than max_image_pixels" in said and "5.png" in said
     assert "4.png is left out: its 1099511627776 bytes are more" in said
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(SourceError, match="no regular file"):
         open_source(tmp_path / "5.png")
 
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_messages import message
 
-from autogaze_ros.io.images import ImageError, compressed_to_rgb, decode_image, image_to_rgb
+from autogaze_ros.errors import ImageError
+from autogaze_ros.io.images import compressed_to_rgb, decode_image, image_to_rgb
 
 RGB, BGR, GREY = [0, 1, 2], [2, 1, 0], [0, 0, 0]
 # Channels of each encoding, which of them are RGB, and bytes a channel.

@@ -13,11 +13,11 @@ from clips import recorded, write_bag, write_folder
 from recordings import DEFINED, STORAGES, S, image_cdr, notes, pictures, seen, write_mcap
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from autogaze_ros.errors import BagError, SourceError
 from autogaze_ros.io import bag_files
-from autogaze_ros.io.bag_files import BagError, is_bag
+from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bag_types import IMAGE, message_types
 from autogaze_ros.io.bags import open_bag
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.writers import bag_writer, header, image_fields
 

@@ -4,8 +4,8 @@ from cli_harness import GAZE, PATCHES, run
 from recordings import OWN, S, notes, pictures, seen, write_ros1
 from rosbags.highlevel import AnyReader
 
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.bag_types import IMAGE, message_types
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 
 

@@ -7,7 +7,8 @@ import pytest
 from clips import cut, huge_png, jpeg, recorded, scene, write_bag, write_folder, write_video
 from golden import shared
 
-from autogaze_ros.io.frames import Frame, Selection, SourceError
+from autogaze_ros.errors import SourceError
+from autogaze_ros.io.frames import Frame, Selection
 from autogaze_ros.io.sources import open_source
 
 

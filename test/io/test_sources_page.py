@@ -2,6 +2,7 @@
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -13,8 +14,8 @@ from clips import cut, recorded, write_bag
 from rosbags.rosbag1 import Writer
 from rosbags.typesys import Stores, get_typestore
 
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.bag_types import IMAGE as IMAGE_TYPE
-from autogaze_ros.io.frames import SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.video_writers import video_writer
 from autogaze_ros.io.writers import bag_writer
@@ -93,15 +94,17 @@ READ = {
     "recording of rosbag2": (lambda path: recorded(bag(path, "/image")), [1000, 1100]),
     "recording of ROS 1": (lambda path: ros1(path.with_suffix(".bag")), [1000, 1100]),
     "recording that was cut off": (lambda path: cut(bag(path, "/image"), 0.98), [1000, 1100]),
+    "synthetic drive": (lambda path: "drive:7@14", [1400, 1500, 1600, 1700]),
 }
 
 
 @pytest.mark.parametrize("row", rows("What is read"))
 def test_what_is_read(row, tmp_path):
     (maker, stamps) = next(READ[begin] for begin in READ if row.startswith(begin))
-    frames = list(open_source(maker(tmp_path / "source")))
+    frames = list(islice(open_source(maker(tmp_path / "source")), 4))
     assert [frame.stamp // 10**6 for frame in frames] == stamps
-    assert all(frame.image.shape == IMAGE.shape for frame in frames)
+    shape = (224, 400, 3) if "drive" in row else IMAGE.shape
+    assert all(frame.image.shape == shape for frame in frames)
 
 
 def content(path, data, name="source"):
@@ -179,6 +182,8 @@ REFUSED = {
     "a folder of damaged images": damaged,
     "a dataset's root": lambda path: folders(path, "a/camera/rgb_front", "b/camera/rgb_front"),
     "a camera that a scenario lacks": cameras,
+    "a drive without a seed": lambda path: "drive:",
+    "a camera that a drive lacks": lambda path: "drive:7",
     "a recording without images": bag,
     "a recording with images on several topics": lambda path: bag(path, "/left", "/right"),
     "a topic that a recording lacks": lambda path: bag(path, "/left", "/right"),

@@ -12,7 +12,7 @@ from av.stream import Disposition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.io.frames import SourceError
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.sources import open_source
 
 WIDTH, HEIGHT = 160, 96

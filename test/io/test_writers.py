@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from clips import scene
 
+from autogaze_ros.errors import OutputError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.writers import carla_bag_writer, scenario_writer, video_file_writer
 
@@ -53,7 +54,7 @@ def test_a_lossless_video_gives_back_every_pixel(images, tmp_path, name, edges):
 def test_a_video_holds_one_camera(images, tmp_path):
     shot = {"rgb_front": (images[0], None), "rgb_back": (images[0], None)}
     with (
-        pytest.raises(ValueError, match="one camera, not rgb_front, rgb_back"),
+        pytest.raises(OutputError, match="one camera, not rgb_front, rgb_back"),
         video_file_writer(tmp_path / "drive.mkv") as write,
     ):
         write(0, shot)

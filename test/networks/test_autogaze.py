@@ -6,7 +6,7 @@ from golden import TEST_DATA, Golden, shared
 
 from autogaze_ros.networks.autogaze import AutoGaze, rotary_frequencies
 from autogaze_ros.networks.config import AutoGazeConfig
-from autogaze_ros.networks.preprocessing import normalise
+from autogaze_ros.networks.preprocessing import normalize
 
 # The angles of the official configuration, to the digits of the description.
 FREQUENCIES = [1.0, 0.44037, 0.19392, 0.085397, 0.037606, 0.016560, 0.0072927, 0.0032114, 5.2485e-4,
@@ -24,7 +24,7 @@ def close(ours, theirs):
 
 
 def pixels(golden, count):
-    return torch.stack([normalise(frame) for frame in golden.frames("frames")[:count]])
+    return torch.stack([normalize(frame) for frame in golden.frames("frames")[:count]])
 
 
 def test_parameter_count_is_the_official_one(golden):

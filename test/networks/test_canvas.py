@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autogaze_ros.errors import ConfigError
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor, at_scale
-from autogaze_ros.networks.config import CanvasConfig, ConfigError
+from autogaze_ros.networks.config import CanvasConfig
 from autogaze_ros.networks.preprocessing import preprocess
 from autogaze_ros.tokens import AUTOGAZE_GRID
 

@@ -4,7 +4,8 @@ import math
 import pytest
 from golden import TEST_DATA
 
-from autogaze_ros.networks.config import AutoGazeConfig, ConfigError
+from autogaze_ros.errors import ConfigError
+from autogaze_ros.networks.config import AutoGazeConfig
 
 
 @pytest.fixture

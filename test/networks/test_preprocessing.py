@@ -3,7 +3,7 @@ import pytest
 import torch
 from golden import TEST_DATA, Golden, shared
 
-from autogaze_ros.networks.preprocessing import normalise, preprocess, resize_shortest_edge, squash
+from autogaze_ros.networks.preprocessing import normalize, preprocess, resize_shortest_edge, resize_square
 
 
 @pytest.fixture(scope="module", params=["golden", "golden_rule"])
@@ -12,12 +12,12 @@ def golden(request):
 
 
 def test_wide_frames_as_the_processor_makes_them(golden):
-    processed = torch.stack([normalise(resize_shortest_edge(f, 224)) for f in golden.frames("wide")])
+    processed = torch.stack([normalize(resize_shortest_edge(f, 224)) for f in golden.frames("wide")])
     assert list(processed.shape) == [3, *golden.spec["cases"]["wide"]["processed_shape"][1:]]
     torch.testing.assert_close(
         processed[:, :, ::32], golden.outputs["wide.processed_rows"], rtol=0, atol=1e-5
     )
-    squashed = squash(processed, 224)
+    squashed = resize_square(processed, 224)
     torch.testing.assert_close(squashed[:, :, ::32], golden.outputs["wide.squashed_rows"], rtol=0, atol=1e-5)
 
 
@@ -36,7 +36,7 @@ def test_shortest_edge(height, width, expected):
 
 
 def test_range_of_values():
-    extremes = normalise(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8))
+    extremes = normalize(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8))
     assert extremes.min().item() == pytest.approx((-1 - 0.456) / 0.224)
     assert extremes.max().item() == pytest.approx((1 - 0.406) / 0.225)
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 from golden import TEST_DATA, Golden, shared
 
-from autogaze_ros.networks.config import ConfigError, VideoMAEConfig
+from autogaze_ros.errors import ConfigError
+from autogaze_ros.networks.config import VideoMAEConfig
 from autogaze_ros.networks.preprocessing import preprocess
 from autogaze_ros.networks.video_mae import VideoMAE, block_causal_attention
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, gather

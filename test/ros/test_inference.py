@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from workers import SETTINGS, arrival, working
 
-from autogaze_ros.io.images import ImageError
+from autogaze_ros.errors import ImageError
 from autogaze_ros.pipeline import Choice
 from autogaze_ros.ros.models import Engines
 from autogaze_ros.ros.queue import FrameBuffer
-from autogaze_ros.selectors.blind import UniformSelector
+from autogaze_ros.selectors.untrained import UniformSelector
 
 
 class Failing(UniformSelector):
@@ -17,10 +17,10 @@ class Failing(UniformSelector):
     def preprocess(self, image):
         return bool(image[0, 0, 0])
 
-    def select_clips(self, clips):
+    def select(self, clips):
         if any(request.pixels for clip in clips for request in clip):
             raise RuntimeError("CUDA out of memory")
-        return super().select_clips(clips)
+        return super().select(clips)
 
 
 class Camera:

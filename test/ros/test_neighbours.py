@@ -10,7 +10,7 @@ from autogaze_ros.pipeline import Choice, Pipeline
 from autogaze_ros.ros.models import Engines
 from autogaze_ros.ros.queue import FrameBuffer
 from autogaze_ros.selectors import create_selector
-from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
+from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
 FRAMES = 12
 IMAGES = np.random.default_rng(0).integers(0, 200, (FRAMES, 48, 64, 3), np.uint8)
@@ -92,7 +92,7 @@ def test_frames_that_failed_leave_no_trace_in_their_streams(name, behind, monkey
     from autogaze_ros.io.frames import Frame
 
     selector = create_selector(name, checkpoint="embedded", chunk_size=6, device="cpu")
-    decide = selector.select_clips
+    decide = selector.select
 
     def fields(line, numbers):
         gazed = line.process([Frame(IMAGES[n], n, camera) for n in numbers for camera in ("a", "b")])
@@ -105,9 +105,9 @@ def test_frames_that_failed_leave_no_trace_in_their_streams(name, behind, monkey
     tried, untried = (Pipeline(selector, gazing_ratio=0.03) for _ in range(2))
     first, rest = range(behind), range(behind, 9)
     assert fields(tried, first) == fields(untried, first)
-    monkeypatch.setattr(selector, "select_clips", fail)
+    monkeypatch.setattr(selector, "select", fail)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="too late"):
             fields(tried, range(11, 12))
-    monkeypatch.setattr(selector, "select_clips", decide)
+    monkeypatch.setattr(selector, "select", decide)
     assert fields(tried, rest) == fields(untried, rest)

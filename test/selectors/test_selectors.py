@@ -8,12 +8,13 @@ from golden import TEST_DATA, Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.checkpoints.load import CheckpointError, save_autogaze
+from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.errors import CheckpointError, ParameterError
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
-from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
+from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
-CONTROLS = ["patch_difference", "uniform", "random"]
+UNTRAINED = ["patch_difference", "uniform", "random"]
 OWN = [name for name in SELECTORS if name != "upstream"]  # NVlabs' package has test_upstream.py
 
 
@@ -32,7 +33,7 @@ def checkpoint(tmp_path_factory):
 def run(selector, images, ratio=0.2, requirement=-math.inf):
     stream = selector.open_stream()
     return [
-        selector.select([Request(stream, selector.preprocess(image), ratio, requirement)])[0]
+        selector.select([[Request(stream, selector.preprocess(image), ratio, requirement)]])[0][0]
         for image in images
     ]
 
@@ -79,11 +80,11 @@ def test_streams_do_not_depend_on_their_mates(name, images, checkpoint):
     together = [[], [], []]
     for t in range(3):
         requests = [
-            Request(streams[n], selector.preprocess(images[5 * n + t]), 0.1 + 0.1 * n, -math.inf)
+            [Request(streams[n], selector.preprocess(images[5 * n + t]), 0.1 + 0.1 * n, -math.inf)]
             for n in range(3)
         ]
         for gazes, gaze in zip(together, selector.select(requests), strict=True):
-            gazes.append(gaze)
+            gazes += gaze
     for n in range(3):
         assert ids(together[n]) == ids(run(selector, images[5 * n : 5 * n + 3], 0.1 + 0.1 * n))
 
@@ -98,16 +99,16 @@ def test_clips_are_decided_as_frame_by_frame(name, images, checkpoint):
         ]
         for stream, first, count in ((selector.open_stream(), 0, 3), (selector.open_stream(), 5, 4))
     ]
-    together = selector.select_clips(clips)
+    together = selector.select(clips)
     assert [ids(gazes) for gazes in together] == [
         ids(run(selector, images[a:b])) for a, b in ((0, 3), (5, 9))
     ]
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", UNTRAINED)
 @given(ratio=st.floats(0, 1))
 @settings(max_examples=20, deadline=None)
-def test_controls_take_the_budget(name, images, ratio):
+def test_untrained_selectors_take_the_budget(name, images, ratio):
     assert len(run(create_selector(name), images[:1], ratio)[0].token_ids) == token_budget(ratio, 265)
 
 
@@ -128,12 +129,12 @@ def test_positions_are_the_checkpoints_unless_others_are_asked_for(tmp_path):
 
 
 def test_unfit_choices_are_refused(checkpoint):
-    with pytest.raises(ValueError, match="autogaze, patch_difference, uniform, random, upstream"):
+    with pytest.raises(ParameterError, match="autogaze, patch_difference, uniform, random, upstream"):
         create_selector("saliency")
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         create_selector("autogaze")
     for device in ("gpu", "cuda:99"):
-        with pytest.raises(ValueError, match=device):
+        with pytest.raises(ParameterError, match=device):
             create_selector("autogaze", checkpoint=checkpoint, device=device)
 
 

@@ -9,7 +9,8 @@ import torch
 from golden import TEST_DATA, Golden
 from upstream_double import FOLDERS, HEADS, PAD, AutoGazeDouble, install, limits_of, losses, open_golden
 
-from autogaze_ros.checkpoints.load import OFFICIAL, CheckpointError, load_autogaze, save_autogaze
+from autogaze_ros.checkpoints.load import OFFICIAL, load_autogaze, save_autogaze
+from autogaze_ros.errors import CheckpointError, MissingPackageError, ParameterError
 from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.selectors import Request, create_selector, upstream
 
@@ -42,7 +43,7 @@ def request(selector, stream, image, limits):
 
 def run(selector, images, limits):
     stream = selector.open_stream()
-    return [selector.select([request(selector, stream, image, limits)])[0] for image in images]
+    return [selector.select([[request(selector, stream, image, limits)]])[0][0] for image in images]
 
 
 def ids(gazes):
@@ -76,9 +77,11 @@ def test_a_context_ends_and_begins_anew(rule, weights, monkeypatch):
     assert ids(run(selector, rule.frames("frames")[:6], limits)) == golden[:4] + golden[:2]
     stream = selector.open_stream()
     for image in rule.frames("frames")[:2]:
-        selector.select([request(selector, stream, image, limits)])
+        selector.select([[request(selector, stream, image, limits)]])
     stream.restart()
-    assert ids(selector.select([request(selector, stream, rule.frames("frames")[0], limits)])) == golden[:1]
+    assert (
+        ids(selector.select([[request(selector, stream, rule.frames("frames")[0], limits)]])[0]) == golden[:1]
+    )
 
 
 def test_each_stream_has_calls_of_its_own(rule, weights, monkeypatch):
@@ -87,10 +90,13 @@ def test_each_stream_has_calls_of_its_own(rule, weights, monkeypatch):
     selector, limits = create(weights), limits_of(rule, "stop_late")
     early, late = selector.open_stream(), selector.open_stream()
     images, golden = rule.frames("frames"), rule.gazes("stop_late")
-    selector.select([request(selector, early, images[0], limits)])
+    selector.select([[request(selector, early, images[0], limits)]])
     for t in range(3):
-        pair = [request(selector, early, images[t + 1], limits), request(selector, late, images[t], limits)]
-        assert ids(selector.select(pair)) == [golden[t + 1], golden[t]]
+        pair = [
+            [request(selector, early, images[t + 1], limits)],
+            [request(selector, late, images[t], limits)],
+        ]
+        assert [ids(gazes) for gazes in selector.select(pair)] == [golden[t + 1 : t + 2], golden[t : t + 1]]
     assert (early.index, late.index) == (4, 3)
 
 
@@ -150,7 +156,7 @@ def test_the_checkpoints_own_processor_is_used_where_it_has_one(rule, weights, m
 def test_an_unfit_transformers_is_refused(rule, weights, monkeypatch, found):
     install(monkeypatch, rule, "stop_late", transformers=found)
     with pytest.raises(
-        ValueError, match=rf"transformers 4\.51 to 4\.57, not {found}.*pip install '\.\[upstream\]'$"
+        MissingPackageError, match=rf"transformers 4\.51 to 4\.57, not {found}.*pip install '\.\[upstream\]'$"
     ):
         create(weights)
 
@@ -164,7 +170,9 @@ def test_a_fit_transformers_is_accepted(rule, weights, monkeypatch, found):
 def test_a_missing_package_is_told(weights, monkeypatch):
     monkeypatch.setattr(upstream, "version", lambda name: "4.57.6")
     monkeypatch.setitem(sys.modules, "autogaze", None)
-    with pytest.raises(ValueError, match=r"autogaze_ros' source folder with pip install '\.\[upstream\]'$"):
+    with pytest.raises(
+        MissingPackageError, match=r"autogaze_ros' source folder with pip install '\.\[upstream\]'$"
+    ):
         create(weights)
 
 
@@ -177,7 +185,7 @@ def test_a_package_that_cannot_be_imported_says_why(weights, monkeypatch, fault)
         raise fault
 
     monkeypatch.setattr(upstream, "version", fail)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(MissingPackageError) as caught:
         create(weights)
     message = str(caught.value)
     assert "\n" not in message and str(fault).strip() in message and "pip install" in message
@@ -207,7 +215,7 @@ def test_unfit_options_are_refused(rule, weights, tmp_path, monkeypatch):
         create("")
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         create(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="gpu"):
+    with pytest.raises(ParameterError, match="gpu"):
         create(weights, device="gpu")
     (weights / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="not a readable safetensors file"):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
+from autogaze_ros.io.drives import open_drive
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.video_writers import video_writer
 from autogaze_ros.io.writers import bag_writer, header, image_fields, jpeg_fields
-from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-from autogaze_ros.synthetic.drive import Drive
 
 
 def write_video(path: Path, images: list[np.ndarray], rate: float = 10.0) -> Path:
@@ -73,16 +74,15 @@ def cut(path: Path, share: float) -> Path:
 
 
 @functools.cache
-def _drive() -> tuple[Drive, list[np.ndarray]]:
-    return Drive(seed=8), []
+def _drive() -> tuple[Iterator[Frame], list[np.ndarray]]:
+    return iter(open_drive("drive:8", size=(640, 360))), []
 
 
 def scene(count: int) -> list[np.ndarray]:
     """The first frames of the synthetic drive, 640x360."""
     drive, images = _drive()
     while len(images) < count:
-        images.append(drive.render(BENCH2DRIVE[0].sized(640, 360)).image)
-        drive.step()
+        images.append(next(drive).image)
     return images[:count]
 
 

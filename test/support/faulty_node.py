@@ -14,14 +14,14 @@ import torch
 from autogaze_ros.checkpoints.embedded import EMBEDDED
 from autogaze_ros.ros import models
 from autogaze_ros.ros.gaze_node import main
-from autogaze_ros.selectors.blind import UniformSelector
+from autogaze_ros.selectors.untrained import UniformSelector
 
 
 class Faulty(UniformSelector):
     def preprocess(self, image):
         return image[0, 0].tolist()
 
-    def select_clips(self, clips):
+    def select(self, clips):
         corners = [request.pixels for clip in clips for request in clip]
         if [255, 0, 0] in corners:
             raise RuntimeError("seeing red")
@@ -29,7 +29,7 @@ class Faulty(UniformSelector):
             torch.empty(2**50)
         if [0, 0, 255] in corners:
             Path(os.environ["GATE"]).read_text()
-        return super().select_clips(clips)
+        return super().select(clips)
 
 
 def create(name, *, checkpoint, chunk_size, **options):

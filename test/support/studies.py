@@ -22,17 +22,17 @@ def contexts(*counts: int) -> list[Context]:
     ]
 
 
-def study(measures: np.ndarray, sources: list[Context], /, **sweep: np.ndarray) -> Study:
-    """A study of methods autogaze, random, ... with measures (methods, contexts, FRAMES, 2) at one budget."""
-    methods = ["autogaze", "random", "uniform", "greedy_teacher"][: len(measures)]
+def study(metrics: np.ndarray, sources: list[Context], /, **sweep: np.ndarray) -> Study:
+    """A study of methods autogaze, random, ... with metrics (methods, contexts, FRAMES, 2) at one budget."""
+    methods = ["autogaze", "random", "uniform", "greedy_teacher"][: len(metrics)]
     shape = (2, len(sources), FRAMES)
     given = {
         "requirements": np.array([0.2, 0.4]), "cap": 198, "tokens": np.full(shape, 10),
-        "predicted": np.full(shape, 0.5), "measures": np.full((*shape, 2), 0.25), **sweep,
+        "predicted": np.full(shape, 0.5), "metrics": np.full((*shape, 2), 0.25), **sweep,
     }  # fmt: skip
     return Study(
-        contexts=sources, budgets=[Budget(10, 10)], methods=methods, measures=measures[:, None],
-        tokens=np.zeros((len(measures), 1, len(sources), FRAMES, 4), np.int64),
+        contexts=sources, budgets=[Budget(10, 10)], methods=methods, metrics=metrics[:, None],
+        tokens=np.zeros((len(metrics), 1, len(sources), FRAMES, 4), np.int64),
         predicted=np.full((1, len(sources), FRAMES), 0.5), sweep=Sweep(**given),
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from golden import TEST_DATA, Golden, shared
 
-from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_shortest_edge
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalize, resize_shortest_edge
 from autogaze_ros.selectors import upstream
 
 PACKAGE = "autogaze.models.autogaze"
@@ -143,5 +143,5 @@ class ProcessorDouble:
     def __call__(self, images, return_tensors=None, input_data_format=None):
         assert (return_tensors, input_data_format) == ("pt", "channels_last")
         edge = self.size["shortest_edge"]
-        frames = [normalise(resize_shortest_edge(image, edge)) for image in images]
+        frames = [normalize(resize_shortest_edge(image, edge)) for image in images]
         return SimpleNamespace(pixel_values=torch.stack(frames)[None])

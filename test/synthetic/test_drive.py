@@ -4,6 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE, Camera
 from autogaze_ros.synthetic.drive import Drive
 from autogaze_ros.synthetic.picture import WEATHERS
@@ -51,7 +52,7 @@ def test_every_weather_shows_the_same_things(weather):
 
 
 def test_an_unknown_weather_is_refused():
-    with pytest.raises(ValueError, match="unknown weather 'hail'; known are clear"):
+    with pytest.raises(ParameterError, match="unknown weather 'hail'; known are clear"):
         Drive(0, "hail")
 
 

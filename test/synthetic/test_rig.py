@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from autogaze_ros.errors import RigError
 from autogaze_ros.installation import share_folder
-from autogaze_ros.synthetic.cameras import BENCH2DRIVE, RigError, read_rig
+from autogaze_ros.synthetic.cameras import BENCH2DRIVE, read_rig
 
 FRONT = {
     "type": "sensor.camera.rgb",

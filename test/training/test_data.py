@@ -9,9 +9,9 @@ import torch
 from cli_harness import run
 from clips import write_video
 
-from autogaze_ros.io.frames import SourceError
-from autogaze_ros.networks.preprocessing import normalise
-from autogaze_ros.training.data import Clips, normalised, open_clips
+from autogaze_ros.errors import SourceError
+from autogaze_ros.networks.preprocessing import normalize, normalize_batch
+from autogaze_ros.training.data import Clips, open_clips
 
 
 def test_a_context_is_the_same_for_the_same_numbers():
@@ -31,7 +31,7 @@ def test_a_source_shorter_than_a_context_stands_still():
 
 def test_pixels_are_normalised_as_the_node_does():
     image = np.random.default_rng(1).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    assert torch.allclose(normalised(torch.from_numpy(image)[None])[0], normalise(image), atol=1e-5)
+    assert torch.allclose(normalize_batch(torch.from_numpy(image)[None])[0], normalize(image), atol=1e-5)
 
 
 def test_sources_are_read_once(tmp_path):
@@ -57,7 +57,7 @@ def test_scenarios_and_bags_are_sources(tmp_path):
 
 
 def test_nothing_to_train_on(tmp_path):
-    with pytest.raises(ValueError, match="nothing to train on"):
+    with pytest.raises(SourceError, match="nothing to train on"):
         open_clips([], [], 16, tmp_path)
     with pytest.raises(SourceError, match=r"no\.mp4 does not exist"):
         open_clips([str(tmp_path / "no.mp4")], [], 16, tmp_path)

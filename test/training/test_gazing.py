@@ -10,13 +10,12 @@ from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import GREY
 from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
+from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.attention import Layout
-from autogaze_ros.training.data import normalised
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
-from autogaze_ros.training.labels import label
+from autogaze_ros.training.rollout import Layout
 from autogaze_ros.training.student import Answers, Student
-from autogaze_ros.training.teacher import GreedyTeacher
+from autogaze_ros.training.teacher import GreedyTeacher, label
 
 RULE = Golden(TEST_DATA / "golden_rule")
 COUNTS = [23, 5, 10]  # a frame of several chunks, one cut short, one full
@@ -29,7 +28,7 @@ def test_taught_as_it_is_run(positions):
     network = AutoGaze(config)
     network.load_state_dict(RULE.network.state_dict())
     frames = RULE.frames("frames")[None, : len(COUNTS)]
-    pixels = normalised(torch.from_numpy(frames))
+    pixels = normalize_batch(torch.from_numpy(frames))
     engine = AutoGazeEngine(network)
     ratios = [(count + 0.5) / 265 for count in COUNTS]
     gazes = [g.token_ids.tolist() for g in engine.gaze([Clip(engine.open_stream(), pixels[0], ratios)])[0]]
@@ -76,7 +75,7 @@ def test_a_new_network_tells_places_apart():
 def test_what_is_minimised_is_least_where_most_is_gained():
     """Choices by the gains themselves miss nothing; what was taken before does not count."""
     network = AutoGaze(AutoGazeConfig.from_dict(RULE.spec["config"]))
-    pixels = normalised(torch.from_numpy(RULE.frames("frames")[None, : len(COUNTS)]))
+    pixels = normalize_batch(torch.from_numpy(RULE.frames("frames")[None, : len(COUNTS)]))
     labels = label(pixels, COUNTS, GreedyTeacher())
     student = Student(network)
 
@@ -88,7 +87,7 @@ def test_what_is_minimised_is_least_where_most_is_gained():
             losses=torch.zeros(1, len(logits[0]), 10),
             hints=hints,
             where=torch.zeros(3, 1, places, 48),
-            told=[torch.zeros(4, 1, places, 32)],
+            probed=[torch.zeros(4, 1, places, 32)],
             choosers=[torch.zeros(1, 5, len(logits[0]), places)],
             patches=[torch.zeros(1, 196, places)],
         )

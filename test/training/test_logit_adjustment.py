@@ -6,8 +6,8 @@ import torch
 
 from autogaze_ros.checkpoints.load import load_autogaze
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.logit_adjustment import balance
-from autogaze_ros.training.rollout import roll_out
+from autogaze_ros.training.logit_adjustment import adjust_logits
+from autogaze_ros.training.rollout import rollout
 
 LENGTH = 3
 
@@ -19,19 +19,19 @@ def frames():
 
 def shares(network, frames):
     """Return the share of each scale in gazes of ten tokens."""
-    ids = torch.cat(roll_out(network, frames, [10] * LENGTH), 1)
+    ids = torch.cat(rollout(network, frames, [10] * LENGTH), 1)
     return np.bincount(AUTOGAZE_GRID.locate(ids[0].numpy())[0], minlength=4) / ids.numel()
 
 
 def by_level(wanted):
-    """Return a critic that likes places to be of one level, the coarsest being 1."""
+    """Return a loss that is least where all cells are of one level, 1 for the coarsest."""
     return lambda canvas, frame: (canvas.level != wanted).float().mean((1, 2))
 
 
 def test_it_goes_where_the_loss_is_less(frames):
     network, told = load_autogaze("embedded").network, []
     before = shares(network, frames)
-    shifts = balance(network, frames, by_level(2), told.append)
+    shifts = adjust_logits(network, frames, by_level(2), told.append)
     assert shares(network, frames)[1] > before[1]
     losses = {line.partition(":")[0]: float(line.rpartition(" ")[2]) for line in told}
     assert len(losses) == len(told)  # nothing is tried twice
@@ -42,11 +42,11 @@ def test_a_shift_is_what_logits_gain(frames):
     network, states = load_autogaze("embedded").network, []
     head = network.gazing_model.gaze_decoder.lm_head
     head.register_forward_pre_hook(lambda _, given: states.append(given[0]))
-    roll_out(network, frames, [10] * LENGTH)
+    rollout(network, frames, [10] * LENGTH)
     hidden = torch.cat(states)
     with torch.no_grad():
         before = head(hidden)
-        shifts = balance(network, frames, by_level(2))
+        shifts = adjust_logits(network, frames, by_level(2))
         gained = (head(hidden) - before).unflatten(1, (10, -1))
     scales = AUTOGAZE_GRID.locate(np.arange(265))[0]
     assert any(shifts)
@@ -58,5 +58,5 @@ def test_a_shift_is_what_logits_gain(frames):
 def test_what_cannot_be_bettered_stays(frames):
     network = load_autogaze("embedded").network
     weights = {name: value.clone() for name, value in network.state_dict().items()}
-    assert balance(network, frames, lambda canvas, frame: torch.zeros(1)) == [0, 0, 0, 0]
+    assert adjust_logits(network, frames, lambda canvas, frame: torch.zeros(1)) == [0, 0, 0, 0]
     assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())

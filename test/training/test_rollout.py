@@ -8,8 +8,8 @@ from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, ratio_for
-from autogaze_ros.training.data import normalised
-from autogaze_ros.training.rollout import roll_out
+from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.training.rollout import rollout
 
 RULE = Golden(TEST_DATA / "golden_rule")
 COUNTS = [23, 5, 10]  # a frame of several chunks, one cut short, one full
@@ -24,7 +24,7 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def frames():
-    frames = normalised(torch.from_numpy(RULE.frames("frames")[: len(COUNTS)]))
+    frames = normalize_batch(torch.from_numpy(RULE.frames("frames")[: len(COUNTS)]))
     return torch.stack([frames, frames.flip(0)])
 
 
@@ -32,12 +32,12 @@ def test_as_the_engine_gazes(network, frames):
     engine = AutoGazeEngine(network)
     ratios = [ratio_for(count, 265) for count in COUNTS]
     gazes = engine.gaze([Clip(engine.open_stream(), clip, ratios) for clip in frames])
-    for time, ids in enumerate(roll_out(network, frames, COUNTS)):
+    for time, ids in enumerate(rollout(network, frames, COUNTS)):
         assert ids.tolist() == [gaze[time].token_ids.tolist() for gaze in gazes]
 
 
 def test_what_is_drawn_depends_on_the_seed(network, frames):
-    sure, one, again, other = (roll_out(network, frames, COUNTS, draw) for draw in (None, 1, 1, 2))
+    sure, one, again, other = (rollout(network, frames, COUNTS, draw) for draw in (None, 1, 1, 2))
     assert all((a == b).all() for a, b in zip(one, again, strict=True))
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
     assert any((a != b).any() for a, b in zip(one, sure, strict=True))

@@ -1,13 +1,15 @@
-"""The greedy teacher, on frames of which is known what they lack."""
+"""The greedy teacher, on frames of which is known what they maps."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autogaze_ros.checkpoints.load import load_reconstructor
+from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.canvas import Canvas
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.teacher import TAKEN, GreedyTeacher, Lack, gains
+from autogaze_ros.training.teacher import TAKEN, GreedyTeacher, ResidualMaps, gains, label
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,8 @@ def test_counts_are_kept_and_nothing_is_chosen_twice(teacher, counts, seed):
 
 def test_the_error_that_it_accounts_for_never_grows(teacher):
     frame = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    lack = Lack.of(frame, Canvas.blank(2, AUTOGAZE_GRID), AUTOGAZE_GRID)
-    ids, gained, left = teacher.go_on(lack, torch.zeros(2, 265, dtype=torch.bool), 30)
+    maps = ResidualMaps.of(frame, Canvas.blank(2, AUTOGAZE_GRID), AUTOGAZE_GRID)
+    ids, gained, left = teacher.extend(maps, torch.zeros(2, 265, dtype=torch.bool), 30)
     assert (left.diff(dim=1) <= 1e-6).all()
     counted = torch.where(ids < AUTOGAZE_GRID.offsets[2], 1.0, 1.6)  # what sharpens counts more
     assert torch.allclose(counted * (left[:, :-1] - left[:, 1:]), gained.amax(-1), atol=1e-5)
@@ -57,7 +59,7 @@ def test_the_error_that_it_accounts_for_never_grows(teacher):
 def test_it_goes_on_from_anothers_gazes(teacher):
     frames = torch.randn(2, 2, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     others = [torch.arange(15).repeat(2, 1), torch.arange(100, 105).repeat(2, 1)]
-    chunks = list(teacher.walk(frames, [15, 5], others))
+    chunks = list(teacher.rollout(frames, [15, 5], others))
     assert [chunk.time for chunk in chunks] == [0, 0, 1]
     assert [chunk.taken[0].tolist() for chunk in chunks] == [
         list(range(10)), list(range(10, 15)), list(range(100, 105))
@@ -70,7 +72,50 @@ def test_what_is_known_grows_old(teacher):
     frames = torch.randn(1, 3, 3, 224, 224, generator=torch.Generator().manual_seed(3))
     fine = [int(AUTOGAZE_GRID.token_id(3, 0, 0))]
     gazes = [torch.tensor([fine]), torch.tensor([[0]]), torch.tensor([[0]])]
-    chunks = list(teacher.walk(frames, [1, 1, 1], gazes))
+    chunks = list(teacher.rollout(frames, [1, 1, 1], gazes))
     assert [float(chunk.canvas.age[0, 0, 0]) for chunk in chunks] == [0, 0, 0]
     assert [float(chunk.canvas.age[0, -1, -1]) for chunk in chunks] == [0, 1, 2]
     assert [int(chunk.canvas.level[0, 0, 0]) for chunk in chunks] == [0, 4, 1]
+
+
+COUNTS = [23, 5]  # four chunks
+
+
+@pytest.fixture(scope="module")
+def frames():
+    coarse = torch.rand(3, 2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse.flatten(0, 1), (224, 224), mode="bilinear").unflatten(
+        0, (3, 2)
+    )
+
+
+@pytest.fixture(scope="module")
+def loss_of():
+    return ReconstructionLoss(load_reconstructor("embedded").network)
+
+
+def test_labels_along_the_teachers_own_gazes(frames):
+    labels = label(frames, COUNTS, GreedyTeacher())
+    assert labels.taken.shape == (3, sum(COUNTS))
+    assert labels.gains.shape == (3, 4, 10, 265)
+    assert labels.known.shape == (3, 2, 2, 28, 28)
+    assert (labels.gains[:, 0, 0].argmax(1) == labels.taken[:, 0]).all()
+    assert ((labels.gains[:, 1, 0] == TAKEN).sum(1) == 10).all()
+    assert labels.losses.isnan().all()
+    assert (labels.known[:, 0] == 0).all()
+    assert labels.known[:, 1].amax() <= 1
+
+
+def test_what_is_judged_is_the_loss_along_the_way(frames, loss_of):
+    labels = label(frames, COUNTS, GreedyTeacher(), scored=(loss_of, [1], 2))
+    assert (~labels.losses.isnan()).nonzero()[:, :2].unique(dim=0).tolist() == [[0, 1], [1, 1]]
+    chunks = list(GreedyTeacher().rollout(frames, COUNTS))
+    shown = (
+        chunks[1].canvas.show(frames[:, 0], chosen, AUTOGAZE_GRID)
+        for chosen in (chunks[1].chosen, chunks[1].then)
+    )
+    before, after = (loss_of(canvas, frames[:, 0])[:2] for canvas in shown)
+    losses = labels.losses[:2, 1]
+    assert torch.allclose(losses[:, 0], before, atol=1e-4)
+    assert (losses[:, 1:] >= after[:, None] - 1e-4).all()
+    assert (losses.diff(dim=1) <= 1e-4).all()

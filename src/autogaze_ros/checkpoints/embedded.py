@@ -1,4 +1,4 @@
-"""Weights inside the package: an AutoGaze and a reconstructor trained by this project, not by NVIDIA."""
+"""Weights in this package: an AutoGaze and a reconstructor trained by this project, not by NVIDIA."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from autogaze_ros.reporting import shown
 
-EMBEDDED = "embedded"  # the name of both as a checkpoint
+EMBEDDED = "embedded"  # name of either as a checkpoint
 GAZE, RECONSTRUCTOR = (Path(__file__).parent / "weights" / folder for folder in ("gaze", "reconstructor"))
 
 
 def about(checkpoint: str, license: str) -> str:
-    """Say in a line whose weights a checkpoint holds, and under which licence."""
+    """Return one line on whose weights a checkpoint holds, and their licence."""
     whose = "weights of this project, not NVIDIA's," if checkpoint == EMBEDDED else "weights"
     return f"{checkpoint}: {whose} under {shown(license, 300)}"

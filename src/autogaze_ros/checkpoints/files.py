@@ -1,14 +1,12 @@
-"""The files of a checkpoint: found, and written whole."""
+"""Files of a checkpoint: find, check, download and write them."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ from autogaze_ros.errors import CheckpointError, needs
 
 OFFICIAL = "nvidia/AutoGaze"
 OFFICIAL_VIDEO_MAE = "bfshi/VideoMAE_AutoGaze"
-# The one place where the revisions of published weights are pinned; of an id that is
-# not here, such as VideoMAE's, the newest one is taken.
+# The only place where revisions of published weights are pinned; ids that are not listed,
+# such as VideoMAE's, use the newest revision.
 REVISIONS = {OFFICIAL: "5100fae739ec1bf3f875914fa1b703846a18943a"}
 NVIDIA_LICENSE = "NVIDIA NSCLv1 (non-commercial research only)"
 VIDEO_MAE_LICENSE = f"{NVIDIA_LICENSE} as AutoGaze; see https://huggingface.co/{OFFICIAL_VIDEO_MAE}"
@@ -33,24 +31,25 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_hub_id(name: str) -> bool:
-    """Tell whether a name has the form of a hub id."""
+    """Return True if a name has the form of a hub id."""
     return _HUB_ID.fullmatch(name) is not None
 
 
 def hub_license(hub_id: str) -> str:
-    """Tell the licence of a hub id's weights without asking the hub; CheckpointError if it is no hub id."""
+    """Return the licence of a hub id's weights, offline; raises CheckpointError if it is not a hub id."""
     if not is_hub_id(hub_id):
-        raise CheckpointError(f"{hub_id!r} is no hub id such as {OFFICIAL}")
+        raise CheckpointError(f"{hub_id!r} is not a hub id such as {OFFICIAL}")
     return _LICENSES.get(hub_id, f"the licence on https://huggingface.co/{hub_id}")
 
 
 def fetch(name: str, revision: str | None = None) -> Path:
-    """Return the folder of the hub's cache with the files of a hub id, downloaded if need be.
+    """Return the folder in the hub's cache with the files of a hub id; download them if needed.
 
-    It is named by commit. revision: by default the pinned one of a known id, else
-    the newest. Raises CheckpointError.
+    The folder's name is the commit. Raises CheckpointError.
+
+    revision: branch, tag or commit; by default the pinned one of a known id, else the newest.
     """
-    with needs("huggingface_hub", "downloading weights", CheckpointError):
+    with needs("huggingface_hub", "downloading weights"):
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -65,22 +64,22 @@ def fetch(name: str, revision: str | None = None) -> Path:
         try:
             return get(local=True)
         except LocalEntryNotFoundError:
-            # Asked once here, an unreachable hub says so at once; the download itself retries.
+            # One request first: an unreachable hub fails at once, where the download itself retries.
             get_hf_file_metadata(hf_hub_url(name, files[0], revision=revision))
             return get(local=False)
-    except Exception as error:  # the hub client raises errors of many libraries
+    except Exception as error:  # the hub's client raises errors of many libraries
         reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"there is no folder {name!r}, and the Hugging Face hub did not give {name}: {reason}."
+            f"{name!r} is not a local folder, and downloading it from the Hugging Face Hub failed: {reason}."
             f" Download {' and '.join(files)} of {name}"
             + (f" (revision {revision})" if revision else "")
-            + " by hand on a machine that reaches the hub, put what you got into one folder,"
-            " and name that folder as the checkpoint"
+            + " by hand on a machine that reaches the hub, copy them into one folder,"
+            " and pass that folder as the checkpoint"
         ) from error
 
 
 _MOST_TEXT = 1 << 20  # bytes of a config.json
-_DEEPEST = 32  # levels of one
+_DEEPEST = 32  # levels of nesting in it
 _LONGEST = 300  # characters of a licence
 _LAYOUT = f"a checkpoint folder holds {CONFIG} and {WEIGHTS}, or {VIDEO_MAE_WEIGHTS}"
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt"}
@@ -89,9 +88,11 @@ _VIDEO_MAE_PICKLES = {".pt", ".pth"}
 
 @dataclass(frozen=True)
 class Files:
-    """A checkpoint's files: the weights, and what config.json holds, None where there is none.
+    """Files of a checkpoint.
 
-    revision: the hub's commit, of embedded weights the package's version, else empty.
+    weights: path of the weights.
+    config: values of config.json, None where there is none.
+    revision: the hub's commit, the package's version for embedded weights, else empty.
     """
 
     weights: Path
@@ -100,19 +101,19 @@ class Files:
 
     @property
     def paths(self) -> list[Path]:
-        """All files."""
+        """Return all files."""
         return [self.weights, *([] if self.config is None else [self.weights.with_name(CONFIG)])]
 
     @property
     def pickled(self) -> bool:
-        """Return whether torch.save has written the weights, as is VideoMAE's published form."""
+        """Return True if torch.save has written the weights, as VideoMAE is published."""
         return self.weights.suffix in _VIDEO_MAE_PICKLES
 
 
 def find(name: str, revision: str | None = None) -> Files:
-    """Find a folder's files, VideoMAE's file or a hub id's files, in this order; raises CheckpointError.
+    """Find the files of a folder, of a VideoMAE's file or of a hub id, in this order.
 
-    A folder that has both model.safetensors and videomae.pt stands for the former.
+    In a folder model.safetensors takes precedence over videomae.pt. Raises CheckpointError.
     """
     path = Path(os.path.expanduser(name))
     if path.is_dir():
@@ -120,9 +121,9 @@ def find(name: str, revision: str | None = None) -> Files:
     if path.is_file() and path.suffix in _VIDEO_MAE_PICKLES:
         return Files(path, _config_beside_pickle(path))
     if path.is_file():
-        raise CheckpointError(f"{path} is no folder; {_LAYOUT}{about_pickles([path])}")
+        raise CheckpointError(f"{path} is not a folder; {_LAYOUT}{about_pickles([path])}")
     if not is_hub_id(name) or Path(name).parent.is_dir():
-        raise CheckpointError(f"no checkpoint folder {name!r} (and it is no hub id such as {OFFICIAL})")
+        raise CheckpointError(f"no checkpoint folder {name!r} (and it is not a hub id such as {OFFICIAL})")
     cached = fetch(name, revision)
     files = _in_folder(cached)
     return Files(files.weights, files.config, cached.name)
@@ -175,59 +176,41 @@ def _within(value: Any) -> Iterable[Any]:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object of JSON, which readers understand differently where it names a key twice."""
+    """Build a JSON object; raises ValueError for repeated keys, which readers resolve differently."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("it names a key twice")
+        raise ValueError("it repeats a key")
     return values
 
 
 def _number(name: str) -> float:
-    """Read what JSON itself does not know; an infinite requirement is one."""
+    """Parse numbers outside the JSON standard, such as an infinite requirement."""
     if name == "NaN":
-        raise ValueError("NaN is no number")
+        raise ValueError("NaN is not allowed")
     return float(name)
 
 
 def _config_beside_pickle(weights: Path) -> dict[str, Any] | None:
     config = _config_beside(weights)
-    # Of AutoGaze, into whose folder VideoMAE's one file may well have been put.
+    # An AutoGaze's config.json does not describe a VideoMAE's file that was put into its folder.
     return None if config and config.get("model_type") == "autogaze" else config
 
 
 def about_pickles(files: Iterable[Path]) -> str:
-    """Say what to do about the first of the files that torch.save has written; nothing if there is none."""
+    """Return advice for the first pickle among the files, or an empty string."""
     for file in files:
-        # Under the weights' own name its content gives it away: torch.save writes zip archives.
+        # torch.save writes zip archives, also under the name of safetensors weights.
         if file.suffix in _PICKLES or (file.name == WEIGHTS and zipfile.is_zipfile(file)):
             return (
-                f"; {file.name} is a pickle, which can run code and is not read: write its tensors with"
+                f"; {file.name} is a pickle, which could run code and is not read: convert it with"
                 f" safetensors.torch.save_file(torch.load({file.name!r}, weights_only=True), {WEIGHTS!r})"
             )
     return ""
 
 
-def new_folder(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a folder that may be written to; CheckpointError if it holds anything."""
-    folder = Path(path)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise CheckpointError(f"{folder} exists and is not an empty folder; nothing is overwritten")
-    return folder
-
-
-@contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write a checkpoint to; its files go where they belong unless an exception ends it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as aside:
-        yield Path(aside)
-        for file in sorted(Path(aside).iterdir(), key=lambda path: path.name == CONFIG):  # weights first
-            file.replace(folder / file.name)
-
-
-def write(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write config.json and model.safetensors."""
+def write(weights: Path, tensors: Mapping[str, Tensor], config: Path, values: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors to `weights`, and a configuration's values as JSON to `config`."""
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    # save_file would leave the file readable for its owner only.
-    (folder / WEIGHTS).write_bytes(save(contiguous, metadata={"format": "pt"}))
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    # save_file would make the file readable for its owner only.
+    weights.write_bytes(save(contiguous, metadata={"format": "pt"}))
+    config.write_text(json.dumps(values, indent=2) + "\n")

@@ -1,11 +1,10 @@
-"""Checkpoints of AutoGaze and of reconstructors: loaded, inspected, saved, converted, downloaded.
+"""Load, inspect, save, convert and download checkpoints of AutoGaze and of reconstructors.
 
 A checkpoint is a folder with config.json and model.safetensors, as AutoGaze is
-published and as all are written here; or the published form of VideoMAE, the
-file videomae.pt, of which nothing but tensors is read. Either may be the id of
-such a folder on the Hugging Face hub. Only a hub id touches the network. The
-name `embedded` always means the weights inside the package, whatever folder
-bears it, too.
+published and as all are written here, or VideoMAE as it is published: the file
+videomae.pt, of which only tensors are read. It may also be the id of such a folder on
+the Hugging Face Hub; only a hub id uses the internet. The name `embedded` always means
+the weights in this package, even if a folder has that name.
 """
 
 from __future__ import annotations
@@ -31,60 +30,63 @@ from autogaze_ros.checkpoints.files import (
     OFFICIAL_VIDEO_MAE,
     REVISIONS,
     VIDEO_MAE_LICENSE,
+    WEIGHTS,
     Files,
     fetch,
     find,
     hub_license,
-    new_folder,
     write,
-    written_whole,
 )
-from autogaze_ros.checkpoints.tensors import Foreign, Stored, TensorFate, fates, put, read
+from autogaze_ros.checkpoints.tensors import Stored, TensorReport, UnusedTensors, compare, load, read
 from autogaze_ros.errors import CheckpointError
+from autogaze_ros.io.atomic import folder_written_aside, written_aside
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 from autogaze_ros.networks.video_mae import VideoMAE
+from autogaze_ros.tokens import AUTOGAZE_GRID
 
 Reconstructing = VideoMAE | CanvasReconstructor
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A sort of network.
+class ModelType:
+    """A type of network.
 
-    model_type: how config.json names it. license: of files that state none.
-    build: makes the network from what config.json holds.
+    title: name in messages.
+    name: `model_type` in config.json.
+    license: licence of files that do not state one.
+    build: builds the network from the values of config.json.
     """
 
+    title: str
     name: str
-    model_type: str
     license: str
     build: Callable[[Mapping[str, Any]], AutoGaze | Reconstructing]
 
 
-AUTOGAZE = Kind(
+AUTOGAZE = ModelType(
     "AutoGaze", "autogaze", NVIDIA_LICENSE, lambda values: AutoGaze(AutoGazeConfig.from_dict(values))
 )
-VIDEO_MAE = Kind(
+VIDEO_MAE = ModelType(
     "VideoMAE",
     "video_mae_autogaze",
     VIDEO_MAE_LICENSE,
     lambda values: VideoMAE(VideoMAEConfig.from_dict(values)),
 )
-CANVAS = Kind(
+CANVAS = ModelType(
     "a canvas reconstructor",
     "canvas_reconstructor",
-    "a licence that it does not state",
+    "an unstated licence",
     lambda values: CanvasReconstructor(CanvasConfig.from_dict(values)),
 )
 
 
-def kind_of(files: Files, stored: Stored) -> Kind:
-    """Tell what config.json says it is, else what the names of the tensors tell."""
-    for kind in (AUTOGAZE, VIDEO_MAE, CANVAS):
-        if files.config and files.config.get("model_type") == kind.model_type:
-            return kind
+def _model_type(files: Files, stored: Stored) -> ModelType:
+    """Return the type that config.json names, else the one that the tensors' names suggest."""
+    for model_type in (AUTOGAZE, VIDEO_MAE, CANVAS):
+        if files.config and files.config.get("model_type") == model_type.name:
+            return model_type
     return VIDEO_MAE if any(name.startswith(("vit.", "decoder.")) for name in stored.tensors) else AUTOGAZE
 
 
@@ -96,11 +98,11 @@ __all__ = [
     "VIDEO_MAE_LICENSE",
     "Checkpoint",
     "CheckpointError",
-    "Foreign",
     "Inspection",
     "Origin",
     "Reconstructing",
-    "TensorFate",
+    "TensorReport",
+    "UnusedTensors",
     "convert",
     "download",
     "hub_license",
@@ -112,18 +114,20 @@ __all__ = [
 ]
 
 Network = TypeVar("Network", bound=AutoGaze | Reconstructing)
-_SHOWN = 20  # tensors that the network has not
+_SHOWN = 20  # unexpected tensors in an error message
 _EDITION = f"autogaze_ros {__version__}"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a checkpoint comes from.
+    """Origin of a checkpoint.
 
-    source: the folder, file, hub id or `embedded` asked for. folder: where the files
-    lie. revision: the hub's commit, of the embedded the package's version, empty for
-    other files. sha256 and size (bytes): of the weights' file. license: as config.json
-    states it; the published files state none and are NVIDIA's.
+    source: the folder, file, hub id or `embedded` that was asked for.
+    folder: folder of the files.
+    revision: the hub's commit, the package's version for embedded weights, else empty.
+    sha256: hash of the weights' file.
+    size: bytes of the weights' file.
+    license: as config.json states it; the published files state none and are NVIDIA's.
     """
 
     source: str
@@ -136,43 +140,50 @@ class Origin:
 
 @dataclass(frozen=True)
 class Checkpoint(Origin, Generic[Network]):
-    """A loaded network and where it comes from."""
+    """A loaded network and its origin."""
 
     network: Network
+
+    def require_autogaze_grid(self) -> None:
+        """Raise CheckpointError if the network has other scales than AutoGaze's own."""
+        config = self.network.config
+        if config.grid != AUTOGAZE_GRID:
+            raise CheckpointError(f"{self.source} has scales {config.scales}, not AutoGaze's own")
 
 
 @dataclass(frozen=True)
 class Inspection(Origin):
     """Contents of a checkpoint's files.
 
-    network: with its values if no tensor has a fault, else without. shipped: no
-    config.json was there, the published configuration is assumed. fates are the
-    network's tensors in order, then unexpected ones; tensors what the file holds
-    of them, by name; foreign what else it holds.
+    network: with its values if no tensor has a fault, else without.
+    shipped: True if there is no config.json and the published configuration is assumed.
+    reports: the network's tensors in order, then unexpected ones.
+    tensors: the file's tensors by name.
+    unused: tensors of other networks in the file.
     """
 
     network: AutoGaze | Reconstructing
     shipped: bool
-    fates: list[TensorFate]
+    reports: list[TensorReport]
     tensors: dict[str, Tensor]
-    foreign: list[Foreign]
+    unused: list[UnusedTensors]
 
     @property
     def fits(self) -> bool:
-        """True when the checkpoint can be loaded."""
-        return not any(fate.fault for fate in self.fates)
+        """Return True if the checkpoint can be loaded."""
+        return not any(report.fault for report in self.reports)
 
     @property
     def parameters(self) -> int:
-        """Number of the network's values."""
-        return sum(math.prod(fate.needed) for fate in self.fates if fate.needed is not None)
+        """Return the number of the network's values."""
+        return sum(math.prod(report.needed) for report in self.reports if report.needed is not None)
 
 
 def load_autogaze(source: str | os.PathLike[str], revision: str | None = None) -> Checkpoint[AutoGaze]:
-    """Load an AutoGaze from a folder, from the hub, or the embedded one.
+    """Load an AutoGaze. Raises CheckpointError.
 
-    An existing folder wins over a hub id of the same name. revision chooses a
-    hub commit; by default the pinned one of a known id. Raises CheckpointError.
+    source: `embedded`, a folder, or a hub id; an existing folder takes precedence.
+    revision: branch, tag or commit on the hub; by default the pinned one of a known id.
     """
     return _load(_open(source, revision, [AUTOGAZE]))
 
@@ -180,29 +191,29 @@ def load_autogaze(source: str | os.PathLike[str], revision: str | None = None) -
 def load_reconstructor(
     source: str | os.PathLike[str], revision: str | None = None
 ) -> Checkpoint[Reconstructing]:
-    """Load a reconstructor, VideoMAE or the one on canvases, from wherever `load_autogaze` does.
+    """Load a reconstructor, a VideoMAE or a canvas reconstructor; arguments as for `load_autogaze`.
 
-    A VideoMAE may also be a .pt or .pth file. Of its published form, the state dict
-    of a training task, tensors outside vit and decoder are left aside; it has the
-    published configuration unless config.json lies beside it. Raises CheckpointError.
+    A VideoMAE may also be a .pt or .pth file. It is published as the state dict of a
+    training task, of which the tensors outside vit and decoder are not used; it has the
+    published configuration unless there is a config.json beside it. Raises CheckpointError.
     """
     return _load(_open(source, revision, [VIDEO_MAE, CANVAS]))
 
 
 def inspect(source: str | os.PathLike[str], revision: str | None = None) -> Inspection:
-    """Tell every tensor's fate where loading would refuse a checkpoint of any network as a whole.
+    """Compare every tensor of a checkpoint with its network, where loading would refuse it as a whole.
 
-    Arguments and errors are those of `load_autogaze`, but for misfit tensors;
-    `embedded` means the AutoGaze here.
+    Arguments and errors as for `load_autogaze`, except that unfit tensors raise nothing;
+    `embedded` means the AutoGaze.
     """
     opened = _open(source, revision)
     found = Inspection(
         **vars(opened.origin()),
         network=opened.network,
         shipped=opened.files.config is None,
-        fates=fates(opened.network, opened.stored.tensors),
+        reports=compare(opened.network, opened.stored.tensors),
         tensors=opened.stored.tensors,
-        foreign=opened.stored.foreign,
+        unused=opened.stored.unused,
     )
     if found.fits:
         opened.fill()
@@ -210,118 +221,126 @@ def inspect(source: str | os.PathLike[str], revision: str | None = None) -> Insp
 
 
 def save_autogaze(network: AutoGaze, folder: str | os.PathLike[str], *, license: str) -> None:
-    """Write a checkpoint folder, whole or not at all.
+    """Write config.json and model.safetensors into a folder, atomically; other files there stay.
 
-    license names the weights' licence and travels in config.json.
+    license: the weights' licence, which config.json keeps.
     """
     _save(network, folder, license)
 
 
 def save_reconstructor(network: Reconstructing, folder: str | os.PathLike[str], *, license: str) -> None:
-    """Write a checkpoint folder as `save_autogaze` does."""
+    """Write a checkpoint as `save_autogaze` does."""
     _save(network, folder, license)
 
 
 def _save(network: AutoGaze | Reconstructing, folder: str | os.PathLike[str], license: str) -> None:
-    with written_whole(Path(folder)) as aside:
-        write(aside, network.state_dict(), {**network.config.to_dict(), "license": license})
+    values = {**network.config.to_dict(), "license": license}
+    # The weights take their place first: without config.json they are no checkpoint yet.
+    with written_aside(Path(folder, CONFIG)) as config, written_aside(Path(folder, WEIGHTS)) as weights:
+        write(weights, network.state_dict(), config, values)
 
 
 def convert(
     source: str | os.PathLike[str], folder: str | os.PathLike[str], dtype: str
 ) -> tuple[Checkpoint[Any], Checkpoint[Any]]:
-    """Write a safetensors copy of a checkpoint with weights of another precision, once it has proved to load.
+    """Write a copy of a checkpoint in another precision as safetensors; return source and copy, both loaded.
 
-    folder: new or empty. dtype: float16, bfloat16 or float32. config.json keeps
-    all that it says. Returns source and copy, both loaded. Raises
-    CheckpointError, also where a value is infinite in dtype.
+    config.json keeps all its values. Raises CheckpointError, also where a value is
+    infinite in dtype, and FileExistsError if the folder holds anything.
+
+    folder: new or empty.
+    dtype: float16, bfloat16 or float32.
     """
-    target = new_folder(folder)
-    opened = _open(source, None)
-    before = _load(opened)
-    tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in before.network.state_dict().items()}
-    if infinite := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise CheckpointError(
-            f"values too large for {dtype} (bfloat16 reaches further): {', '.join(infinite)}"
-        )
-    config = {**before.network.config.to_dict(), **(opened.files.config or {}), "license": before.license}
-    stated = {key: dtype for key in ("dtype", "torch_dtype") if key in config}
-    with written_whole(target) as aside:
-        write(aside, tensors, {**config, **stated})
-        after = _load(_open(aside, None, [opened.kind]))
-    return before, replace(after, source=str(target), folder=target)
+    with folder_written_aside(folder) as aside:
+        opened = _open(source, None)
+        before = _load(opened)
+        network, target_type = before.network, getattr(torch, dtype)
+        tensors = {name: tensor.to(target_type) for name, tensor in network.state_dict().items()}
+        if infinite := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise CheckpointError(
+                f"values too large for {dtype} (bfloat16 has a wider range): {', '.join(infinite)}"
+            )
+        values = {**network.config.to_dict(), **(opened.files.config or {}), "license": before.license}
+        values |= {key: dtype for key in ("dtype", "torch_dtype") if key in values}
+        aside.mkdir()
+        write(aside / WEIGHTS, tensors, aside / CONFIG, values)
+        after = _load(_open(aside, None, [opened.model_type]))
+    return before, replace(after, source=str(folder), folder=Path(folder))
 
 
 def download(hub_id: str, folder: str | os.PathLike[str], revision: str | None = None) -> Checkpoint[Any]:
-    """Download a checkpoint from the hub into a new or empty folder, whole and loadable or not at all.
+    """Download a checkpoint from the hub into a folder, if it can be loaded.
 
-    The files are kept as they are. revision is as for `load_autogaze`. The hub's
-    usual cache keeps a copy. Raises CheckpointError.
+    The files stay as they are, and the hub's cache keeps a copy. Raises CheckpointError,
+    and FileExistsError if the folder holds anything.
+
+    folder: new or empty.
+    revision: as for `load_autogaze`.
     """
-    target = new_folder(folder)
-    cached = fetch(hub_id, revision)
-    opened = _open(cached, None)
-    checkpoint = _load(opened)
-    with written_whole(target) as aside:
+    with folder_written_aside(folder) as aside:
+        cached = fetch(hub_id, revision)
+        opened = _open(cached, None)
+        checkpoint = _load(opened)
+        aside.mkdir()
         for file in opened.files.paths:
             shutil.copyfile(file, aside / file.name)
-    return replace(checkpoint, source=hub_id, folder=target, revision=cached.name)
+    return replace(checkpoint, source=hub_id, folder=Path(folder), revision=cached.name)
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """A checkpoint whose files have been read; network is as they describe it, without values yet."""
+    """A checkpoint whose files have been read; the network has no values yet."""
 
     source: str
     files: Files
     stored: Stored
-    kind: Kind
+    model_type: ModelType
     network: Any
 
     def origin(self) -> Origin:
-        """Return what the files say of themselves; reads the weights once."""
+        """Return the origin of the files; reads the weights once."""
         return Origin(
             source=self.source,
             folder=self.files.weights.parent,
             revision=self.files.revision,
             sha256=_sha256(self.files.weights),
             size=self.files.weights.stat().st_size,
-            license=str((self.files.config or {}).get("license") or self.kind.license),
+            license=str((self.files.config or {}).get("license") or self.model_type.license),
         )
 
     def fill(self) -> None:
-        """Give the network its values."""
-        put(self.network, self.stored.tensors)
+        """Load the network's values."""
+        load(self.network, self.stored.tensors)
         self.network.eval().requires_grad_(False)
 
 
 def _open(
     source: str | os.PathLike[str],
     revision: str | None,
-    wanted: Sequence[Kind] = (AUTOGAZE, VIDEO_MAE, CANVAS),
+    wanted: Sequence[ModelType] = (AUTOGAZE, VIDEO_MAE, CANVAS),
 ) -> _Opened:
-    """Read a checkpoint's files, which must be of one of the wanted kinds."""
+    """Read a checkpoint's files, which must be of one of the wanted types."""
     name = os.fspath(source)
     if name == EMBEDDED:
         files = replace(find(str(GAZE if AUTOGAZE in wanted else RECONSTRUCTOR)), revision=_EDITION)
     else:
         files = find(name, revision)
     stored = read(files)
-    kind = kind_of(files, stored)
-    if kind not in wanted:
-        other = AUTOGAZE.name if AUTOGAZE in wanted else "a reconstructor"
-        raise CheckpointError(f"{name} holds a checkpoint of {kind.name}, not of {other}")
+    model_type = _model_type(files, stored)
+    if model_type not in wanted:
+        other = AUTOGAZE.title if AUTOGAZE in wanted else "a reconstructor"
+        raise CheckpointError(f"{name} holds a checkpoint of {model_type.title}, not of {other}")
     config = VideoMAEConfig().to_dict() if files.config is None else files.config
     try:
         with torch.device("meta"):
-            network = kind.build(config)
-    except Exception as error:  # ConfigError, and torch's own of odd sizes
+            network = model_type.build(config)
+    except Exception as error:  # ConfigError, and torch's errors for impossible sizes
         raise CheckpointError(f"{files.weights.with_name(CONFIG)}: {str(error).splitlines()[0]}") from error
-    return _Opened(name, files, stored, kind, network)
+    return _Opened(name, files, stored, model_type, network)
 
 
 def _load(opened: _Opened) -> Checkpoint[Any]:
-    found = fates(opened.network, opened.stored.tensors)
+    found = compare(opened.network, opened.stored.tensors)
     if misfits := _listed(found):
         shipped = opened.files.config is None
         described = f"the published configuration (it has no {CONFIG})" if shipped else f"its {CONFIG}"
@@ -330,12 +349,12 @@ def _load(opened: _Opened) -> Checkpoint[Any]:
     return Checkpoint(**vars(opened.origin()), network=opened.network)
 
 
-def _listed(found: Sequence[TensorFate]) -> list[str]:
-    """Return a line for each tensor with a fault, of unexpected ones for the first only."""
-    faulty = [fate for fate in found if fate.fault]
-    unexpected = [fate for fate in faulty if fate.needed is None]
+def _listed(found: Sequence[TensorReport]) -> list[str]:
+    """Return a line for each tensor with a fault; of unexpected ones only for the first."""
+    faulty = [report for report in found if report.fault]
+    unexpected = [report for report in faulty if report.needed is None]
     left_out = unexpected[_SHOWN:]
-    lines = [f"{fate.fault} {fate.name} {fate.shape}" for fate in faulty if fate not in left_out]
+    lines = [f"{report.fault} {report.name} {report.shape}" for report in faulty if report not in left_out]
     return [*lines, f"{len(left_out)} more unexpected"] if left_out else lines
 
 

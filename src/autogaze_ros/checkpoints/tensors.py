@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: read, and compared with what a network needs."""
+"""Tensors of a checkpoint: read them safely, compare them with a network, and load them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autogaze_ros.checkpoints.files import Files, about_pickles
 from autogaze_ros.errors import CheckpointError
 
 _MOST_MEMBERS = 20_000
-_MOST_PICKLE = 4 << 20  # bytes of the pickle, which names tensors and has none of their values
+_MOST_PICKLE = 4 << 20  # bytes of the pickle, which holds names of tensors but not their values
 _TRUSTED = re.compile(
     r"collections OrderedDict|torch \w+Storage|torch\._utils (_rebuild_tensor_v2|_rebuild_parameter)"
 )
@@ -27,7 +27,7 @@ _TUPLES = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 
 
 def check_pickle(path: Path) -> None:
-    """Refuse what is no state dict of plain tensors, as far as the zip's directory and the pickle tell.
+    """Check that a file is a state dict of plain tensors, by the zip's directory and the pickle.
 
     Raises CheckpointError, and what reading a damaged zip or pickle raises.
     """
@@ -47,9 +47,9 @@ def check_pickle(path: Path) -> None:
 
 
 def _check_operations(path: Path, pickle: bytes) -> None:
-    """Refuse functions other than those of plain tensors, and tuples within tuples by reference.
+    """Refuse functions other than those of plain tensors, and references to tuples within tuples.
 
-    The latter are hashed in a time that doubles with each level.
+    Hashing the latter takes time that doubles with each level.
     """
     before, tuples = "", set()
     for operation, argument, _ in pickletools.genops(pickle):
@@ -61,25 +61,28 @@ def _check_operations(path: Path, pickle: bytes) -> None:
         if operation.name.endswith("BINPUT") and before in _TUPLES:
             tuples.add(argument)
         if operation.name.endswith("BINGET") and argument in tuples:
-            raise CheckpointError(f"{path} is refused: its pickle is none of torch.save's")
+            raise CheckpointError(f"{path} is refused: torch.save does not write such a pickle")
         before = operation.name
 
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_MOST_HEADER = 1 << 20  # bytes of JSON before the tensors of a safetensors file
+_MOST_HEADER = 1 << 20  # bytes of JSON at the start of a safetensors file
 _LONGEST = 200  # characters of a tensor's name
-_SHARED = 1 << 28  # bytes that tensors may have together beyond their file, by sharing
+_SHARED = 1 << 28  # bytes by which tensors may exceed their file, by sharing storage
 _OF_THE_LOSS = {"dinov2_reg", "siglip2"}
 
 
 @dataclass(frozen=True)
-class TensorFate:
-    """Fate of one tensor in loading.
+class TensorReport:
+    """Comparison of one tensor in a file with a network.
 
-    stored: its shape in the file, None where it is missing. needed: the shape
-    that the network has, None where the network has no such tensor. dtype: as
-    stored, empty where missing. finite: no value is NaN or infinite as float32,
-    as far as the shapes agree: others are not read. real: it is a floating-point type.
+    name: the network's name of the tensor.
+    stored: shape in the file, None where it is missing.
+    needed: shape in the network, None where the network has no such tensor.
+    dtype: as stored, empty where it is missing.
+    finite: False if a value is NaN or infinite as float32; tensors of wrong shape are not
+        read and count as finite.
+    real: True for floating-point types.
     """
 
     name: str
@@ -91,7 +94,7 @@ class TensorFate:
 
     @property
     def fault(self) -> str:
-        """Why the tensor cannot be loaded, in a word or two; empty if it can."""
+        """Return why the tensor cannot be loaded, in a word or two; empty if it can."""
         if self.stored is None:
             return "missing"
         if self.needed is None:
@@ -104,15 +107,20 @@ class TensorFate:
 
     @property
     def shape(self) -> str:
-        """The shape, or the two that differ."""
+        """Return the shape, or the two that differ."""
         if self.fault == "wrong shape":
             return f"is {self.stored}, must be {self.needed}"
         return str(self.needed if self.stored is None else self.stored)
 
 
 @dataclass
-class Foreign:
-    """Tensors of other networks that a training's file holds too: their number and bytes."""
+class UnusedTensors:
+    """Tensors of other networks in a file of a training task.
+
+    group: their common prefix.
+    count: number of tensors.
+    size: bytes.
+    """
 
     group: str
     count: int = 0
@@ -120,24 +128,24 @@ class Foreign:
 
     @property
     def reason(self) -> str:
-        """Why they are left aside."""
-        return "only the training's loss uses it" if self.group in _OF_THE_LOSS else "no part of VideoMAE"
+        """Return why they are not used."""
+        return "only used by the training loss" if self.group in _OF_THE_LOSS else "not part of VideoMAE"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file's tensors by the network's names, and what is left aside."""
+    """Tensors of a file, by the network's names, and those that are not used."""
 
     tensors: dict[str, Tensor]
-    foreign: list[Foreign] = field(default_factory=list)
+    unused: list[UnusedTensors] = field(default_factory=list)
 
 
 def read(files: Files) -> Stored:
-    """Read the weights, from a pickle nothing but tensors; raises CheckpointError."""
+    """Read the weights; of a pickle only tensors. Raises CheckpointError."""
     stored = _of_video_mae(files.weights) if files.pickled else Stored(_read_safetensors(files.weights))
     for name in stored.tensors:
         if not (name.isprintable() and len(name) <= _LONGEST):
-            raise CheckpointError(f"{files.weights} has a tensor with an odd name: {short(name)}")
+            raise CheckpointError(f"{files.weights} has a tensor with an invalid name: {short(name)}")
     return stored
 
 
@@ -157,21 +165,21 @@ def _first_line(error: Exception) -> str:
 
 
 def _of_video_mae(path: Path) -> Stored:
-    """Sort the state dict of a training task, which DistributedDataParallel may have wrapped."""
+    """Split the state dict of a training task, which DistributedDataParallel may have wrapped."""
     own: dict[str, Tensor] = {}
-    foreign: dict[str, Foreign] = {}
+    unused: dict[str, UnusedTensors] = {}
     for name, tensor in _unpickle(path).items():
         short = name.removeprefix("module.").removeprefix("mae.")
         group = short.partition(".")[0]
         if group in ("vit", "decoder"):
             own[short] = tensor
         else:
-            others = foreign.setdefault(group, Foreign(group))
+            others = unused.setdefault(group, UnusedTensors(group))
             others.count += 1
             others.size += tensor.nbytes
     if not own:
         raise CheckpointError(f"{path} holds no tensors of a VideoMAE (vit.… and decoder.…)")
-    return Stored(own, list(foreign.values()))
+    return Stored(own, list(unused.values()))
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
@@ -204,25 +212,25 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
 
 
 def _overlaps(tensor: Tensor) -> bool:
-    """Tell whether a tensor has more values than its storage."""
+    """Return True if a tensor has more values than its storage."""
     return tensor.nbytes > tensor.untyped_storage().nbytes()
 
 
-def fates(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> list[TensorFate]:
-    """Compare what the network needs with a file's tensors: the network's in order, then unexpected ones."""
+def compare(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> list[TensorReport]:
+    """Compare a file's tensors with a network: the network's tensors in order, then unexpected ones."""
     needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     names = dict.fromkeys([*needed, *tensors])
-    return [_fate(name, tensors.get(name), needed.get(name)) for name in names]
+    return [_report(name, tensors.get(name), needed.get(name)) for name in names]
 
 
-def _fate(name: str, tensor: Tensor | None, needed: tuple[int, ...] | None) -> TensorFate:
+def _report(name: str, tensor: Tensor | None, needed: tuple[int, ...] | None) -> TensorReport:
     if tensor is None:
-        return TensorFate(name, None, needed)
+        return TensorReport(name, None, needed)
     shape, real = tuple(tensor.shape), tensor.dtype in _DTYPES
     finite = not real or shape != needed or bool(tensor.float().isfinite().all())
-    return TensorFate(name, shape, needed, str(tensor.dtype).removeprefix("torch."), finite, real)
+    return TensorReport(name, shape, needed, str(tensor.dtype).removeprefix("torch."), finite, real)
 
 
-def put(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give the network all tensors as float32, without copying those that are; it must need just these."""
+def load(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load tensors into a network as float32, strictly, and without copying those that are float32."""
     network.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=True, assign=True)

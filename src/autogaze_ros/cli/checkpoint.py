@@ -1,27 +1,26 @@
-"""`autogaze checkpoint`: what network weights are, from the hub and in another precision."""
+"""`autogaze checkpoint`: inspect, download and convert weights."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.cli.embeddings import embedding_rows, trial
+from autogaze_ros.errors import AutoGazeError
+from autogaze_ros.io.atomic import keep_apart
 from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 from autogaze_ros.reporting import shown
 
 if TYPE_CHECKING:
     from autogaze_ros.checkpoints.load import Inspection
     from autogaze_ros.networks.video_mae import VideoMAE
-from pathlib import Path
 
-from autogaze_ros.checkpoints.embedded import about
-from autogaze_ros.io.atomic import keep_apart
-
-_MOST = 300  # bytes of what a file says
+_MOST = 300  # bytes of a cell, which may quote a file
 
 
 @click.command(
@@ -37,20 +36,20 @@ Examples:
 @click.option(
     "--clip",
     metavar="SOURCE",
-    help="Video, images or bag that a VideoMAE is tried on.  [default: the synthetic drive]",
+    help="Video, images, bag or drive:SEED to try a VideoMAE on.  [default: drive:0]",
 )
 def inspect(source: str, clip: str | None) -> None:
-    """Tell what a checkpoint is, and every tensor's fate.
+    """Describe a checkpoint and list its tensors.
 
     A checkpoint is a folder with config.json and model.safetensors, VideoMAE's
     published videomae.pt or its folder, or the id of such a folder on the
-    Hugging Face hub; only an id touches the network. The name embedded means the
-    AutoGaze inside this package. Exit status 1 if it cannot be loaded because a
-    tensor is missing, unexpected, of wrong shape or not finite (holds NaN or
-    infinity).
+    Hugging Face Hub; only an id uses the internet. The name embedded means the
+    AutoGaze in this package. The exit status is 1 if the checkpoint cannot be
+    loaded because a tensor is missing, unexpected, of wrong shape or not finite
+    (holds NaN or infinity).
 
-    Of a VideoMAE it is told besides whether scale and time embeddings look
-    trained, and how much worse a few frames are reconstructed without them.
+    For a VideoMAE, also report whether scale and time embeddings look trained,
+    and how much worse a few frames are reconstructed without them.
     """
     with errors_in_one_line():
         from autogaze_ros.checkpoints import load
@@ -63,24 +62,26 @@ def inspect(source: str, clip: str | None) -> None:
         raise click.UsageError(f"--clip is for checkpoints of VideoMAE, which {source} is not")
     _print_columns([*_identity(found), *_network(found), *_contents(found)])
     click.echo()
-    _print_columns([*_fates(found), *_foreign(found)])
+    _print_columns([*_tensors(found), *_unused(found)])
     if isinstance(network, VideoMAE):
         _print_embeddings(found, network, clip)
-    if faults := Counter(fate.fault for fate in found.fates if fate.fault):
+    if faults := Counter(report.fault for report in found.reports if report.fault):
         counts = ", ".join(f"{count} {fault}" for fault, count in faults.items())
         raise click.ClickException(f"{source} cannot be loaded; tensors: {counts}{_assumed(found)}")
 
 
 def _print_embeddings(found: Inspection, network: VideoMAE, clip: str | None) -> None:
+    from autogaze_ros.evaluation.embeddings import embedding_rows, trial
+
     click.echo("\nScale and time embeddings")
     _print_columns(list(embedding_rows(found)))
     click.echo()
     if not found.fits:
-        click.echo("Reconstruction was not tried, since this checkpoint cannot be loaded.")
+        click.echo("Reconstruction was not tried, because this checkpoint cannot be loaded.")
         return
     try:
-        tried, rows = trial(network, clip)
-    except ValueError as error:
+        tried, rows = trial(network, clip or "drive:0")
+    except AutoGazeError as error:
         if clip:
             raise click.ClickException(str(error)) from error
         click.echo(f"Reconstruction was not tried: {error}.")
@@ -165,18 +166,18 @@ def _scales(config: AutoGazeConfig | VideoMAEConfig | CanvasConfig) -> tuple[str
 
 
 def _contents(found: Inspection) -> list[tuple[str, str]]:
-    dtypes = Counter(fate.dtype for fate in found.fates if fate.dtype)
+    dtypes = Counter(report.dtype for report in found.reports if report.dtype)
     return [
         ("parameters", f"{found.parameters:,}"),
         ("tensors", ", ".join(f"{count} as {dtype}" for dtype, count in dtypes.items()) or "none"),
     ]
 
 
-def _fates(found: Inspection) -> list[tuple[str, ...]]:
-    return [(fate.fault or "loaded", fate.name, fate.shape, fate.dtype) for fate in found.fates]
+def _tensors(found: Inspection) -> list[tuple[str, ...]]:
+    return [(report.fault or "loaded", report.name, report.shape, report.dtype) for report in found.reports]
 
 
-def _foreign(found: Inspection) -> list[tuple[str, ...]]:
+def _unused(found: Inspection) -> list[tuple[str, ...]]:
     return [
         (
             "ignored",
@@ -184,12 +185,12 @@ def _foreign(found: Inspection) -> list[tuple[str, ...]]:
             f"{others.count:,} tensor{'s' if others.count > 1 else ''}, {others.size:,} bytes",
             others.reason,
         )
-        for others in found.foreign
+        for others in found.unused
     ]
 
 
 def _assumed(found: Inspection) -> str:
-    return "; no config.json lies beside it, the published configuration was taken" if found.shipped else ""
+    return "; it has no config.json; the published configuration was assumed" if found.shipped else ""
 
 
 def _print_columns(rows: Sequence[Sequence[str]]) -> None:
@@ -221,29 +222,30 @@ Examples:
 )
 @click.option(
     "--revision",
-    help="Branch, tag or commit.  [default: the pinned commit of nvidia/AutoGaze; of others the newest]",
+    help="Branch, tag or commit.  [default: a pinned commit of nvidia/AutoGaze; else the newest]",
 )
 @click.option(
     "--accept-licence",
     "--accept-license",
     "accepted",
     is_flag=True,
-    help="Agree to the licence of these weights; without it nothing is downloaded.",
+    help="Accept the licence of these weights; required for downloading.",
 )
 def download(hub_id: str, out: Path | None, revision: str | None, accepted: bool) -> None:
-    """Download a checkpoint from the Hugging Face hub.
+    """Download a checkpoint from the Hugging Face Hub.
 
-    OUT gets config.json and model.safetensors, or of VideoMAE as it is
-    published videomae.pt, if they can be loaded, else nothing. The weights'
-    licence is named first, and must be agreed to: NVIDIA's are for
-    non-commercial research only.
+    If they can be loaded, config.json and model.safetensors are written to OUT, or
+    videomae.pt for VideoMAE as it is published. The licence of the weights is
+    shown first and must be accepted: NVIDIA's are for non-commercial research only.
     """
     with errors_in_one_line():
         from autogaze_ros.checkpoints import load
 
         click.echo(about(hub_id, load.hub_license(hub_id)), err=True)
         if not accepted:
-            raise click.ClickException("nothing is downloaded until you agree with --accept-licence")
+            raise click.ClickException(
+                "nothing is downloaded until you accept the licence with --accept-licence"
+            )
         folder = out or Path(hub_id).name
         loaded = load.download(hub_id, folder, revision)
     click.echo(f"{folder}: revision {loaded.revision}, sha256 {loaded.sha256}")
@@ -266,15 +268,15 @@ Examples:
     type=click.Choice(["float16", "bfloat16", "float32"]),
     default="float16",
     show_default=True,
-    help="Precision in which the weights are stored.",
+    help="Precision of the stored weights.",
 )
 def convert(source: str, out: Path, dtype: str) -> None:
     """Copy a checkpoint in another precision.
 
-    SOURCE is a folder, a hub id, a VideoMAE's file or embedded, OUT a new or
-    empty folder, which gets config.json and model.safetensors; licence and
-    configuration stay. Only the file becomes smaller: once loaded, weights are
-    float32.
+    SOURCE is a folder, a hub id, a VideoMAE's file or embedded. OUT is a new or
+    empty folder, to which config.json and model.safetensors are written; licence
+    and configuration are kept. Only the file becomes smaller: weights are loaded
+    as float32.
     """
     with errors_in_one_line():
         from autogaze_ros.checkpoints import load

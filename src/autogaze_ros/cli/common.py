@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from autogaze_ros.errors import AutoGazeError, ParameterError
 from autogaze_ros.io.frames import Selection, Source, monitored
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.parameters import PARAMETERS
@@ -31,7 +32,7 @@ class _NumberOrAuto(click.ParamType):
         """Return the value as it holds, or end with one line that says what is wrong."""
         try:
             return PARAMETERS["task_loss_requirement"].check("task_loss_requirement", value)
-        except ValueError as error:
+        except ParameterError as error:
             self.fail(str(error), param, ctx)
 
 
@@ -112,7 +113,9 @@ class SourceChoice:
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that choose frames of a source; the command gets a SourceChoice as `choice`."""
 
-    @click.option("--camera", default="", help="Camera of a Bench2Drive scenario.  [default: rgb_front]")
+    @click.option(
+        "--camera", default="", help="Camera of a Bench2Drive scenario or a drive.  [default: rgb_front]"
+    )
     @click.option("--topic", default="", help="Image topic of a bag that has several.")
     @click.option(
         "--folder-rate",
@@ -169,7 +172,7 @@ def errors_in_one_line() -> Iterator[None]:
     """Turn what a user can mend into one line and exit status 1."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (AutoGazeError, OSError) as error:
         raise click.ClickException(shown(error, MOST_OF_ERROR)) from error
     except ModuleNotFoundError as error:  # a ROS machine has no torch
         package = error.name

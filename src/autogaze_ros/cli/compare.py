@@ -22,8 +22,10 @@ from autogaze_ros.cli.common import (
     parameter_option,
     source_options,
 )
+from autogaze_ros.errors import SourceError
+from autogaze_ros.gaze_json import json_safe
 from autogaze_ros.io.atomic import keep_apart, written_aside
-from autogaze_ros.io.frames import Frame, Source, SourceError
+from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_selector
 
@@ -125,9 +127,10 @@ def compare(
 ) -> None:
     """Gaze at SOURCE with two selectors and tell where they differ.
 
-    SOURCE is a video file, a folder of images, a Bench2Drive scenario or a
-    rosbag2. For each frame: how many tokens each chose, whether they are the
-    same in the same order, and the share of all chosen tokens that both chose.
+    SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2,
+    or drive:SEED[@FIRST_FRAME] for the synthetic drive. For each frame: how many tokens
+    each chose, whether they are the same in the same order, and the share of all chosen
+    tokens that both chose.
     Times are those of preprocessing and gaze; one frame beforehand warms up.
     Implementations of one network differ in rounding: where two tokens are as
     good but for the last bits, they may part for the rest of the context.
@@ -202,7 +205,7 @@ def _json(
     compared: Sequence[FrameComparison],
 ) -> str:
     results = {
-        **{key: _finite(value) for key, value in settings.items()},
+        **json_safe(settings),
         "selectors": [_selector_json(selector, settings["task_loss_requirement"]) for selector in selectors],
         "summary": dataclasses.asdict(summary),
         "frames": [_frame_json(frame) for frame in compared],
@@ -211,7 +214,7 @@ def _json(
 
 
 def _selector_json(selector: Selector, asked: Requirement) -> dict[str, Any]:
-    requirement = _finite(selector.requirement(asked))
+    requirement = json_safe(selector.requirement(asked))
     return {**dataclasses.asdict(selector.info), "task_loss_requirement": requirement}
 
 
@@ -222,11 +225,6 @@ def _frame_json(frame: FrameComparison) -> dict[str, Any]:
         "equal": frame.equal,
         "agreement": frame.agreement,
         "token_ids": [record.token_ids.tolist() for record in frame.records],
-        "predicted_loss": [_finite(record.predicted_loss) for record in frame.records],
+        "predicted_loss": json_safe([record.predicted_loss for record in frame.records]),
         "milliseconds": frame.milliseconds,
     }
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that JSON does not know become null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autogaze_ros.cli.common import errors_in_one_line, interruptible
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import OutputError, ParameterError, needs
 from autogaze_ros.io.writers import Shot, Write, carla_bag_writer, scenario_writer, video_file_writer
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE, Camera
 from autogaze_ros.synthetic.picture import WEATHERS
@@ -62,11 +62,11 @@ def drive(
         with needs("numba", "the synthetic drive"):
             from autogaze_ros.synthetic.drive import Drive
         if kind in _VIDEOS and out.suffix not in (".mp4", ".mkv"):
-            raise ValueError(f"a video's name ends in .mp4 or .mkv, not as {out}")
+            raise OutputError(f"a video's name ends in .mp4 or .mkv, not as {out}")
         if kind in _VIDEOS and out.exists():
             raise FileExistsError(f"{out} exists already; remove it or name another")
         if kind == "scenario" and rate != "10":
-            raise ValueError("a Bench2Drive scenario has 10 frames a second")
+            raise ParameterError("a Bench2Drive scenario has 10 frames a second")
         shots = _shots(Drive(seed, weather or ""), chosen, frames, 20 // int(rate))
         bar = click.progressbar(shots, frames, label="Driving", show_pos=True, file=sys.stderr)
         with _writer(out, kind, float(rate)) as write, interruptible() as interrupted, bar:

@@ -1,4 +1,4 @@
-"""`autogaze evaluate`: is a checkpoint better than simple selectors, and where does it fail?"""
+"""`autogaze evaluate`: comparison of a checkpoint with simple selectors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.cli.train import Seeds
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import folder_written_aside, keep_apart
 from autogaze_ros.parameters import PARAMETERS
 
@@ -30,36 +31,36 @@ Example:
 @click.argument("sources", nargs=-1)
 @click.option(
     "--drive-seeds", type=Seeds(), default="900-907", show_default=True,
-    help="Synthetic drives too, a context each; '' for none.",
+    help="Synthetic drives to evaluate on as well, one context each; '' for none.",
 )  # fmt: skip
 @click.option("--checkpoint", required=True, help="AutoGaze weights.")
-@click.option("--reconstruction", required=True, help="Weights of what reconstructs, for all methods.")
+@click.option("--reconstruction", required=True, help="Weights of the reconstructor of all methods.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
 @click.option(
     "--contexts", type=click.IntRange(1), default=5, show_default=True,
-    help="Of each source, evenly spread; 16 frames each.",
+    help="Contexts of 16 frames per source, evenly spaced.",
 )  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True,
-    help="Of random controls and of the intervals.",
+    help="Seed of random baselines and of intervals.",
 )  # fmt: skip
 def evaluate(
     sources: tuple[str, ...], drive_seeds: list[int], checkpoint: str, reconstruction: str,
     out: Path, contexts: int, seed: int,
 ) -> None:  # fmt: skip
-    """Hold AutoGaze's gazes against others of as many tokens.
+    """Compare AutoGaze's gazes with baselines of equally many tokens.
 
-    SOURCES are videos, folders of images, Bench2Drive scenarios and bags that
-    training has not seen. The same network reconstructs every frame from the
-    tokens that each method chose, and L1 and LPIPS say how well. Writes
-    OUT/results.json, OUT/tables.md for a model card, and OUT/context_*.jpg.
+    SOURCES are videos, folders of images, Bench2Drive scenarios, bags and drive:SEED
+    that were not used in training. The same network reconstructs every frame from each
+    method's tokens, measured by L1 and LPIPS. Writes OUT/results.json, OUT/tables.md
+    for a model card, and OUT/context_*.jpg.
     """
     with errors_in_one_line():
         keep_apart([out], *sources, checkpoint, reconstruction)
         with folder_written_aside(out) as aside:
             aside.mkdir()
             _evaluate(_contexts(sources, drive_seeds, contexts), checkpoint, reconstruction, aside, seed)
-    click.echo(f"{out}: results.json, tables.md and a picture of each source")
+    click.echo(f"{out}: results.json, tables.md and a figure of each source")
 
 
 def _contexts(sources: Sequence[str], seeds: Sequence[int], count: int) -> list[Context]:
@@ -68,24 +69,23 @@ def _contexts(sources: Sequence[str], seeds: Sequence[int], count: int) -> list[
     found = [context for source in dict.fromkeys(sources) for context in source_contexts(source, count)]
     found += [drive_context(seed) for seed in dict.fromkeys(seeds)]
     if not found:
-        raise ValueError("nothing to evaluate on: name sources, or seeds of the synthetic drive")
+        raise SourceError("nothing to evaluate on: name sources, or seeds of the synthetic drive")
     return found
 
 
 def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, folder: Path, seed: int) -> None:
-    from autogaze_ros.evaluation.baselines import Selected
+    from autogaze_ros.evaluation.baselines import SelectorMethod
     from autogaze_ros.evaluation.contexts import FRAMES
     from autogaze_ros.evaluation.lpips import open_lpips
-    from autogaze_ros.evaluation.report import context_picture, first_contexts, write_report
+    from autogaze_ros.evaluation.report import context_figure, first_contexts, write_report
     from autogaze_ros.evaluation.study import BUDGETS, GazeStudy
-    from autogaze_ros.io.video_writers import write_picture
     from autogaze_ros.selectors import create_selector
     from autogaze_ros.training.teacher import GreedyTeacher
 
     selector = create_selector("autogaze", checkpoint=checkpoint, chunk_size=FRAMES)
     engine, origin = _open_reconstruction(reconstruction, FRAMES)
     distance, lpips = open_lpips()
-    autogaze = Selected(selector)
+    autogaze = SelectorMethod(selector)
     study = GazeStudy(
         contexts,
         autogaze,
@@ -100,13 +100,13 @@ def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, fol
     about = {"autogaze": vars(selector.info), "reconstruction": origin, "lpips_by": lpips, "seed": seed}
     write_report(found, folder, {**_where(), **about}, seed)
     for number, context in enumerate(first_contexts(contexts)):
-        picture = context_picture(context, autogaze, engine, distance, BUDGETS[-1])
+        figure = context_figure(context, autogaze, engine, distance, BUDGETS[-1])
         name = Path(context.source).stem.replace(" ", "_")
-        write_picture(folder / f"context_{number:02d}_{name}.jpg", picture)
+        figure.savefig(folder / f"context_{number:02d}_{name}.jpg", dpi=100)
 
 
 def _open_reconstruction(source: str, chunk_size: int) -> tuple[Engine, dict[str, Any]]:
-    """Return the engine of a checkpoint, and where it comes from."""
+    """Return the engine of a checkpoint, and the checkpoint's origin."""
     from autogaze_ros.checkpoints.load import Origin, load_reconstructor
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.reconstruction import open_engine

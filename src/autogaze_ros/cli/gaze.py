@@ -32,9 +32,9 @@ from autogaze_ros.cli.results import (
     recording,
     video,
 )
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart
-from autogaze_ros.io.bag_files import BagError
-from autogaze_ros.io.frames import Frame, SourceError
+from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.video_writers import KINDS
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
@@ -95,11 +95,12 @@ def gaze(
 ) -> None:
     """Gaze at SOURCE and write down which tokens were chosen.
 
-    SOURCE is a video file, a folder of images, a Bench2Drive scenario or a rosbag2.
-    Writes OUT/gazes.jsonl, one object a frame with the fields of GazeMask, and
-    OUT/side_by_side.mp4, with --bag also OUT/gazes_bag, a rosbag2 of the gazes
-    beside the source's messages or images. With --reconstruct the video has the
-    reconstruction too, and the lines its measures.
+    SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2, or
+    drive:SEED[@FIRST_FRAME] for the synthetic drive. Writes OUT/gazes.jsonl, one object
+    per frame with the fields of GazeMask, and OUT/side_by_side.mp4; with --bag also
+    OUT/gazes_bag, a rosbag2 of the gazes beside the source's messages or images. With
+    --reconstruct the video also shows the reconstruction, and each object holds its
+    metrics.
     """
     with errors_in_one_line(), ExitStack() as filling:
         found = choice.open(source)
@@ -198,7 +199,7 @@ def _write(
                 if interrupted():
                     ending = click.exceptions.Exit(130)
                     break
-        except (SourceError, BagError) as error:
+        except SourceError as error:
             if not count:
                 raise
             ending = error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import AutoGazeError, BagError
 from autogaze_ros.pipeline import GazedFrame
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ from types import TracebackType
 
 import click
 
-from autogaze_ros.gaze_json import gaze_json, plain
+from autogaze_ros.gaze_json import gaze_json, json_safe
 from autogaze_ros.io.atomic import written_aside
-from autogaze_ros.io.bag_files import BagError, is_bag
+from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
 from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
 from autogaze_ros.io.frames import Frame
@@ -43,7 +44,7 @@ class Measured:
 
 
 class MeasuringReconstructor:
-    """Reconstructs every frame as it comes, and measures it. Raises CheckpointError or ValueError.
+    """Reconstructs every frame as it comes, and measures it. Raises CheckpointError or ParameterError.
 
     license: of the checkpoint, which is `checkpoint`.
     """
@@ -78,7 +79,7 @@ class MeasuringReconstructor:
         )
         source = self._metrics.lpips_source
         measures = f"LPIPS {lpips:.4f} ({source}), " if source else ""
-        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalised"
+        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalized"
         return f"means at {self._size}x{self._size}: {measures}"
 
 
@@ -201,7 +202,7 @@ class Result:
     def _alone(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:
+        except (OSError, AutoGazeError) as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
             self.fault = shown(error)
             click.echo(f"\n{self.path} cannot be written: {self.fault}; the other results go on", err=True)
@@ -215,7 +216,7 @@ def json_lines(path: Path) -> Iterator[Write]:
         def write(gazed: GazedFrame, made: Measured | None) -> None:
             line = gaze_json(gazed)
             if made:
-                line["reconstruction"] = plain(made.measures)
+                line["reconstruction"] = json_safe(made.measures)
             print(json.dumps(line), file=lines)
 
         yield write

@@ -1,47 +1,43 @@
-"""`autogaze train`: networks trained from videos, images, scenarios, bags and the synthetic drive."""
+"""`autogaze train`: training on videos, images, scenarios, bags and the synthetic drive."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from autogaze_ros.cli.common import threads_option
-
-if TYPE_CHECKING:
-    from autogaze_ros.checkpoints.load import Checkpoint
-    from autogaze_ros.networks.canvas import CanvasReconstructor
-import json
-import sys
-from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING
-
-from autogaze_ros.cli.common import errors_in_one_line
-from autogaze_ros.io.atomic import keep_apart, written_aside
+from autogaze_ros.cli.common import errors_in_one_line, threads_option
+from autogaze_ros.errors import CheckpointError
+from autogaze_ros.io.atomic import folder_to_fill, keep_apart, written_aside
+from autogaze_ros.io.drives import LENGTH
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 if TYPE_CHECKING:
-    from autogaze_ros.training.labels import Critic
+    from autogaze_ros.checkpoints.load import Checkpoint
+    from autogaze_ros.evaluation.metrics import ReconstructionLoss
+    from autogaze_ros.networks.canvas import CanvasReconstructor
     from autogaze_ros.training.teacher import GreedyTeacher
-from autogaze_ros.io.atomic import folder_to_fill
 
-LICENSE = "Apache-2.0"  # of what is trained from nothing
+LICENSE = "Apache-2.0"  # of weights that are trained from scratch
 
 
 def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Sources of frames, and where they are kept once they are small."""
+    """Add the options of sources of frames and of their cache."""
     options = [
         click.argument("sources", nargs=-1),
-        click.option("--drive-seeds", type=Seeds(), default="", help="Synthetic drives too, such as 0-119."),
-        click.option("--drive-frames", type=click.IntRange(16), default=40, show_default=True,
-                     help="Of each synthetic drive."),
+        click.option("--drive-seeds", type=Seeds(), default="",
+                     help="Synthetic drives to train on as well, such as 0-119."),
+        click.option("--drive-frames", type=click.IntRange(16, LENGTH), default=40, show_default=True,
+                     help="Frames of each synthetic drive."),
         click.option("--cache", type=click.Path(path_type=Path), default=Path("frames"), show_default=True,
-                     help="Folder where frames are kept at training's size."),
+                     help="Folder for frames at training size."),
         seed_option(),
     ]  # fmt: skip
     for option in reversed(options):
@@ -50,39 +46,44 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def seed_option() -> Any:
-    """Option of the seed for all that is random in training."""
+    """Return the option of the seed."""
     return click.option(
-        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is random."
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random numbers."
     )
 
 
 def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where a network is trained or run, and on how many threads; the command gets the device."""
+    """Add the options of device and threads; the command receives the device."""
     device = click.option(
         "--device", default="auto", show_default=True,
-        help="cpu, cuda or cuda:N; auto takes a GPU where there is one.",
+        help="cpu, cuda or cuda:N; auto uses a GPU if there is one.",
     )  # fmt: skip
     return device(threads_option()(command))
 
 
+def reconstruction_option(help: str) -> Any:
+    """Return the option of the reconstructor's weights."""
+    return click.option("--reconstruction", default="embedded", show_default=True, help=help)
+
+
 def out_option(help: str) -> Any:
-    """Where a command works, and goes on if it was interrupted."""
+    """Return the option of the output."""
     return click.option("--out", type=click.Path(path_type=Path), required=True, help=help)
 
 
 def load_canvases(source: str) -> Checkpoint[CanvasReconstructor]:
-    """Load a reconstructor on canvases; raises ValueError for one of another form."""
+    """Load a canvas reconstructor; raises CheckpointError for a VideoMAE."""
     from autogaze_ros.checkpoints.load import load_reconstructor
     from autogaze_ros.networks.canvas import CanvasReconstructor
 
     loaded = load_reconstructor(source)
     if not isinstance(loaded.network, CanvasReconstructor):
-        raise ValueError(f"{source}: training takes a reconstructor on canvases, not a VideoMAE")
+        raise CheckpointError(f"{source}: training takes a canvas reconstructor, not a VideoMAE")
     return cast("Checkpoint[CanvasReconstructor]", loaded)
 
 
 class Seeds(click.ParamType):
-    """Numbers and ranges: 3,10-19."""
+    """Seeds as numbers and ranges: 3,10-19."""
 
     name = "seeds"
 
@@ -95,7 +96,7 @@ class Seeds(click.ParamType):
             first, _, last = part.partition("-")
             numbers = first.isdecimal() and (last or first).isdecimal()
             if not numbers or int(first) > int(last or first):
-                self.fail(f"{value!r} is no list of seeds such as 0-119 or 3,7", param, ctx)
+                self.fail(f"{value!r} is not a list of seeds such as 0-119 or 3,7", param, ctx)
             found += range(int(first), int(last or first) + 1)
         return found
 
@@ -110,34 +111,34 @@ Example:
 """
 )
 @click.argument("sources", nargs=-1, required=True)
-@out_option("File of the labels, a line of JSON for each frame.")
+@out_option("File for the labels, one line of JSON per frame.")
 @click.option(
     "--first", type=_TOKENS, default=60, show_default=True, help="Tokens of a context's first frame."
 )
 @click.option("--later", type=_TOKENS, default=10, show_default=True, help="Tokens of each later frame.")
-@click.option(
-    "--reconstruction", default="embedded", show_default=True,
-    help="Weights of the reconstructor whose loss is told.",
-)  # fmt: skip
+@reconstruction_option("Weights of the reconstructor whose loss is written.")
 @compute_options
 def labels(
     sources: tuple[str, ...], out: Path, first: int, later: int, reconstruction: str, device: str
 ) -> None:
-    """Write down where the greedy teacher looks, and what is lost after every chunk of tokens.
+    """Write the greedy teacher's tokens, and the reconstruction loss after every ten.
 
     SOURCES are videos, folders of images, Bench2Drive scenarios and bags, which are cut
     into contexts of 16 frames. A line has `source`, `frame`, `index_in_context`,
-    `token_ids` in order, and `losses`: of the reconstruction before the frame's first
-    chunk, and after each. `train gaze` needs no such file: it asks the teacher as it goes.
+    `token_ids` in order, and `losses`: the reconstruction loss before the frame's first
+    token and after every ten. `train gaze` does not need this file; it labels as it goes.
     """
     with errors_in_one_line():
         from autogaze_ros.engines.base import choose_device
-        from autogaze_ros.training.labels import Critic
+        from autogaze_ros.evaluation.metrics import ReconstructionLoss
         from autogaze_ros.training.teacher import GreedyTeacher
 
         keep_apart([out], *sources)
         place = choose_device(device)
-        judges = GreedyTeacher(device=place), Critic(load_canvases(reconstruction).network.to(place))
+        scorers = (
+            GreedyTeacher(device=place),
+            ReconstructionLoss(load_canvases(reconstruction).network.to(place)),
+        )
         count = 0
         with written_aside(out) as aside, aside.open("w") as file:
             for source in sources:
@@ -145,26 +146,30 @@ def labels(
                 with click.progressbar(
                     found, found.length, label="Labelling", show_pos=True, file=sys.stderr
                 ) as bar:
-                    for line in _lines(source, iter(bar), (first, later), *judges):
+                    for line in _lines(source, iter(bar), (first, later), *scorers):
                         print(json.dumps(line), file=file)
                         count += 1
     click.echo(f"{count} frames: {out}")
 
 
 def _lines(
-    source: str, frames: Iterator[Frame], tokens: tuple[int, int], teacher: GreedyTeacher, critic: Critic
+    source: str,
+    frames: Iterator[Frame],
+    tokens: tuple[int, int],
+    teacher: GreedyTeacher,
+    loss_of: ReconstructionLoss,
 ) -> Iterator[dict[str, Any]]:
     """Label all frames of a source, context by context."""
     import torch
 
     from autogaze_ros.evaluation.contexts import FRAMES
     from autogaze_ros.networks.preprocessing import preprocess
-    from autogaze_ros.training.labels import greedy_gazes
+    from autogaze_ros.training.teacher import greedy_gazes
 
     begin = 0
     while context := [preprocess(frame.image, AUTOGAZE_GRID.scales[-1]) for frame in islice(frames, FRAMES)]:
         counts = [tokens[0], *[tokens[1]] * (len(context) - 1)]
-        for index, (ids, losses) in enumerate(greedy_gazes(torch.stack(context), counts, teacher, critic)):
+        for index, (ids, losses) in enumerate(greedy_gazes(torch.stack(context), counts, teacher, loss_of)):
             yield {
                 "source": source,
                 "frame": begin + index,
@@ -183,21 +188,18 @@ Examples:
 """
 )
 @clip_options
-@out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
-@click.option(
-    "--reconstruction", default="embedded", show_default=True,
-    help="Weights of the reconstructor whose loss is to be predicted.",
-)  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of --frames each.")
+@out_option("Folder of the run; the checkpoint is written to its subfolder `checkpoint`.")
+@reconstruction_option("Weights of the reconstructor whose loss AutoGaze learns to predict.")
+@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Training steps.")
 @click.option(
     "--frames",
     type=click.IntRange(1),
     default=32,
     show_default=True,
-    help="Of a step, about; a GPU takes 512 in little more time.",
+    help="Frames per step, approximately; a GPU takes little more time for 512.",
 )
-@click.option("--rate", type=float, default=1e-3, show_default=True, help="Greatest learning rate.")
-@click.option("--start", default="", help="AutoGaze weights to go on from.  [default: none]")
+@click.option("--rate", type=float, default=1e-3, show_default=True, help="Largest learning rate.")
+@click.option("--start", default="", help="AutoGaze weights to continue from.  [default: none]")
 @compute_options
 def gaze(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int, out: Path,
@@ -206,9 +208,9 @@ def gaze(
     """Train AutoGaze to look where a greedy teacher would.
 
     SOURCES are videos, folders of images, Bench2Drive scenarios and bags. The teacher
-    knows what the gazes so far have not shown; most of these are the network's own, so
-    that it does not drift. What is trained from nothing decodes with cumulative
-    positions, and its config.json says so; weights that are gone on from keep theirs.
+    knows what the gazes so far have not shown. Most gazes are the network's own, so that
+    it learns to correct its errors. A network trained from scratch decodes with cumulative
+    positions, as its config.json says; one that is trained further keeps its own.
     """
     with errors_in_one_line():
         from autogaze_ros.checkpoints.load import load_autogaze, save_autogaze
@@ -243,15 +245,21 @@ Example:
 """
 )
 @clip_options
-@out_option("Folder of the run; the checkpoint comes into its `checkpoint`.")
-@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True, help="Of 24 frames each.")
-@click.option("--start", default="", help="Checkpoint to go on from.  [default: none]")
+@out_option("Folder of the run; the checkpoint is written to its subfolder `checkpoint`.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=3000,
+    show_default=True,
+    help="Training steps, of 24 frames each.",
+)
+@click.option("--start", default="", help="Reconstructor weights to continue from.  [default: none]")
 @compute_options
 def reconstructor(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int,
     out: Path, steps: int, start: str, device: str,
 ) -> None:  # fmt: skip
-    """Train the network that shows what gazes hold.
+    """Train the network that reconstructs frames from gazes.
 
     SOURCES are videos, folders of images, Bench2Drive scenarios and bags.
     """
@@ -278,26 +286,27 @@ def reconstructor(
 @click.command(
     epilog="""\b
 Example:
-  autogaze train balance drive.mp4 --drive-seeds 0-119 --start gaze/checkpoint --out balanced
+  autogaze train adjust-logits drive.mp4 --drive-seeds 0-119 --start gaze/checkpoint --out adjusted
 """
 )
 @clip_options
-@click.option("--start", required=True, help="AutoGaze weights to balance.")
-@click.option("--reconstruction", default="embedded", show_default=True, help="Weights that reconstruct.")
+@click.option("--start", required=True, help="AutoGaze weights to adjust.")
+@reconstruction_option("Weights of the reconstructor that measures the gazes.")
 @click.option(
-    "--contexts", type=click.IntRange(1), default=16, show_default=True, help="To balance on, 16 frames each."
-)
+    "--contexts", type=click.IntRange(1), default=16, show_default=True,
+    help="Contexts to measure on, of 16 frames each.",
+)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the checkpoint.")
 @compute_options
-def balance(
+def adjust_logits(
     sources: tuple[str, ...], drive_seeds: list[int], drive_frames: int, cache: Path, seed: int,
     start: str, reconstruction: str, contexts: int, out: Path, device: str,
 ) -> None:  # fmt: skip
-    """Let AutoGaze choose each scale as readily as reconstructions want it.
+    """Adjust how readily a trained AutoGaze chooses each scale.
 
-    For a trained network, in minutes: logits of a scale are raised or lowered together,
-    as far as that lowers L1 + 6 LPIPS of reconstructions from its own gazes at SOURCES, which
-    are videos, folders of images, Bench2Drive scenarios and bags.
+    The logits of a scale are raised or lowered together as long as that lowers
+    L1 + 6 LPIPS of reconstructions from the network's own gazes. Takes minutes.
+    SOURCES are videos, folders of images, Bench2Drive scenarios and bags.
     """
     with errors_in_one_line():
         import numpy as np
@@ -306,33 +315,43 @@ def balance(
         from autogaze_ros.checkpoints.load import load_autogaze, save_autogaze
         from autogaze_ros.engines.base import choose_device
         from autogaze_ros.evaluation.contexts import FRAMES
-        from autogaze_ros.training.data import normalised, open_clips
-        from autogaze_ros.training.labels import Critic
-        from autogaze_ros.training.logit_adjustment import LPIPS_WEIGHT
-        from autogaze_ros.training.logit_adjustment import balance as balanced
+        from autogaze_ros.evaluation.metrics import ReconstructionLoss
+        from autogaze_ros.networks.preprocessing import normalize_batch
+        from autogaze_ros.training import logit_adjustment
+        from autogaze_ros.training.data import open_clips
 
         keep_apart([out, cache], *sources)
         keep_apart([out], start, reconstruction)
         begun, where = load_autogaze(start), choose_device(device)
         clips = open_clips(sources, drive_seeds, drive_frames, cache)
         images = clips.batch(np.random.default_rng(seed), contexts, FRAMES)
-        critic = Critic(load_canvases(reconstruction).network.to(where), LPIPS_WEIGHT)
-        network = begun.network.to(where)
-        shifts = balanced(network, normalised(torch.from_numpy(images).to(where)), critic, click.echo)
-        save_autogaze(network, out, license=begun.license)
+        reconstructor = load_canvases(reconstruction).network.to(where)
+        shifts = logit_adjustment.adjust_logits(
+            begun.network.to(where),
+            normalize_batch(torch.from_numpy(images).to(where)),
+            ReconstructionLoss(reconstructor, logit_adjustment.LPIPS_WEIGHT),
+            click.echo,
+        )
+        save_autogaze(begun.network, out, license=begun.license)
     click.echo(f"{out}: logits shifted by {', '.join(f'{shift:+.1f}' for shift in shifts)}, coarse to fine")
+
+
+@click.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def balance(arguments: tuple[str, ...]) -> None:
+    """Refuse the former name of `adjust-logits`."""
+    raise click.UsageError("train balance is now named train adjust-logits; its options are the same")
 
 
 @click.group()
 def train() -> None:
-    """Train weights of your own, and see what they are worth.
+    """Train your own weights.
 
-    A reconstructor first, then AutoGaze, which learns to predict its loss. Either is
-    resumed by the same command after any interruption. At last AutoGaze is balanced.
+    Train a reconstructor first, then AutoGaze, which learns to predict the
+    reconstructor's loss; adjust its logits last. After an interruption the same command
+    resumes the first two.
     """
 
 
-train.add_command(reconstructor)
-train.add_command(labels)
-train.add_command(gaze)
-train.add_command(balance)
+for _command in (reconstructor, labels, gaze, adjust_logits, balance):
+    train.add_command(_command)

@@ -1,10 +1,10 @@
-"""AutoGaze as a stream: frames in, gazes out, caches of a size known in advance.
+"""Streaming inference of AutoGaze: frames in, gazes out, with caches of fixed size.
 
-Several streams run in one batch. Their tokens are packed into one row of
-queries for all linear layers, while each stream attends to its own cache at
-its own length: no padding, no masks between streams, and a stream's gazes do
-not depend on its batch mates, but for the last bits of packed matrix products.
-A row that has finished its frame leaves.
+Several streams run in one batch. Their tokens are packed into one sequence for all
+linear layers, while each stream attends to its own cache at its own length. There is no
+padding and no mask between streams, and a stream's gazes do not depend on the batch,
+except for the last bits of packed matrix products. A stream leaves the batch when its
+frame is finished.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, TemporalBlock, rotary_frequencies
 from autogaze_ros.networks.decoding import (
     ASKED_POSITIONS,
@@ -33,12 +34,12 @@ from autogaze_ros.tokens import Gaze
 
 @dataclass(frozen=True)
 class Clip:
-    """The next frames of one stream, and what may be spent on each.
+    """The next frames of one stream and their limits.
 
-    frames: (T, 3, S, S) normalised, as `preprocessing.preprocess` makes them.
-    gazing_ratio: share of all tokens that a frame may take at most, 0..1.
-    task_loss_requirement: a frame stops when its predicted loss falls to this;
-        -inf never stops. Either is one number, or one a frame.
+    frames: (T, 3, S, S), from `preprocessing.preprocess`.
+    gazing_ratio: largest share of all tokens per frame, 0..1; one number, or one per frame.
+    task_loss_requirement: predicted loss at which a frame stops; -inf never stops. One
+        number, or one per frame.
     """
 
     stream: GazeStream
@@ -48,10 +49,10 @@ class Clip:
 
 
 class GazeStream:
-    """One camera's history within its context; `AutoGazeEngine.open_stream` makes it.
+    """One camera's history within its context, made by `AutoGazeEngine.open_stream`.
 
-    Its caches hold chunk_size x 461 tokens of 6,144 bytes each in the official
-    configuration: 45 MB for 16 frames.
+    In the official configuration its caches hold chunk_size x 461 tokens of 6,144 bytes:
+    45 MB for 16 frames.
     """
 
     def __init__(self, engine: AutoGazeEngine) -> None:
@@ -72,36 +73,35 @@ class GazeStream:
         self.features.zero_()
 
     def save(self) -> tuple[int, int, list[int], Tensor]:
-        """Return what `restore` needs; of the caches that is their length, which frames to come go behind."""
+        """Return the state for `restore`; of the caches, to which frames append, that is the length."""
         return self.index, self.length, self.pending, self.features.clone()
 
     def restore(self, saved: tuple[int, int, list[int], Tensor]) -> None:
-        """Take back the frames since `save`, of the same context."""
+        """Undo the frames since `save`, of the same context."""
         self.index, self.length, self.pending, features = saved
         self.features.copy_(features)
 
 
 @dataclass
 class _Row:
-    """A stream's part of the frame that is being decided."""
+    """A stream's frame while its tokens are being chosen."""
 
     stream: GazeStream
     budget: int
     requirement: float
-    quirk: Tensor  # positions of the frame's last vision tokens
+    frame_positions: Tensor  # positions of the frame's last vision tokens, (K,)
     chosen: list[int] = field(default_factory=list)
     predicted_loss: float = math.nan
 
 
 class AutoGazeEngine:
-    """Runs an AutoGaze network over streams of frames.
+    """Runs an AutoGaze network on streams of frames.
 
-    chunk_size: frames in a context; then a stream starts anew by itself.
-    positions: where a decode step's tokens stand. "upstream" repeats the
-        positions of the frame's last vision tokens for every step, as the
-        original does and its published results used; "cumulative" counts on;
-        "checkpoint" is what the network's configuration names. The attribute
-        says which of the two it is.
+    chunk_size: frames of a context, after which a stream restarts by itself.
+    positions: positions of a decode step's tokens. "upstream" repeats those of the
+        frame's last vision tokens in every step, as the original and its published
+        results do; "cumulative" counts on; "checkpoint" is what the network's
+        configuration names. The attribute holds one of the first two.
     """
 
     def __init__(
@@ -126,10 +126,10 @@ class AutoGazeEngine:
         self._weights = _FusedWeights(network, self.device)
         queries = self._vision_tokens + self.config.decoder.num_multi_token_pred
         self._mask = _CausalMask(queries, self.cache_length, self.device)
-        angles = torch.arange(self.cache_length)[:, None] * rotary_frequencies(self.config.decoder)
-        angles = angles.to(self.device)
-        self._cos = torch.cat([angles.cos(), angles.cos()], -1)[:, None]
-        self._sin = torch.cat([-angles.sin(), angles.sin()], -1)[:, None]
+        rope_angles = torch.arange(self.cache_length)[:, None] * rotary_frequencies(self.config.decoder)
+        rope_angles = rope_angles.to(self.device)
+        self._cos = torch.cat([rope_angles.cos(), rope_angles.cos()], -1)[:, None]
+        self._sin = torch.cat([-rope_angles.sin(), rope_angles.sin()], -1)[:, None]
 
     def open_stream(self) -> GazeStream:
         """Return a new stream with caches for chunk_size frames."""
@@ -137,10 +137,10 @@ class AutoGazeEngine:
 
     @torch.inference_mode()
     def gaze(self, clips: Sequence[Clip]) -> list[list[Gaze]]:
-        """Decide the next frames of several streams, one clip a stream.
+        """Choose the tokens of the next frames of several streams, one clip per stream.
 
-        Returns for each clip one Gaze a frame. Raises ValueError when a clip
-        reaches beyond its stream's context.
+        Returns one Gaze per frame for each clip. Raises ValueError if a clip exceeds its
+        stream's context.
         """
         if not clips:
             return []
@@ -176,7 +176,7 @@ class AutoGazeEngine:
         ]
 
     def _embed(self, frames: list[Tensor], streams: list[GazeStream]) -> list[Tensor]:
-        """Frames (T, 3, S, S) of each stream -> vision tokens (T, P, D) of each stream."""
+        """Embed frames (T, 3, S, S) of each stream: vision tokens (T, P, D) of each stream."""
         weights, grid, patch = self._weights, self.config.vision_grid, self.config.vision.kernel_size
         counts = [len(clip) for clip in frames]
         pixels = torch.cat(frames).to(self.device)
@@ -199,19 +199,19 @@ class AutoGazeEngine:
     def _decide(
         self, streams: list[GazeStream], vision: list[Tensor], budgets: list[tuple[int, float]]
     ) -> list[_Row]:
-        """One frame of each stream: prefill, then decode steps until every row has finished."""
-        steps, queries, places, rows = self.config.decoder.num_multi_token_pred, [], [], []
+        """Choose one frame's tokens of each stream: prefill, then decode steps until all are finished."""
+        steps, queries, positions, rows = self.config.decoder.num_multi_token_pred, [], [], []
         for stream, tokens, (budget, requirement) in zip(streams, vision, budgets, strict=True):
             pending = self._weights.embed(stream.pending)
             end = stream.length + len(pending) + len(tokens)
             queries.append(torch.cat([pending, tokens]))
-            places.append(torch.arange(stream.length, end, device=self.device))
-            rows.append(_Row(stream, budget, requirement, quirk=places[-1][-steps:]))
+            positions.append(torch.arange(stream.length, end, device=self.device))
+            rows.append(_Row(stream, budget, requirement, frame_positions=positions[-1][-steps:]))
             stream.index += 1
         active = rows
         while active:
-            answers = self._forward(queries, places, [row.stream for row in active])
-            going, queries, places = [], [], []
+            answers = self._forward(queries, positions, [row.stream for row in active])
+            going, queries, positions = [], [], []
             for row, (logits, losses) in zip(active, answers, strict=True):
                 chunk, finished = choose_chunk(logits, losses, row.chosen, row.budget, row.requirement)
                 row.chosen += [token for token in chunk if token != self._pad]
@@ -221,61 +221,52 @@ class AutoGazeEngine:
                 else:
                     going.append(row)
                     queries.append(self._weights.embed(chunk))
-                    places.append(self._decode_positions(row, len(chunk)))
+                    positions.append(self._decode_positions(row, len(chunk)))
             active = going
         return rows
 
     def _decode_positions(self, row: _Row, count: int) -> Tensor:
         if self.positions == "upstream":
-            return row.quirk
+            return row.frame_positions
         return torch.arange(row.stream.length, row.stream.length + count, device=self.device)
 
     def _forward(
-        self, queries: list[Tensor], places: list[Tensor], streams: list[GazeStream]
+        self, queries: list[Tensor], positions: list[Tensor], streams: list[GazeStream]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Run packed queries; for each stream logits (K, V) and losses (K,) behind its last one."""
+        """Run packed queries; return logits (K, V) and losses (K,) after each stream's last query."""
         counts = [len(q) for q in queries]
-        x, place = torch.cat(queries), torch.cat(places)
-        cos, sin = self._cos[place], self._sin[place]
-        heads, half = self.config.decoder.num_attention_heads, self.config.decoder.head_dim // 2
+        x, at = torch.cat(queries), torch.cat(positions)
+        cos, sin = self._cos[at], self._sin[at]
         last = torch.tensor(counts, device=self.device).cumsum(0) - 1
-        masks: list[Tensor | None] = [
+        attn_masks: list[Tensor | None] = [
             self._mask(count, stream.length + count) for stream, count in zip(streams, counts, strict=True)
         ]
         for depth, layer in enumerate(self._weights.layers):
-            qkv = F.linear(self._norm(x), layer.qkv).unflatten(-1, (3 * heads, -1))
-            qk, v = qkv[:, : 2 * heads], qkv[:, 2 * heads :]
-            q, k = (qk * cos + qk.roll(half, -1) * sin).split(heads, dim=1)
+            q, k, v = layer.project(x, cos, sin)
             rows = counts
-            if depth == len(self._weights.layers) - 1:  # only the last token is read behind it
-                q, x, rows, masks = q[last], x[last], [1] * len(counts), [None] * len(counts)
-            new = zip(streams, masks, q.split(rows), k.split(counts), v.split(counts), strict=True)
-            attended = [self._attend(depth, *part) for part in new]
-            x = x + F.linear(torch.cat(attended), layer.out)
-            gate, up = F.linear(self._norm(x), layer.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
+            if depth == len(self._weights.layers) - 1:  # only the last token's output is read
+                q, x, rows, attn_masks = q[last], x[last], [1] * len(counts), [None] * len(counts)
+            new = zip(streams, attn_masks, q.split(rows), k.split(counts), v.split(counts), strict=True)
+            x = layer.finish(x, torch.cat([self._attend(depth, *part) for part in new]))
         for stream, count in zip(streams, counts, strict=True):
             stream.length += count
-        answers = F.linear(self._norm(x), self._weights.heads).float().cpu().numpy()
+        answers = self._weights.answer(x).float().cpu().numpy()
         if not np.isfinite(answers).all():
-            raise ValueError("the network computes NaN or infinite values: its weights are no good ones")
+            raise CheckpointError("the network computes NaN or infinite values: its weights are damaged")
         steps = self.config.decoder.num_multi_token_pred
         return [(row[:-steps].reshape(steps, -1), row[-steps:]) for row in answers]
 
     def _attend(
-        self, depth: int, stream: GazeStream, mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor
+        self, depth: int, stream: GazeStream, attn_mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor
     ) -> Tensor:
-        """Store new keys and values (N, heads, dim), attend to all so far; q -> (queries, D)."""
+        """Store new keys and values (N, heads, head_dim), and attend to all so far: (queries, D)."""
         end = stream.length + len(k)
         keys, values = stream.keys[depth, :, :end], stream.values[depth, :, :end]
         keys[:, stream.length :] = k.transpose(0, 1)
         values[:, stream.length :] = v.transpose(0, 1)
         q, keys, values = q.transpose(0, 1)[None], keys[None], values[None]
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=1.0)
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=attn_mask, scale=1.0)
         return out[0].transpose(0, 1).flatten(1)
-
-    def _norm(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], eps=self.config.decoder.rms_norm_eps)
 
 
 class _CausalMask:
@@ -288,30 +279,56 @@ class _CausalMask:
         self._table = table.to(device)
 
     def __call__(self, queries: int, end: int) -> Tensor:
-        """Return (queries, end): query i sees the keys up to its own place end - queries + i."""
+        """Return the mask (queries, end) by which query i attends to keys 0..end - queries + i."""
         first = self._cache_length - (end - queries)
         mask = self._table[:queries, first : first + end]
         return mask.contiguous() if mask.is_cuda else mask  # CUDA kernels want aligned rows
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _FusedLayer:
+    """The two halves of `networks.autogaze.DecoderLayer` on packed tokens (N, D).
+
+    Written a second time for speed: four matrix products instead of seven, and the
+    scales of normalizations and of attention are part of the weights.
+    """
+
+    heads: int
+    eps: float
     qkv: Tensor
     out: Tensor
     gate_up: Tensor
     down: Tensor
 
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, each (N, heads, head_dim); cos, sin: (N, 1, head_dim)."""
+        qkv = F.linear(_norm(x, self.eps), self.qkv).unflatten(-1, (3 * self.heads, -1))
+        qk, v = qkv[:, : 2 * self.heads], qkv[:, 2 * self.heads :]
+        q, k = (qk * cos + qk.roll(qk.shape[-1] // 2, -1) * sin).split(self.heads, dim=1)
+        return q, k, v
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Return the layer's output for its input x and attention's, each (N, D)."""
+        x = x + F.linear(attended, self.out)
+        gate, up = F.linear(_norm(x, self.eps), self.gate_up).chunk(2, -1)
+        return x + F.linear(F.silu(gate) * up, self.down)
+
+
+def _norm(x: Tensor, eps: float) -> Tensor:
+    """Normalize by the root mean square; the learned scale is folded into the next projection."""
+    return F.rms_norm(x, x.shape[-1:], eps=eps)
+
 
 class _FusedWeights:
-    """The network's weights in the form that runs fast, exact but for rounding.
+    """The network's weights rearranged for speed; equal up to rounding.
 
-    Gains of normalisations and the attention's scale are folded into the
-    projections behind them, q, k and v (gate and up, both heads) are one
-    matrix, and a temporal convolution is a plain one over stacked frames.
+    Scales of normalizations and of attention are folded into the projections after
+    them; q, k and v (gate and up, both output heads) form one matrix; a temporal
+    convolution is a plain one over stacked frames.
     """
 
     def __init__(self, network: AutoGaze, device: torch.device) -> None:
-        model = network.gazing_model
+        config, model = network.config.decoder, network.gazing_model
         vision, decoder = model.vision_model, model.gaze_decoder
 
         def put(tensor: Tensor | None) -> Tensor:
@@ -329,13 +346,15 @@ class _FusedWeights:
         self.layers = []
         for layer in cast("list[DecoderLayer]", decoder.model.layers):
             attention, mlp = layer.self_attn, layer.mlp
-            scale = network.config.decoder.head_dim**-0.5
+            scale = config.head_dim**-0.5
             qkv = torch.cat(
                 [attention.q_proj.weight * scale, attention.k_proj.weight, attention.v_proj.weight]
             )
             gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
             self.layers.append(
-                _Layer(
+                _FusedLayer(
+                    heads=config.num_attention_heads,
+                    eps=config.rms_norm_eps,
                     qkv=put(qkv * layer.input_layernorm.weight),
                     out=put(attention.o_proj.weight),
                     gate_up=put(gate_up * layer.post_attention_layernorm.weight),
@@ -343,9 +362,13 @@ class _FusedWeights:
                 )
             )
         heads = torch.cat([decoder.lm_head.weight, decoder.task_loss_prediction_head.weight])
-        self.heads = put(heads * decoder.model.norm.weight)
+        self._heads, self._eps = put(heads * decoder.model.norm.weight), config.rms_norm_eps
         self._embeddings = put(decoder.model.embed_tokens.weight)
 
     def embed(self, token_ids: list[int]) -> Tensor:
-        """Ids -> (N, D)."""
+        """Return the embeddings (N, D) of ids."""
         return self._embeddings[torch.tensor(token_ids, dtype=torch.long)]
+
+    def answer(self, x: Tensor) -> Tensor:
+        """Return the logits and predicted losses (N, K * V + K) of final hidden states (N, D)."""
+        return F.linear(_norm(x, self._eps), self._heads)

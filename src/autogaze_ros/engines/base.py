@@ -1,20 +1,30 @@
-"""Base of the reconstruction engines, whatever network they run."""
+"""Base of the engines: streams, the reconstruction engine's interface, and the choice of a device.
+
+torch is imported where it is used, since selectors without a network have streams, too.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-import torch
-from torch import Tensor
-
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import CanvasConfig, VideoMAEConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes the first CUDA device where there is one; raises ValueError for what is not there."""
+    """Return the device of a name; `auto` is the first CUDA device if there is one, else the CPU.
+
+    Raises ParameterError for a device that cannot be used.
+    """
+    import torch
+
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
@@ -24,15 +34,20 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N") from error
+        raise ParameterError(
+            f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N"
+        ) from error
     return device
 
 
 Result = TypeVar("Result")
 
 
-class ReconstructionStream(Protocol):
-    """One camera's context. index: frames that it holds."""
+class Stream(Protocol):
+    """One camera's history within its context.
+
+    index: frames seen since the context began.
+    """
 
     index: int
 
@@ -40,16 +55,17 @@ class ReconstructionStream(Protocol):
         """Forget everything: the next frame is the first of a context."""
 
 
-AnyStream = TypeVar("AnyStream", bound=ReconstructionStream)
+AnyStream = TypeVar("AnyStream", bound=Stream)
 
 
 @dataclass(frozen=True)
 class GazedPixels:
-    """A frame as the network takes it.
+    """A frame and its gaze as reconstruction engines take them.
 
-    pixels: (3, S, S) normalised, the very tensor that AutoGaze saw. ids: (n,) int64
-    gazed cells, in any order. wanted: whether the frame is to be reconstructed;
-    which ones are matters to later frames of VideoMAE, which see their mask tokens.
+    pixels: (3, S, S) normalized, the tensor that AutoGaze saw.
+    ids: (n,) int64, gazed tokens in any order.
+    wanted: True to reconstruct the frame. Later frames of a VideoMAE depend on it, since
+        they attend to the mask tokens of reconstructed frames.
     """
 
     pixels: Tensor
@@ -59,7 +75,7 @@ class GazedPixels:
 
 @dataclass(frozen=True)
 class Task(Generic[AnyStream]):
-    """The next frames of one stream, one or more; no stream twice in a call."""
+    """The next frames of one stream, at least one. A call holds one task per stream."""
 
     stream: AnyStream
     frames: Sequence[GazedPixels]
@@ -68,7 +84,7 @@ class Task(Generic[AnyStream]):
 class ReconstructionEngine(ABC, Generic[AnyStream]):
     """Reconstructs frames of any number of streams.
 
-    A stream takes at most chunk_size frames, then it must be restarted.
+    chunk_size: frames of a context; then its stream must be restarted.
     """
 
     config: VideoMAEConfig | CanvasConfig
@@ -78,24 +94,24 @@ class ReconstructionEngine(ABC, Generic[AnyStream]):
     @property
     @abstractmethod
     def stream_bytes(self) -> int:
-        """Most bytes that one stream may hold."""
+        """Return the bytes that one stream holds at most."""
 
     @abstractmethod
     def open_stream(self) -> AnyStream:
-        """Return a stream that holds nothing yet."""
+        """Return an empty stream."""
 
     @abstractmethod
     def steps(self, tasks: Sequence[Task[AnyStream]]) -> Generator[None, None, list[list[Tensor | None]]]:
-        """Do as `reconstruct`, with pauses.
+        """Run `reconstruct` with pauses between its steps.
 
-        Streams must not be touched meanwhile. One that is given up between two steps
-        leaves the streams as they were.
+        Streams must not be used meanwhile. A generator that is abandoned between two
+        steps leaves the streams as they were.
         """
 
     def reconstruct(self, tasks: Sequence[Task[AnyStream]]) -> list[list[Tensor | None]]:
-        """Take in frames; for each its picture (3, S, S) float32, normalised, or None where none was wanted.
+        """Return for each frame its reconstruction (3, S, S) float32, normalized, or None if not wanted.
 
-        Raises ValueError if a stream would hold more than chunk_size frames.
+        Raises ValueError if a stream would exceed chunk_size frames.
         """
         return run_to_end(self.steps(tasks))
 
@@ -105,13 +121,15 @@ class ReconstructionEngine(ABC, Generic[AnyStream]):
                 raise ValueError(f"a context has {self.chunk_size} frames; restart the stream")
 
     def _wait(self) -> None:
-        """Let the device finish: a pause comes when a step is done, not when it is queued."""
+        """Wait until the device has finished the step, which it may only have queued."""
+        import torch
+
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 
 
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
-    """Run a generator without stopping at its pauses, and return its result."""
+    """Run a generator through its pauses and return its result."""
     while True:
         try:
             next(steps)

@@ -1,4 +1,4 @@
-"""Streaming reconstruction on canvases: every frame costs the same, its past is two pictures."""
+"""Streaming reconstruction on canvases: the cost per frame is constant, the history two images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from autogaze_ros.networks.config import CanvasConfig
 
 
 class CanvasStream:
-    """One camera's context. index: frames that it holds; canvas: what they have shown."""
+    """One camera's history within its context.
+
+    index: frames seen since the context began.
+    canvas: content that they have shown.
+    """
 
     def __init__(self, blank: Canvas) -> None:
         self._blank = blank
@@ -25,9 +29,11 @@ class CanvasStream:
 
 
 class CanvasEngine(ReconstructionEngine[CanvasStream]):
-    """Runs a reconstructor on canvases, one frame after the other, so that batch mates cannot matter.
+    """Runs a canvas reconstructor frame by frame, so that results do not depend on the batch.
 
-    It pauses after every frame. network: is moved to the device, in place.
+    It pauses after every frame.
+
+    network: is moved to the device in place.
     """
 
     def __init__(
@@ -40,12 +46,12 @@ class CanvasEngine(ReconstructionEngine[CanvasStream]):
 
     @property
     def stream_bytes(self) -> int:
-        """Bytes that one stream holds: two pictures, and each cell's level and age."""
+        """Return the bytes of one stream: two images, and the level and age of each cell."""
         edge, cells = self.config.image_size, self.config.grid.mask_size
         return 2 * 3 * edge * edge * 4 + cells * cells * (8 + 4)
 
     def open_stream(self) -> CanvasStream:
-        """Return a stream with canvases of its own."""
+        """Return a stream with an empty canvas."""
         return CanvasStream(Canvas.blank(1, self.config.grid, self.device))
 
     @torch.inference_mode()

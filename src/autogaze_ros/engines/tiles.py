@@ -1,7 +1,7 @@
-"""Gazing at other resolutions: tiles of a larger frame, each gazed at on its own.
+"""Gazing at other resolutions: a larger frame is split into tiles, which are gazed at separately.
 
-So AutoGaze serves encoders with other scales and patch sizes than its own
-(448 pixels with patches of 16, 392 with patches of 14, …).
+This serves encoders with other scales and patch sizes than AutoGaze's (448 pixels with
+patches of 16, 392 with patches of 14, …).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
-from autogaze_ros.networks.preprocessing import squash
+from autogaze_ros.networks.preprocessing import resize_square
 from autogaze_ros.tokens import Gaze, TokenGrid
 
 
@@ -28,10 +28,12 @@ def gaze_tiles(
 ) -> list[Gaze]:
     """Gaze at a clip for an encoder that takes the tokens of `grid`.
 
-    frames: (T, 3, S, S) normalised, S the grid's largest scale, T at most the
-    engine's chunk_size. Ratio and requirement apply to each tile. Returns one
-    Gaze a frame, ids in ascending order (tiles have no common gaze order).
-    Raises ValueError for other shapes, or a grid with another number of scales.
+    frames: (T, 3, S, S) normalized, S the grid's largest scale, T at most the engine's
+        chunk_size.
+    gazing_ratio, task_loss_requirement: as for `Clip`, applied to each tile.
+
+    Returns one Gaze per frame, with ids in ascending order (tiles have no common gaze
+    order). Raises ValueError for other shapes, or a grid with another number of scales.
     """
     native, size = engine.config.grid, grid.scales[-1]
     if frames.shape[1:] != (3, size, size):
@@ -45,7 +47,7 @@ def gaze_tiles(
     clips = [
         Clip(
             engine.open_stream(),
-            squash(padded[:, :, y : y + edge, x : x + edge], engine.config.input_img_size),
+            resize_square(padded[:, :, y : y + edge, x : x + edge], engine.config.input_img_size),
             gazing_ratio,
             task_loss_requirement,
         )

@@ -1,9 +1,9 @@
-"""Streaming reconstruction: every frame costs its own tokens only.
+"""Streaming reconstruction with VideoMAE: the cost of a frame is that of its own tokens.
 
-Under block-causal attention past frames never change, so encoder and decoder
-keep their keys and values for each stream. Tokens of all streams and frames of
-a call go through the linear layers as one sequence without padding; attention
-is each stream's own. Results equal `VideoMAE`'s on the whole context at once.
+Under block-causal attention the tokens of past frames do not change, so encoder and
+decoder cache their keys and values for each stream. Tokens of all streams and frames of
+a call pass the linear layers as one sequence without padding; each stream attends to its
+own cache. Results equal those of `VideoMAE` on the whole context.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import VideoMAEConfig
 from autogaze_ros.networks.video_mae import Layer, VideoMAE, block_causal_attention
 
-_LEAST = 256  # tokens for which a cache has room at first
+_LEAST = 256  # initial capacity of a cache in tokens
 
 
 class _Cache:
-    """Keys and values of a stack of layers: they grow by doubling, up to `most` tokens."""
+    """Keys and values of a stack of layers; the capacity doubles as needed, up to `most` tokens."""
 
     def __init__(self, layers: Sequence[Layer], most: int) -> None:
         weight, heads = layers[0].attention.output.dense.weight, layers[0].heads
@@ -31,7 +32,7 @@ class _Cache:
         self.length = 0
 
     def reserve(self, count: int) -> None:
-        """Make room for so many more tokens."""
+        """Make room for `count` more tokens."""
         needed, room = self.length + count, self._tokens.shape[3]
         if needed > room:
             shape = list(self._tokens.shape)
@@ -41,9 +42,9 @@ class _Cache:
             self._tokens = grown
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put a layer's new tokens behind those of the cache; returns all, (heads, tokens, d) each.
+        """Append a layer's new keys and values; return all of them, each (heads, tokens, d).
 
-        They count only once `length` has grown: an abandoned call leaves no trace.
+        They count only once `length` is increased, so that an abandoned call leaves no trace.
         """
         end = self.length + keys.shape[1]
         self._tokens[layer, 0, :, self.length : end] = keys
@@ -52,7 +53,10 @@ class _Cache:
 
 
 class VideoMAEStream:
-    """One camera's context. index: frames that it holds."""
+    """One camera's history within its context.
+
+    index: frames seen since the context began.
+    """
 
     def __init__(self, encoder: _Cache, decoder: _Cache) -> None:
         self.encoder, self.decoder = encoder, decoder
@@ -64,12 +68,15 @@ class VideoMAEStream:
 
 
 class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
-    """Runs a VideoMAE, and pauses after every layer.
+    """Runs a VideoMAE with pauses after every layer.
 
-    A stream holds at most `stream_bytes`, for a moment twice that while it grows, and
-    as long as gazes are light far less. network: is moved to the device and dtype, in
-    place. dtype: of weights and caches; by default float32, on CUDA devices bfloat16
-    where they have it. Raises ValueError where the network was not made for so many frames.
+    A stream holds at most `stream_bytes`, briefly twice that while it grows, and far less
+    while gazes have few tokens. Raises ParameterError if the network does not support
+    chunk_size frames.
+
+    network: is moved to the device and dtype in place.
+    dtype: of weights and caches; by default bfloat16 on CUDA devices that support it,
+        else float32.
     """
 
     def __init__(
@@ -82,15 +89,15 @@ class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
     ) -> None:
         self.config: VideoMAEConfig = network.config
         if chunk_size > self.config.max_num_frames:
-            raise ValueError(
+            raise ParameterError(
                 f"chunk_size {chunk_size} is more than the network's {self.config.max_num_frames}"
             )
         self.chunk_size = chunk_size
         self.device = torch.device(device)
-        # Since Ampere; PyTorch emulates it on older ones.
+        # bfloat16 is native since Ampere; on older GPUs PyTorch emulates it.
         half = self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)
         self.dtype = dtype or (torch.bfloat16 if half else torch.float32)
-        # Before any halving: the tables are made by bicubic interpolation.
+        # In float32, since the tables are interpolated.
         tables = network.vit.embeddings.cells(), network.decoder.cells()
         self._encoder_cells, self._decoder_cells = (t.detach().to(self.device, self.dtype) for t in tables)
         self._network = network.to(self.device, self.dtype).eval().requires_grad_(False)
@@ -98,14 +105,14 @@ class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
 
     @property
     def stream_bytes(self) -> int:
-        """Most bytes of keys and values that one stream may hold."""
+        """Return the bytes of keys and values that one stream holds at most."""
         config = self.config
         width = config.num_hidden_layers * config.hidden_size
         width += config.decoder_num_hidden_layers * config.decoder_hidden_size
         return 2 * width * self._most * self.dtype.itemsize
 
     def open_stream(self) -> VideoMAEStream:
-        """Return a stream with caches of its own."""
+        """Return a stream with empty caches."""
         vit, decoder = self._network.vit, self._network.decoder
         return VideoMAEStream(_Cache(vit.layers, self._most), _Cache(decoder.layers, self._most))
 

@@ -1,4 +1,4 @@
-"""Baselines for AutoGaze's gazes: other ways to choose as many tokens of the same frames."""
+"""Baselines for AutoGaze's gazes: other ways to choose the same number of tokens in the same frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.contexts import FRAMES, Context
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.selectors import Request, Selector
-from autogaze_ros.selectors.blind import spread_ids
+from autogaze_ros.selectors.untrained import spread_ids
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 
@@ -24,18 +25,18 @@ class Method(Protocol):
     name: str
 
     def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Choose exactly `counts` tokens in the frames of a context."""
+        """Choose exactly `counts` tokens in each frame of a context."""
 
 
 class Teacher(Protocol):
-    """A choice made with knowledge of what a reconstruction still lacks."""
+    """A choice that knows the residual of the reconstruction."""
 
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
-        """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T times (N, count) int64."""
+        """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64."""
 
 
-class Selected:
-    """Choice of a selector. Gazes with counts are remembered: controls ask for AutoGaze's again."""
+class SelectorMethod:
+    """A selector as a method. Gazes with counts are cached, since baselines ask for AutoGaze's again."""
 
     def __init__(self, selector: Selector) -> None:
         self.name = selector.info.selector
@@ -43,7 +44,7 @@ class Selected:
         self._known: dict[tuple[object, ...], list[Gaze]] = {}
 
     def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Choose exactly `counts` tokens, whatever loss is predicted."""
+        """Choose exactly `counts` tokens, regardless of the predicted loss."""
         key = (context.source, context.start, *counts)
         if key not in self._known:
             ratios = [ratio_for(count, AUTOGAZE_GRID.num_tokens) for count in counts]
@@ -51,7 +52,7 @@ class Selected:
         return self._known[key]
 
     def gaze_until(self, context: Context, ratio: float, requirement: float) -> list[Gaze]:
-        """Choose until the predicted loss has fallen to the requirement, at most a share `ratio` of all."""
+        """Choose until the predicted loss meets the requirement, at most the share `ratio` of all tokens."""
         return self._run(context, [ratio] * FRAMES, requirement)
 
     def _run(self, context: Context, ratios: Sequence[float], requirement: float) -> list[Gaze]:
@@ -59,12 +60,12 @@ class Selected:
         gazes = []
         for image, ratio in zip(context.images, ratios, strict=True):
             request = Request(stream, self.selector.preprocess(image), ratio, requirement)
-            gazes += self.selector.select([request])
+            gazes += self.selector.select([[request]])[0]
         return gazes
 
 
-class _OwnCounts:
-    """Blind cells, of each scale as many as AutoGaze took in the same frame."""
+class _Matched:
+    """Base of methods that ignore the image and take as many tokens of each scale as AutoGaze."""
 
     def __init__(self, autogaze: Method) -> None:
         self._autogaze = autogaze
@@ -86,19 +87,19 @@ class _OwnCounts:
         raise NotImplementedError
 
 
-class UniformOwnCounts(_OwnCounts):
-    """Evenly spread cells with AutoGaze's own counts per scale."""
+class UniformMatched(_Matched):
+    """Evenly spread cells, as many of each scale as AutoGaze took."""
 
-    name = "uniform_own_counts"
+    name = "uniform_matched"
 
     def _orders(self, context: Context, time: int) -> list[NDArray[np.int64]]:
         return [spread_ids(scale) for scale in range(len(AUTOGAZE_GRID.scales))]
 
 
-class RandomOwnCounts(_OwnCounts):
-    """Random cells, others in every frame of every context, with AutoGaze's own counts per scale."""
+class RandomMatched(_Matched):
+    """Random cells, different in every frame of every context, as many of each scale as AutoGaze took."""
 
-    name = "random_own_counts"
+    name = "random_matched"
 
     def __init__(self, autogaze: Method, seed: int) -> None:
         super().__init__(autogaze)
@@ -111,10 +112,10 @@ class RandomOwnCounts(_OwnCounts):
 
 
 class OtherClip:
-    """AutoGaze's gazes of another context: what its habits are worth without looking.
+    """AutoGaze's gazes at another context: the worth of its habits without the image.
 
-    Contexts of other sources take turns; where there is but one source, those of it
-    which share no frame. Raises ValueError where there is none for some context.
+    The other context is of another source, or shares no frame where there is only one
+    source. Raises SourceError where a context has no other.
     """
 
     name = "other_clip"
@@ -127,7 +128,7 @@ class OtherClip:
         }
 
     def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Return what AutoGaze chose in the other context's frames."""
+        """Return AutoGaze's choice in the other context."""
         return self._autogaze.gaze(self._others[context.source, context.start], counts)
 
 
@@ -137,7 +138,7 @@ def _another(place: int, contexts: Sequence[Context]) -> Context:
         other for other in contexts if abs(other.start - context.start) >= FRAMES
     ]
     if not others:
-        raise ValueError(
+        raise SourceError(
             f"{context.source} alone has no other clip to compare with frames {context.start} to"
             f" {context.start + FRAMES - 1}: name another source or a seed of the synthetic drive"
         )
@@ -145,7 +146,7 @@ def _another(place: int, contexts: Sequence[Context]) -> Context:
 
 
 class Greedy:
-    """The greedy teacher: the upper line, since it sees what reconstruction lacks."""
+    """The greedy teacher, an upper bound, since it knows the residual of the reconstruction."""
 
     name = "greedy_teacher"
 
@@ -153,6 +154,6 @@ class Greedy:
         self._teacher = teacher
 
     def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Choose by what is missing."""
+        """Choose by the residual."""
         chosen = self._teacher.gaze(context.pixels()[None], counts)
         return [Gaze(ids[0].cpu().numpy().astype(np.uint16)) for ids in chosen]

@@ -1,8 +1,9 @@
-"""Contexts of consecutive frames to study gazes on, cut from any source."""
+"""Contexts of consecutive frames to evaluate on, cut from any source."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +11,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.errors import needs
-from autogaze_ros.io.frames import SourceError
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.preprocessing import preprocess, resize_shortest_edge
 
 FRAMES = 16
 DRIVE = "synthetic drive"
-_EDGE = 224  # which is all that preprocessing leaves
+_EDGE = 224  # pixels of the shorter edge after preprocessing
 
 
 @dataclass(frozen=True)
 class Context:
     """FRAMES consecutive frames of a camera.
 
-    source: where they come from. group: the sources that are reported together.
-    start: the first frame's place in the source. images: (H, W, 3) uint8 RGB each,
-    reduced as by the first step of preprocessing: the shorter edge has 224 pixels.
+    source: name of the source.
+    group: name under which several sources are reported together.
+    start: index of the first frame in the source.
+    images: (H, W, 3) uint8 RGB each, resized as in the first step of preprocessing: the
+        shorter edge has 224 pixels.
     """
 
     source: str
@@ -36,21 +38,23 @@ class Context:
 
     @property
     def title(self) -> str:
-        """Name it in a line."""
+        """Return a title of one line."""
         return f"{Path(self.source).name} from frame {self.start}"
 
     def pixels(self) -> Tensor:
-        """Return the frames as the networks see them: (FRAMES, 3, 224, 224) normalised."""
+        """Return the frames as the networks see them: (FRAMES, 3, 224, 224) normalized."""
         return torch.stack([preprocess(image, _EDGE) for image in self.images])
 
 
 def source_contexts(path: str, count: int) -> list[Context]:
-    """Cut at most `count` contexts at evenly spread starts; they overlap where the source is short.
+    """Cut at most `count` evenly spaced contexts, which overlap where the source is short.
 
-    path: as for `frames.open_source`. Raises SourceError, also where no context fits.
+    Raises SourceError, also where the source is shorter than a context.
+
+    path: as for `sources.open_source`.
     """
     source = open_source(path)
-    total = sum(1 for _ in source)  # of a video or a damaged folder it is known only then
+    total = sum(1 for _ in source)  # the length of a video or a damaged folder is known only after reading it
     if total < FRAMES:
         raise SourceError(f"{path} holds {total} frames, a context takes {FRAMES}; name a longer source")
     starts = sorted({int(start) for start in np.linspace(0, total - FRAMES, count)})
@@ -64,13 +68,6 @@ def source_contexts(path: str, count: int) -> list[Context]:
 
 
 def drive_context(seed: int) -> Context:
-    """Render the first frames of a synthetic drive at 10 Hz: Bench2Drive's front camera, 400x224."""
-    with needs("numba", "the synthetic drive"):
-        from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-        from autogaze_ros.synthetic.drive import Drive
-    camera = next(camera for camera in BENCH2DRIVE if camera.name == "rgb_front").sized(400, _EDGE)
-    drive, images = Drive(seed), []
-    for _ in range(FRAMES):
-        images.append(drive.render(camera).image)
-        drive.step()
+    """Return the first frames of a synthetic drive."""
+    images = [frame.image for frame in islice(open_source(f"drive:{seed}"), FRAMES)]
     return Context(f"drive {seed}", DRIVE, 0, tuple(images))

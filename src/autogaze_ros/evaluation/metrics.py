@@ -1,4 +1,4 @@
-"""Measures of a reconstructed frame against its original."""
+"""Metrics of reconstructed frames, and the loss that training minimizes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import MissingPackageError, needs
 from autogaze_ros.evaluation.contexts import Context
-from autogaze_ros.evaluation.lpips import Distance, LpipsError, open_lpips
-from autogaze_ros.networks.preprocessing import visible
+from autogaze_ros.evaluation.lpips import Distance, open_lpips
+from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
+from autogaze_ros.networks.preprocessing import denormalize, to_signed
 from autogaze_ros.tokens import Gaze
 
+Floats = NDArray[np.float64]
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FrameMetrics:
-    """Measures of one reconstruction.
+    """Metrics of one reconstruction.
 
-    lpips: perceptual distance, 0 for equal images, about 0.7 for very unlike ones;
-    NaN where it is not measured. psnr: decibels, infinite for equal images. ssim:
-    1 for equal images, never more. l1_normalised: mean absolute difference in the
-    network's units. l1_pixel: the same of pixels in 0..1.
+    lpips: perceptual distance, 0 for equal images, about 0.7 for very different ones;
+        NaN where it is not measured.
+    psnr: decibels, infinite for equal images.
+    ssim: at most 1, which is reached by equal images.
+    l1_normalised: mean absolute difference, normalized units.
+    l1_pixel: mean absolute difference of pixels in 0..1.
     """
 
     lpips: float
@@ -41,38 +45,37 @@ class FrameMetrics:
 
 
 class Metrics:
-    """Compares frames as the network sees them: normalised RGB (see `engines.preprocessing.normalise`).
+    """Compares frames as the network sees them: normalized RGB (see `networks.preprocessing.normalize`).
 
-    lpips_source: in one line the implementation and weights of LPIPS, for whoever
-    reads the results; empty where it is not measured, which is told once in the log
-    with what to install.
+    lpips_source: one line on the implementation and weights of LPIPS; empty where it is
+        not measured, in which case a warning says what to install.
     """
 
-    def __init__(self, backbone: str = "alex") -> None:
-        """backbone: of LPIPS, "alex" or "vgg". ValueError says what else is missing."""
+    def __init__(self) -> None:
+        """Raise MissingPackageError where scikit-image is missing."""
         with needs("scikit-image", "SSIM"):
             from skimage.metrics import structural_similarity
         self._structural_similarity = structural_similarity
         self._lpips: Callable[[Tensor, Tensor], Tensor]
         try:
-            self._lpips, self.lpips_source = open_lpips(backbone)
-        except LpipsError as error:
+            self._lpips, self.lpips_source = open_lpips()
+        except MissingPackageError as error:
             _log.warning("LPIPS is not measured: %s", error)
             self._lpips, self.lpips_source = _unmeasured, ""
 
     @torch.inference_mode()
     def __call__(self, original: Tensor, reconstruction: Tensor) -> FrameMetrics:
-        """Two normalised (3, H, W), at least 32 pixels each way -> their measures.
+        """Compare two normalized frames (3, H, W) of at least 32x32 pixels.
 
-        All but l1_normalised compare what can be seen: pixels of 0..1, what lies
-        outside cut off. ValueError if the shapes differ.
+        All metrics but l1_normalised compare displayable pixels, clipped to 0..1. Raises
+        ValueError if the shapes differ.
         """
         if original.shape != reconstruction.shape or original.ndim != 3:
             raise ValueError(
                 f"frames must be (3, H, W) of one size, got {[*original.shape]} and {[*reconstruction.shape]}"
             )
         frames = [frame.to(reconstruction.device).float() for frame in (original, reconstruction)]
-        a, b = (visible(frame) for frame in frames)
+        a, b = (denormalize(frame) for frame in frames)
         return FrameMetrics(
             lpips=float(self._lpips(2 * a[None] - 1, 2 * b[None] - 1)),
             psnr=_psnr(a, b),
@@ -82,10 +85,10 @@ class Metrics:
         )
 
     def _ssim(self, a: Tensor, b: Tensor) -> float:
-        """Mean SSIM of the three channels: Wang et al. 2004, doi:10.1109/TIP.2003.819861.
+        """Return the mean SSIM of the three channels: Wang et al. 2004, doi:10.1109/TIP.2003.819861.
 
-        With the constants of that paper: an 11x11 Gaussian window of sigma 1.5,
-        K1 = 0.01, K2 = 0.03, variances not corrected for the sample's size.
+        Constants as in that paper: an 11x11 Gaussian window of sigma 1.5, K1 = 0.01,
+        K2 = 0.03, biased variances.
         """
         images = (pixels.double().permute(1, 2, 0).cpu().numpy() for pixels in (a, b))
         return float(
@@ -101,7 +104,7 @@ class Metrics:
 
 
 def _psnr(a: Tensor, b: Tensor) -> float:
-    """10 log10(1 / mean squared error) of pixels in 0..1, over all channels at once."""
+    """Return 10 log10(1 / mean squared error) of pixels in 0..1, over all channels."""
     error = float((a - b).square().mean())
     return -10 * math.log10(error) if error else math.inf
 
@@ -111,28 +114,56 @@ def _unmeasured(a: Tensor, b: Tensor) -> Tensor:
 
 
 Engine = ReconstructionEngine[Any]
-MEASURES = ("L1", "LPIPS")
-# A reconstruction's loss in one number, as `autogaze train` has networks predict it, is L1 plus so much
-# LPIPS: then 0.7, the requirement that was published with AutoGaze, asks for a picture that shows something.
+METRICS = ("L1", "LPIPS")
+# Weight of LPIPS beside L1 in the loss that networks learn to predict in `autogaze train`: with it 0.7, the
+# requirement that was published with AutoGaze, asks for a recognizable picture.
 LPIPS_WEIGHT = 2.0
 
 
-def loss_of(measures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """MEASURES (..., 2) in one number: (...)."""
-    return measures[..., 0] + LPIPS_WEIGHT * measures[..., 1]
+def loss_of(metrics: Floats) -> Floats:
+    """Return the loss (...) of METRICS (..., 2)."""
+    return metrics[..., 0] + LPIPS_WEIGHT * metrics[..., 1]
 
 
-class ContextMeasure:
-    """Measures gazes at one context by what the engine makes of them."""
+class ReconstructionLoss:
+    """L1 in normalized units plus a multiple of LPIPS: the loss that training minimizes or predicts.
+
+    Pixels are not clipped as `ContextMetrics` clips them, so that gradients also flow
+    beyond what can be displayed. Raises MissingPackageError where LPIPS has no weights.
+    """
+
+    def __init__(self, reconstructor: CanvasReconstructor, lpips_weight: float = LPIPS_WEIGHT) -> None:
+        self._reconstructor, self._lpips_weight = reconstructor, lpips_weight
+        self._lpips, _ = open_lpips()
+
+    @torch.no_grad()
+    def __call__(self, canvas: Canvas, frames: Tensor) -> Tensor:
+        """Reconstruct from canvases and return each frame's loss (N,); frames: (N, 3, S, S) normalized."""
+        with torch.autocast(frames.device.type, torch.bfloat16):
+            difference, lpips = self._compare(self._reconstructor(canvas), frames)
+        return difference.mean((1, 2, 3)) + self._lpips_weight * lpips.float()
+
+    def of_batch(self, pictures: Tensor, frames: Tensor) -> dict[str, Tensor]:
+        """Return `loss` and its parts `l1` and `lpips`, means over a batch (N, 3, S, S); gradients flow."""
+        difference, lpips = (part.mean() for part in self._compare(pictures, frames))
+        return {"loss": difference + self._lpips_weight * lpips, "l1": difference, "lpips": lpips}
+
+    def _compare(self, pictures: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the absolute difference (N, 3, S, S) and LPIPS (N,)."""
+        return (pictures - frames).abs(), self._lpips(to_signed(pictures), to_signed(frames))
+
+
+class ContextMetrics:
+    """Measures gazes at one context by their reconstructions."""
 
     def __init__(self, context: Context, engine: Engine, distance: Distance) -> None:
         self._engine = engine
         self._pixels = context.pixels()
         with torch.inference_mode():
-            self._lpips = distance.to(2 * visible(self._pixels.to(engine.device)) - 1)
+            self._lpips = distance.to(2 * denormalize(self._pixels.to(engine.device)) - 1)
 
     def reconstruct(self, gazes: Sequence[Gaze]) -> Tensor:
-        """Return every frame as reconstructed from its gaze and those before: (T, 3, S, S) normalised."""
+        """Reconstruct every frame from its gaze and the earlier ones: (T, 3, S, S) normalized."""
         frames = [
             GazedPixels(pixels, torch.from_numpy(gaze.token_ids.astype(np.int64)))
             for pixels, gaze in zip(self._pixels, gazes, strict=True)
@@ -141,12 +172,12 @@ class ContextMeasure:
         return torch.stack([picture for picture in pictures if picture is not None])
 
     @torch.inference_mode()
-    def measure(self, reconstruction: Tensor) -> NDArray[np.float64]:
-        """Return MEASURES of each frame (T, 2): mean absolute difference, normalised units, and LPIPS."""
+    def measure(self, reconstruction: Tensor) -> Floats:
+        """Return the METRICS of each frame (T, 2): L1 in normalized units, and LPIPS of clipped pixels."""
         l1 = (reconstruction - self._pixels.to(reconstruction.device)).abs().mean((1, 2, 3))
-        lpips = self._lpips(2 * visible(reconstruction) - 1)
+        lpips = self._lpips(2 * denormalize(reconstruction) - 1)
         return torch.stack([l1, lpips], 1).cpu().numpy().astype(np.float64)
 
-    def __call__(self, gazes: Sequence[Gaze]) -> NDArray[np.float64]:
-        """Reconstruct, and return MEASURES of each frame (T, 2)."""
+    def __call__(self, gazes: Sequence[Gaze]) -> Floats:
+        """Reconstruct, and return the METRICS of each frame (T, 2)."""
         return self.measure(self.reconstruct(gazes))

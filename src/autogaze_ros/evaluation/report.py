@@ -1,4 +1,4 @@
-"""A study of gazes in writing: JSON with everything, and tables for a model card."""
+"""Report of a study: JSON with all results, tables for a model card, and figures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,35 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import needs
 from autogaze_ros.evaluation.baselines import Greedy, Method
-from autogaze_ros.evaluation.calibration import REAL, Calibration, calibrate
 from autogaze_ros.evaluation.contexts import DRIVE, Context
 from autogaze_ros.evaluation.lpips import Distance
-from autogaze_ros.evaluation.metrics import MEASURES, ContextMeasure, Engine
-from autogaze_ros.evaluation.statistics import Estimate
+from autogaze_ros.evaluation.metrics import METRICS, ContextMetrics, Engine
+from autogaze_ros.evaluation.statistics import (
+    EARLY,
+    LATE,
+    REAL,
+    Calibration,
+    Comparison,
+    Estimate,
+    Group,
+    baselines,
+    calibrate,
+    groups,
+)
 from autogaze_ros.evaluation.study import Budget, Study
-from autogaze_ros.evaluation.verdicts import EARLY, LATE, Comparison, Group, controls, groups
+from autogaze_ros.gaze_json import json_safe
 from autogaze_ros.networks.preprocessing import to_image
 from autogaze_ros.rendering import outlined
 from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze
 
+with needs("matplotlib", "drawing figures"):
+    from matplotlib.figure import Figure
+
 
 def machine(**more: Any) -> dict[str, Any]:
-    """Return the processor, and what else is to be said of the machine."""
+    """Return a description of the machine: its processor, and what is given."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -39,13 +53,13 @@ def machine(**more: Any) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that this code was checked out from, `-dirty` where it differs; else empty."""
+    """Return the commit of this checkout, with `-dirty` where files differ; else empty."""
     here = Path(__file__)
     try:
         tracked = subprocess.run(
             ["git", "ls-files", "--error-unmatch", here], cwd=here.parent, capture_output=True
         )
-        if tracked.returncode:  # installed into an environment that lies in some other checkout
+        if tracked.returncode:  # installed into an environment inside another checkout
             return ""
         describe = ["git", "describe", "--always", "--dirty"]
         return subprocess.run(describe, cwd=here.parent, capture_output=True, text=True).stdout.strip()
@@ -56,8 +70,8 @@ def commit() -> str:
 Image = NDArray[np.uint8]
 
 _SHOWN = (0, 3, 6, 9, 12, 15)
-_WIDTH, _GAP, _LINE = 262, 4, 22  # pixels: of a picture, between two, of a line of text
-_BRIGHTNESS = np.array([0.15, 0.3, 0.45, 0.65, 1.0], np.float32)  # by the finest scale seen, 0 none
+_BRIGHTNESS = np.array([0.15, 0.3, 0.45, 0.65, 1.0], np.float32)  # by the finest scale seen, 0 for none
+_WIDTH = 2.6  # inches of an image
 
 
 def first_contexts(contexts: Sequence[Context]) -> list[Context]:
@@ -65,34 +79,36 @@ def first_contexts(contexts: Sequence[Context]) -> list[Context]:
     return list({context.source: context for context in reversed(contexts)}.values())[::-1]
 
 
-def context_picture(
+def context_figure(
     context: Context, autogaze: Method, engine: Engine, distance: Distance, budget: Budget
-) -> Image:
-    """Draw six frames of a context from left to right.
+) -> Figure:
+    """Draw six frames of a context, one per column.
 
-    Three rows: this frame's cells; how finely each place has been seen in the context
-    so far; the reconstruction, with its measures.
+    The rows are: the frame's cells; the finest scale seen at each place in the context so
+    far; the reconstruction with its metrics.
     """
     gazes = autogaze.gaze(context, budget.counts)
-    measure = ContextMeasure(context, engine, distance)
+    measure = ContextMetrics(context, engine, distance)
     pictures = measure.reconstruct(gazes)
-    measured = measure.measure(pictures)
+    metrics = measure.measure(pictures)
     height, width = context.images[0].shape[:2]
-    size = (_WIDTH, round(_WIDTH * height / width))
-    images = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in context.images]
     seen = list(_seen_so_far(gazes))
-    columns = []
-    for time in _SHOWN:
+    figure = Figure((_WIDTH * len(_SHOWN), 3 * (_WIDTH * height / width + 0.25) + 0.3), layout="constrained")
+    figure.suptitle(f"{context.title}, {budget.name} tokens a frame, {autogaze.name}")
+    for time, column in zip(_SHOWN, figure.subplots(3, len(_SHOWN)).T, strict=True):
+        image = context.images[time]
         rows = {
-            f"frame {time}: {len(gazes[time].token_ids)} tokens": _gazed(images[time], gazes[time]),
-            "seen so far, finest brightest": _by_fineness(images[time], seen[time]),
-            "reconstructed: L1 {:.3f}, LPIPS {:.3f}".format(*measured[time]): to_image(pictures[time], size),
+            f"frame {time}: {len(gazes[time].token_ids)} tokens": outlined(image, gazes[time].token_ids),
+            "seen so far, finest brightest": _by_fineness(image, seen[time]),
+            "reconstructed: L1 {:.3f}, LPIPS {:.3f}".format(*metrics[time]): to_image(
+                pictures[time], (width, height)
+            ),
         }
-        columns.append(np.vstack([part for text, row in rows.items() for part in (_text(text, _WIDTH), row)]))
-    gap = np.full((len(columns[0]), _GAP, 3), 255, np.uint8)
-    row = np.hstack([part for column in columns for part in (column, gap)][:-1])
-    title = f"{context.title}, {budget.name} tokens a frame, {autogaze.name}"
-    return np.vstack([_text(title, row.shape[1]), row])
+        for axes, (title, picture) in zip(column, rows.items(), strict=True):
+            axes.imshow(picture)
+            axes.set_title(title, fontsize="small")
+            axes.axis("off")
+    return figure
 
 
 def _seen_so_far(gazes: Sequence[Gaze]) -> Iterator[Image]:
@@ -102,33 +118,20 @@ def _seen_so_far(gazes: Sequence[Gaze]) -> Iterator[Image]:
         yield seen.mask
 
 
-def _gazed(image: Image, gaze: Gaze) -> Image:
-    return outlined(image, gaze.token_ids)
-
-
 def _by_fineness(image: Image, mask: Image) -> Image:
     brightness = cv2.resize(_BRIGHTNESS[mask], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return (image * brightness[..., None]).astype(np.uint8)
 
 
-def _text(text: str, width: int) -> Image:
-    """A line of text, cut off where it is too long."""
-    line = np.full((_LINE, width, 3), 255, np.uint8)
-    cv2.putText(
-        line, text, (2, _LINE - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA
-    )  # fmt: skip
-    return line
-
-
 INTERVALS = (
-    "Intervals hold 95 % of 2000 resamples: sources are drawn, then contexts within each (a clip's contexts"
-    " overlap where it is short, so that with a single source they are too narrow). Better and worse are"
-    " judged by the interval of the paired difference, context by context."
+    "Intervals are 95 % bootstrap intervals of 2000 resamples, which draw sources, then contexts within each"
+    " (contexts of a short clip overlap, so that with a single source intervals are too narrow). Better and"
+    " worse are judged by the interval of the difference, paired by context."
 )
 
 
 def write_report(study: Study, folder: Path, about: dict[str, Any], seed: int) -> None:
-    """Write results.json and tables.md. about: where the results come from; seed: of the resampling."""
+    """Write results.json and tables.md; about: origin of the results; seed: of the bootstrap."""
     found, calibration = groups(study, seed), calibrate(study)
     results = {
         **about,
@@ -139,7 +142,9 @@ def write_report(study: Study, folder: Path, about: dict[str, Any], seed: int) -
         "tokens_per_scale": _tokens_json(study),
         "calibration": dataclasses.asdict(calibration),
     }
-    (folder / "results.json").write_text(json.dumps(_finite(results), indent=1, allow_nan=False) + "\n")
+    (folder / "results.json").write_text(
+        json.dumps(json_safe(results, digits=5), indent=1, allow_nan=False) + "\n"
+    )
     (folder / "tables.md").write_text("\n".join(tables(study, found, calibration)) + "\n")
 
 
@@ -151,23 +156,12 @@ def _group_json(group: Group) -> dict[str, Any]:
 
 
 def _tokens_json(study: Study) -> dict[str, Any]:
-    """Mean tokens of each scale in every frame, by method and budget."""
+    """Return the mean tokens of each scale in every frame, by method and budget."""
     means = study.tokens.mean(2)
     return {
         method: {budget.name: means[m, b].tolist() for b, budget in enumerate(study.budgets)}
         for m, method in enumerate(study.methods)
     }
-
-
-def _finite(value: Any) -> Any:
-    """Round numbers to what means something; those that JSON does not know become null."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else None
-    return value
 
 
 def tables(study: Study, found: Sequence[Group], calibration: Calibration) -> Iterator[str]:
@@ -176,8 +170,8 @@ def tables(study: Study, found: Sequence[Group], calibration: Calibration) -> It
     for group in found:
         title = group.name if group.name in ("all contexts", DRIVE) else Path(group.name).name
         yield f"\n### {title}: {_counted(group.contexts, 'context')} of {_counted(group.sources, 'source')}"
-        for measure in MEASURES:
-            yield from _means(study, group, measure)
+        for metric in METRICS:
+            yield from _means(study, group, metric)
         yield ""
         yield from (f"- {line}" for line in verdicts(study, group))
         yield from _along(study, group)
@@ -186,21 +180,21 @@ def tables(study: Study, found: Sequence[Group], calibration: Calibration) -> It
     yield from _calibration(calibration)
 
 
-def _means(study: Study, group: Group, measure: str) -> Iterator[str]:
-    """A table of a measure's means: methods by budgets."""
+def _means(study: Study, group: Group, metric: str) -> Iterator[str]:
+    """Yield a table of a metric's means: methods by budgets."""
     budgets = [budget.name for budget in study.budgets]
-    yield from _head([f"{measure} by tokens a frame", *budgets])
+    yield from _head([f"{metric} by tokens per frame", *budgets])
     for method in study.methods:
-        cells = [_estimate(group.result(method, budget, measure).mean) for budget in budgets]
+        cells = [_estimate(group.result(method, budget, metric).mean) for budget in budgets]
         yield _row([_named(method), *cells])
 
 
 def verdicts(study: Study, group: Group) -> Iterator[str]:
-    """Yield for each budget and measure which controls are beaten, and how far the teacher is ahead."""
+    """Yield for each budget and metric the verdict on each baseline, and the teacher's lead."""
     for budget in study.budgets:
-        for measure in MEASURES:
-            found = [one for one in group.comparisons if (one.budget, one.measure) == (budget.name, measure)]
-            told = [
+        for metric in METRICS:
+            found = [one for one in group.comparisons if (one.budget, one.metric) == (budget.name, metric)]
+            parts = [
                 f"{verdict} {'than' if verdict != 'undecided' else 'against'} {', '.join(names)}"
                 for verdict in ("better", "undecided", "worse")
                 if (names := _judged(study, found, verdict))
@@ -208,40 +202,40 @@ def verdicts(study: Study, group: Group) -> Iterator[str]:
             ahead = [
                 f"the greedy teacher is {one.advantage / (one.advantage - 1):.0%} lower"
                 for one in found
-                if one.control == Greedy.name
+                if one.baseline == Greedy.name
             ]
-            yield f"{budget.name} tokens, {measure}: {'; '.join(told + ahead)}"
+            yield f"{budget.name} tokens, {metric}: {'; '.join(parts + ahead)}"
 
 
 def _judged(study: Study, found: Sequence[Comparison], verdict: str) -> list[str]:
     return [
-        f"{_named(one.control)} ({one.advantage:+.0%})"
+        f"{_named(one.baseline)} ({one.advantage:+.0%})"
         for one in found
-        if one.control in controls(study) and one.verdict == verdict
+        if one.baseline in baselines(study) and one.verdict == verdict
     ]
 
 
 def _along(study: Study, group: Group) -> Iterator[str]:
-    """A table of the advantage early and late in the context: controls by budgets."""
-    for measure in MEASURES:
+    """Yield a table of the advantage early and late in the context: baselines by budgets."""
+    for metric in METRICS:
         yield from _head(
             [
-                f"advantage by {measure}, frame {EARLY} → {LATE}",
+                f"advantage by {metric}, frame {EARLY} → {LATE}",
                 *(budget.name for budget in study.budgets),
             ]
         )
-        for control in controls(study):
-            found = [one for one in group.comparisons if (one.control, one.measure) == (control, measure)]
+        for baseline in baselines(study):
+            found = [one for one in group.comparisons if (one.baseline, one.metric) == (baseline, metric)]
             yield _row(
                 [
-                    _named(control),
+                    _named(baseline),
                     *(f"{one.early:+.0%} → {one.late:+.0%}, {one.stays}" for one in found),
                 ]
             )
 
 
 def _scales(study: Study) -> Iterator[str]:
-    """A table of tokens per scale, coarse to fine: methods by budgets, first frame and later ones."""
+    """Yield a table of tokens per scale, coarse to fine: methods by budgets, first frame and later ones."""
     yield "\n### Tokens of each scale, coarse to fine: first frame / later frames"
     yield from _head(["", *(budget.name for budget in study.budgets)])
     means = study.tokens.mean(2)
@@ -254,10 +248,10 @@ def _scales(study: Study) -> Iterator[str]:
 
 
 def _stops(calibration: Calibration) -> Iterator[str]:
-    """A table of what each requirement takes and gives."""
+    """Yield a table of the cost and result of each requirement."""
     yield "\n### Stopping by predicted loss"
     tokens = ["tokens of frame 0", "of later frames", "frames at the cap"]
-    yield from _head(["task_loss_requirement", *tokens, *MEASURES, "predicted loss", REAL])
+    yield from _head(["task_loss_requirement", *tokens, *METRICS, "predicted loss", REAL])
     for stop in calibration.stops:
         losses = (f"{value:.3f}" for value in (stop.l1, stop.lpips, stop.predicted, stop.real))
         taken = (f"{stop.first:.1f}", f"{stop.later:.1f}", f"{stop.capped:.1%}")
@@ -269,11 +263,11 @@ def _stops(calibration: Calibration) -> Iterator[str]:
         less, more = one.tokens
         yield f"  - {one.context}: {less} tokens at {one.lower:.3f}, {more} at {one.higher:.3f}"
     capped = sum(stop.capped for stop in calibration.stops) / len(calibration.stops)
-    yield f"- {capped:.1%} of these frames ran to the cap."
+    yield f"- {capped:.1%} of these frames reached the cap."
 
 
 def _calibration(calibration: Calibration) -> Iterator[str]:
-    """A table of predicted and real losses, and how they correlate."""
+    """Yield a table of predicted and real losses, and their correlations."""
     yield "\n### Predicted and real loss"
     for title, found in (
         ("over frames at all requirements", calibration.swept),
@@ -282,7 +276,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
         yield f"- Spearman's rank correlation {title}: " + ", ".join(
             f"{value:.2f} with {name}" for name, value in found.items()
         )
-    yield from _head(["frames", "predicted", REAL, "real less predicted"])
+    yield from _head(["frames", "predicted", REAL, "real minus predicted"])
     for part in calibration.bins:
         yield _row([str(part.frames), f"{part.predicted:.3f}", f"{part.real:.3f}", f"{part.difference:+.3f}"])
 

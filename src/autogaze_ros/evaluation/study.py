@@ -1,7 +1,7 @@
-"""Study of AutoGaze's gazes: reconstructions from them and from as many tokens chosen otherwise.
+"""Study of AutoGaze's gazes against baselines that choose the same number of tokens.
 
-Every method chooses the same number of tokens in the same frames, and the same
-network reconstructs them. Then AutoGaze stops by itself, at several requirements.
+Every method gazes at the same frames, and the same network reconstructs them. Then
+AutoGaze stops by its predicted loss, at several requirements.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from autogaze_ros.evaluation.baselines import (
     Greedy,
     Method,
     OtherClip,
-    RandomOwnCounts,
-    Selected,
+    RandomMatched,
+    SelectorMethod,
     Teacher,
-    UniformOwnCounts,
+    UniformMatched,
 )
 from autogaze_ros.evaluation.contexts import FRAMES, Context
 from autogaze_ros.evaluation.lpips import Distance
-from autogaze_ros.evaluation.metrics import ContextMeasure, Engine
-from autogaze_ros.evaluation.statistics import Floats
+from autogaze_ros.evaluation.metrics import ContextMetrics, Engine, Floats
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
@@ -36,19 +35,19 @@ _REQUIREMENTS = 8
 
 @dataclass(frozen=True)
 class Budget:
-    """Tokens of a context's first frame, and of each later one."""
+    """Number of tokens in a context's first frame, and in each later one."""
 
     first: int
     later: int
 
     @property
     def name(self) -> str:
-        """As in tables: 10, or 60+10 where the first frame has more."""
+        """Return the name in tables: 10, or 60+10 where the first frame has more."""
         return str(self.later) if self.first == self.later else f"{self.first}+{self.later}"
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Tokens of each frame."""
+        """Return the number of tokens of each frame."""
         return (self.first, *[self.later] * (FRAMES - 1))
 
 
@@ -57,49 +56,54 @@ BUDGETS = (Budget(5, 5), Budget(10, 10), Budget(20, 20), Budget(50, 50), Budget(
 
 @dataclass(frozen=True)
 class Sweep:
-    """AutoGaze at R requirements, ascending, in all contexts.
+    """AutoGaze at R requirements in all contexts.
 
-    cap: most tokens of a frame. tokens, predicted: (R, contexts, FRAMES). measures:
-    (R, contexts, FRAMES, 2), of `MEASURES`.
+    requirements: (R,), ascending.
+    cap: largest number of tokens of a frame.
+    tokens: (R, contexts, FRAMES), number of tokens.
+    predicted: (R, contexts, FRAMES), predicted losses.
+    metrics: (R, contexts, FRAMES, 2), of `METRICS`.
     """
 
     requirements: Floats
     cap: int
     tokens: Ints
     predicted: Floats
-    measures: Floats
+    metrics: Floats
 
 
 @dataclass(frozen=True)
 class Study:
-    """All that was measured.
+    """Results of a study.
 
-    measures: (methods, budgets, contexts, FRAMES, 2), of `MEASURES`. tokens: (methods,
-    budgets, contexts, FRAMES, scales). predicted: (budgets, contexts, FRAMES), the
-    losses that AutoGaze, the first method, predicted.
+    methods: names; the first is AutoGaze.
+    metrics: (methods, budgets, contexts, FRAMES, 2), of `METRICS`.
+    tokens: (methods, budgets, contexts, FRAMES, scales), number of tokens.
+    predicted: (budgets, contexts, FRAMES), losses that AutoGaze predicted.
     """
 
     contexts: Sequence[Context]
     budgets: Sequence[Budget]
     methods: Sequence[str]
-    measures: Floats
+    metrics: Floats
     tokens: Ints
     predicted: Floats
     sweep: Sweep
 
 
 class GazeStudy:
-    """A study to be run.
+    """A study that can be run. Raises SourceError where a baseline finds no other context.
 
-    teacher: what the upper line is drawn by, where there is one. ratio: caps a frame's
-    tokens where AutoGaze stops by itself. seed: of random controls. Raises ValueError
-    where the contexts leave a control nothing to choose.
+    ratio: gazing_ratio where AutoGaze stops by its predicted loss.
+    requirements: number of requirements to try.
+    teacher: greedy teacher, the upper bound of the study; optional.
+    seed: of random baselines.
     """
 
     def __init__(
         self,
         contexts: Sequence[Context],
-        autogaze: Selected,
+        autogaze: SelectorMethod,
         engine: Engine,
         distance: Distance,
         *,
@@ -114,36 +118,36 @@ class GazeStudy:
         self._ratio, self._requirements = ratio, requirements
         self._methods: list[Method] = [
             autogaze,
-            *(Selected(create_selector(name, chunk_size=FRAMES)) for name in _SELECTORS),
-            RandomOwnCounts(autogaze, seed),
-            UniformOwnCounts(autogaze),
+            *(SelectorMethod(create_selector(name, chunk_size=FRAMES)) for name in _SELECTORS),
+            RandomMatched(autogaze, seed),
+            UniformMatched(autogaze),
             OtherClip(autogaze, contexts),
             *([Greedy(teacher)] if teacher else []),
         ]
 
     @property
     def steps(self) -> int:
-        """Number of reports by `run`."""
+        """Return the number of calls of `report` in `run`."""
         each = len(self._budgets) * (1 + len(self._methods)) + self._requirements
         return len(self._contexts) * each
 
     def run(self, report: Callable[[], None] = lambda: None) -> Study:
-        """Gaze, reconstruct and measure; report is called after every step."""
+        """Gaze, reconstruct and measure; call `report` after every step."""
         predicted = np.array([[self._predicted(c, b, report) for c in self._contexts] for b in self._budgets])
         requirements = _spanning(predicted, self._requirements)
         compared, swept = [], []
         for context in self._contexts:
-            measure = ContextMeasure(context, self._engine, self._distance)
+            measure = ContextMetrics(context, self._engine, self._distance)
             compared.append(self._compare(context, measure, report))
             swept.append(self._sweep(context, measure, requirements, report))
-        measures, tokens = (np.stack(part, 2) for part in zip(*compared, strict=True))
+        metrics, tokens = (np.stack(part, 2) for part in zip(*compared, strict=True))
         until, lengths, found = (np.stack(part, 1) for part in zip(*swept, strict=True))
         cap = token_budget(self._ratio, AUTOGAZE_GRID.num_tokens)
         return Study(
             contexts=self._contexts,
             budgets=self._budgets,
             methods=[method.name for method in self._methods],
-            measures=measures,
+            metrics=metrics,
             tokens=tokens,
             predicted=predicted,
             sweep=Sweep(requirements, cap, lengths, until, found),
@@ -155,31 +159,31 @@ class GazeStudy:
         return [gaze.predicted_loss for gaze in gazes]
 
     def _compare(
-        self, context: Context, measure: ContextMeasure, report: Callable[[], None]
+        self, context: Context, measure: ContextMetrics, report: Callable[[], None]
     ) -> tuple[Floats, Ints]:
-        """Return MEASURES (methods, budgets, FRAMES, 2) and tokens per scale of one context."""
-        measures, tokens = [], []
+        """Return the METRICS (methods, budgets, FRAMES, 2) and tokens per scale of one context."""
+        metrics, tokens = [], []
         for method in self._methods:
             for budget in self._budgets:
                 gazes = method.gaze(context, budget.counts)
-                measures.append(measure(gazes))
+                metrics.append(measure(gazes))
                 tokens.append(_per_scale(gazes))
                 report()
         shape = (len(self._methods), len(self._budgets), FRAMES, -1)
-        return np.reshape(measures, shape), np.reshape(tokens, shape)
+        return np.reshape(metrics, shape), np.reshape(tokens, shape)
 
     def _sweep(
-        self, context: Context, measure: ContextMeasure, requirements: Floats, report: Callable[[], None]
+        self, context: Context, measure: ContextMetrics, requirements: Floats, report: Callable[[], None]
     ) -> tuple[Floats, Ints, Floats]:
-        """Return predicted losses, tokens (R, FRAMES) and MEASURES (R, FRAMES, 2) of one context."""
-        predicted, tokens, measures = [], [], []
+        """Return predicted losses, tokens (R, FRAMES) and METRICS (R, FRAMES, 2) of one context."""
+        predicted, tokens, metrics = [], [], []
         for requirement in requirements:
             gazes = self._autogaze.gaze_until(context, self._ratio, float(requirement))
             predicted.append([gaze.predicted_loss for gaze in gazes])
             tokens.append([len(gaze.token_ids) for gaze in gazes])
-            measures.append(measure(gazes))
+            metrics.append(measure(gazes))
             report()
-        return np.array(predicted), np.array(tokens), np.array(measures)
+        return np.array(predicted), np.array(tokens), np.array(metrics)
 
 
 def _per_scale(gazes: Sequence[Gaze]) -> list[Ints]:
@@ -187,6 +191,6 @@ def _per_scale(gazes: Sequence[Gaze]) -> list[Ints]:
 
 
 def _spanning(predicted: Floats, count: int) -> Floats:
-    """Return requirements at which frames end early and late: over most of what is predicted."""
+    """Return `count` requirements that span the 5th to 95th percentile of predicted losses."""
     low, high = np.percentile(predicted, [5, 95])
     return np.linspace(low, high, count).round(3)

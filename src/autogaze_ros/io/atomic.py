@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from autogaze_ros.errors import OutputError
 from autogaze_ros.reporting import shown
 
 
@@ -126,7 +127,7 @@ _DEEP = 3  # folders below a source that may be links: a scenario's cameras
 
 
 def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.PathLike[str]) -> None:
-    """Raise ValueError if an output is a source, holds one or lies inside one, by whatever links.
+    """Raise OutputError if an output is a source, holds one or lies inside one, by whatever links.
 
     Outputs need not exist; sources that do not are left out, such as ids of a hub.
     """
@@ -136,9 +137,9 @@ def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.Pat
         written = Path(os.path.realpath(output))
         for source, place in real:
             if written.is_relative_to(place) or (output.exists() and output.samefile(place)):
-                raise ValueError(f"{output} is the source {source}, or lies inside it; name another output")
+                raise OutputError(f"{output} is the source {source}, or lies inside it; name another output")
             if place.is_relative_to(written):
-                raise ValueError(f"{output} holds the source {source}; name another output")
+                raise OutputError(f"{output} holds the source {source}; name another output")
 
 
 def _places(source: Path) -> list[Path]:

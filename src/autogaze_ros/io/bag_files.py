@@ -15,6 +15,7 @@ from typing import Any
 
 from lz4.frame import LZ4FrameDecompressor
 
+from autogaze_ros.errors import BagError
 from autogaze_ros.reporting import listed, shown
 
 try:
@@ -85,10 +86,6 @@ _METADATA_KEY = "rosbag2_bagfile_information"
 _PIECE = 1 << 20  # bytes that are decompressed at once
 _MOST_METADATA = 1 << 18  # characters; parsing takes seconds by then, and more is taken for damage
 _MOST_MESSAGES = 1 << 63
-
-
-class BagError(ValueError):
-    """A recording, or one of its messages, that cannot be read; the message says why in one line."""
 
 
 @dataclass(frozen=True)

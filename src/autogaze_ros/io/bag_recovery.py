@@ -28,7 +28,8 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
 
-from autogaze_ros.io.bag_files import BagError, decompressed_pieces, most_in_all, one_line
+from autogaze_ros.errors import BagError
+from autogaze_ros.io.bag_files import decompressed_pieces, most_in_all, one_line
 
 _FORMATS = {
     "ros2msg": MessageDefinitionFormat.MSG,

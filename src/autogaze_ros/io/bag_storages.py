@@ -22,7 +22,8 @@ from rosbags.rosbag2.metadata import ReaderMetadata
 from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
-from autogaze_ros.io.bag_files import BagError, decompressed, kind_of, most_bytes, most_in_all, one_line
+from autogaze_ros.errors import BagError
+from autogaze_ros.io.bag_files import decompressed, kind_of, most_bytes, most_in_all, one_line
 from autogaze_ros.io.bag_recovery import EMPTY, Mcap, Sqlite3, check_tables, unmerged_log
 
 _MOST_AT_ONCE = 1 << 28  # bytes of chunks whose times overlap, since they are read at once

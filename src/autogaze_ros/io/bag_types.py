@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from autogaze_ros.errors import BagError
 from autogaze_ros.installation import message_folder
-from autogaze_ros.io.bag_files import BagError, one_line
+from autogaze_ros.io.bag_files import one_line
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

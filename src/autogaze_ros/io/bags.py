@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import needs
-from autogaze_ros.io.bag_files import BagError, Recording, find_recording, kind_of, one_line
+from autogaze_ros.errors import BagError, needs
+from autogaze_ros.io.bag_files import Recording, find_recording, kind_of, one_line
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
 from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
@@ -219,7 +219,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
     What was cut off is read as far as it goes. Raises BagError where nothing can be
     read.
     """
-    with needs("rosbags", "reading bags", BagError):
+    with needs("rosbags", "reading bags"):
         from autogaze_ros.io.bag_storages import open_storage
 
     with ExitStack() as stack:

@@ -15,8 +15,9 @@ from statistics import median
 
 import PIL.Image
 
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source, SourceError, reason_of
-from autogaze_ros.io.images import ImageError, decode_image
+from autogaze_ros.errors import SourceError
+from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source, reason_of
+from autogaze_ros.io.images import decode_image
 from autogaze_ros.reporting import Complaints, listed
 
 # A number has a fraction only where it is long enough for seconds since 1970 (also as
@@ -299,7 +300,7 @@ def _read_images(source: Path, images: ImageSequence, camera: str, max_pixels: i
                 data = _content(path, _BYTES_A_PIXEL * max_pixels)
                 jpeg = data if data.startswith(_JPEG) else b""
                 frame = Frame(decode_image(data, max_pixels), stamp, camera, frame_id=camera, jpeg=jpeg)
-            except (ImageError, SourceError, OSError) as error:
+            except (SourceError, OSError) as error:
                 complain(str(path), f"is left out: {reason_of(error)}")
                 continue
             count += 1

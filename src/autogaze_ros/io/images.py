@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import ImageError
 from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.sniffing import check_claims, check_exif, check_metadata, check_size
 
@@ -53,10 +54,6 @@ _UPRIGHT = {
 _BAND = 1 << 22  # pixels that become RGB at once: a whole copy in another mode would double the memory
 # Pillow tells of damaged metadata, which is not used, and of sizes, which have a limit of their own.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-class ImageError(ValueError):
-    """An image message that cannot be used; the message says why in one line."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Sources of frames without ROS: video files, images, Bench2Drive scenarios and recordings.
+"""Sources of frames without ROS: video files, images, Bench2Drive scenarios, recordings and the drive.
 
 Single images that cannot be read are left out with a warning; what ends a source raises SourceError.
 """
@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autogaze_ros.io.bag_files import BagError, is_bag
+from autogaze_ros.errors import BagError, SourceError
+from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bags import Bag, open_bag, picture
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Selection, Source, SourceError, Thinning
+from autogaze_ros.io.drives import is_drive, open_drive
+from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Selection, Source, Thinning
 from autogaze_ros.io.image_folders import find_cameras, is_image, open_images, open_scenario
-from autogaze_ros.io.images import ImageError
 from autogaze_ros.io.sniffing import describe_unknown
 from autogaze_ros.io.videos import open_video
 from autogaze_ros.reporting import Complaints, shown
@@ -42,14 +43,14 @@ def _read(path: Path, topic: str, max_pixels: int) -> Iterator[Frame]:
             try:
                 yield _frame(bag.decode(connection, data), received, max_pixels)
                 count += 1
-            except (BagError, ImageError, SourceError) as error:
+            except SourceError as error:
                 complain(f"{path}: message {place} on {topic}", f"is left out: {error}")
     if count == 0:
         raise SourceError(f"{path} holds no readable image on {topic}")
 
 
 def _frame(message: Any, received: int, max_pixels: int) -> Frame:
-    """Return the frame of an image message; raises BagError, ImageError and SourceError."""
+    """Return the frame of an image message; raises SourceError."""
     seconds, nanoseconds = message.header.stamp.sec, message.header.stamp.nanosec
     if nanoseconds >= 1_000_000_000:
         raise BagError(f"its stamp has {nanoseconds} nanoseconds, a second or more")
@@ -77,15 +78,19 @@ def open_source(
     folder_rate: float = 0.0,
     max_pixels: int = MAX_PIXELS,
 ) -> Source:
-    """Open a video file, images, a Bench2Drive scenario or a recording; raises SourceError.
+    """Open a video file, images, a Bench2Drive scenario, a recording or a drive; raises SourceError.
 
-    camera: of a scenario, by default rgb_front. topic: of a recording, needed where
-    it has several with images. folder_rate: frames a second of images whose names hold
-    no stamps; 0: ten. max_pixels: larger images are left out, larger videos refused.
+    path: of the file or folder, or `drive:SEED[@FIRST_FRAME]` for the synthetic drive.
+    camera: of a scenario or a drive, by default rgb_front.
+    topic: of a recording, required where several have images.
+    folder_rate: frames per second of images whose names hold no stamps; 0: ten.
+    max_pixels: larger images are left out, larger videos refused.
     """
+    if is_drive(path):
+        return open_drive(os.fspath(path), camera)
     path = Path(path)
     if not path.exists():
-        raise SourceError(f"{path} does not exist; name a video, a folder of images or a bag")
+        raise SourceError(f"{path} does not exist; name a video, a folder of images, a bag or drive:SEED")
     if is_bag(path):
         return open_recording(path, topic, max_pixels)
     if path.is_dir():

@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import OutputError, needs
 from autogaze_ros.io.atomic import written_aside
 from autogaze_ros.io.videos import ffmpeg_name
 
@@ -118,7 +118,8 @@ def video_writer(
     pauses over max_gap seconds are left out. The first picture sets the video's size,
     others are scaled to it. The file appears only when the context ends, whole; after
     an exception there is none. lossless: decoded pictures equal the written ones; few
-    players show such files. Raises ValueError where PyAV is missing, or FFmpeg refuses.
+    players show such files. Raises MissingPackageError where PyAV is
+    missing, OutputError where FFmpeg refuses.
     """
     with needs("av", "writing videos"):
         import av
@@ -157,13 +158,13 @@ def video_writer(
 
 @contextmanager
 def _one_line(kind: type[Exception]) -> Iterator[None]:
-    """Turn FFmpeg's own errors, which are neither OSError nor ValueError at times, into ValueError."""
+    """Turn FFmpeg's own errors, which are no OSError at times, into OutputError."""
     try:
         yield
     except kind as error:
         if isinstance(error, OSError):
             raise
-        raise ValueError(f"FFmpeg cannot write it: {getattr(error, 'strerror', error)}") from error
+        raise OutputError(f"FFmpeg cannot write it: {getattr(error, 'strerror', error)}") from error
 
 
 def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:

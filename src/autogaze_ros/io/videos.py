@@ -16,16 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import needs
-from autogaze_ros.io.frames import (
-    DEFAULT_RATE,
-    MAX_PIXELS,
-    MOST_ASPECT,
-    Frame,
-    Source,
-    SourceError,
-    reason_of,
-)
+from autogaze_ros.errors import AutoGazeError, SourceError, needs
+from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, MOST_ASPECT, Frame, Source, reason_of
 from autogaze_ros.io.sniffing import is_text
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
@@ -55,7 +47,7 @@ def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
                 f"{stream.codec_context.name} video",
                 _choice(container, stream),
             )
-    except SourceError:
+    except AutoGazeError:
         raise
     except Exception as error:  # what is damaged makes FFmpeg and its numbers fail in many ways
         if is_text(path):
@@ -90,7 +82,7 @@ def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
             declared = (container.duration or 0) / _TIME_BASE if len(container.streams) == 1 else 0.0
             if whole and index and declared > seconds + max(shown, 1 / pace.rate) + _CUT:
                 _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
-    except SourceError:
+    except AutoGazeError:
         raise
     except Exception as error:
         raise SourceError(f"{path} is damaged behind frame {index}: {reason_of(error)}") from error
@@ -99,7 +91,7 @@ def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
 
 
 def _opened(path: Path) -> Any:
-    with needs("av", "reading videos", SourceError):
+    with needs("av", "reading videos"):
         import av
 
     return av.open(ffmpeg_name(path), options=_LOCAL, metadata_errors="ignore")  # titles of old encodings

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import BagError, OutputError, needs
 from autogaze_ros.io.atomic import folder_written_aside
-from autogaze_ros.io.bag_files import BagError, one_line
+from autogaze_ros.io.bag_files import one_line
 from autogaze_ros.io.bag_types import message_types
 from autogaze_ros.io.bags import Bag
 from autogaze_ros.reporting import Complaints, shown
@@ -116,7 +116,7 @@ def bag_writer(path: Path, storage: str, *, replace: bool = False) -> Iterator[B
     """Yield a writer of a new recording; its folder appears, whole, when the context ends without exception.
 
     storage: mcap or sqlite3. What `path` held before is replaced only if `replace`,
-    else FileExistsError is raised; BagError where rosbags is missing.
+    else FileExistsError is raised; MissingPackageError where rosbags is missing.
     """
     with folder_written_aside(path, replace=replace) as aside, _writer(aside, storage) as writer:
         yield writer
@@ -127,7 +127,7 @@ def bag_recorder(path: Path) -> Iterator[BagWriter]:
     """Yield a writer of a new mcap that stands at its place from the beginning.
 
     A recorder that is killed leaves what it has, up to the last megabyte, to be read
-    like any bag that was cut off. Raises FileExistsError, and BagError where rosbags
+    like any bag that was cut off. Raises FileExistsError, and MissingPackageError where rosbags
     is missing.
     """
     if path.exists():
@@ -138,7 +138,7 @@ def bag_recorder(path: Path) -> Iterator[BagWriter]:
 
 @contextmanager
 def _writer(path: Path, storage: str) -> Iterator[BagWriter]:
-    with needs("rosbags", "writing bags", BagError):
+    with needs("rosbags", "writing bags"):
         from rosbags.rosbag2 import StoragePlugin, Writer
         from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
@@ -238,13 +238,13 @@ def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False)
 
     rate: frames per second where the stamps do not rise. lossless: the video
     gives the images back exactly, and few players show it. Tags are not written.
-    Raises ValueError where there are several cameras.
+    Raises OutputError where there are several cameras.
     """
     with video_writer(path, rate, lossless=lossless, max_gap=math.inf) as append:
 
         def write(stamp: int, shot: Shot) -> None:
             if len(shot) != 1:
-                raise ValueError(f"a video holds one camera, not {', '.join(shot) or 'none'}")
+                raise OutputError(f"a video holds one camera, not {', '.join(shot) or 'none'}")
             ((image, _),) = shot.values()
             append(image, stamp)
 

@@ -1,12 +1,12 @@
-"""A small reconstructor: gazed patches are pasted onto a canvas, which a ConvNet mends.
+"""A small reconstructor: gazed patches are pasted onto a canvas, which a ConvNet refines.
 
-What a context has shown is kept as pictures rather than as tokens. A patch
-replaces what the canvas shows in its cell; on a second canvas it replaces only
-what its scale can tell, so that finer content from before stays. The network
-sees both, and how fine and how old each place is, and answers with the frame.
+A context's history is kept as images instead of tokens. On one canvas a patch replaces
+the content of its cell; on a second one it replaces only what its scale can represent,
+so that earlier finer content stays. From both, and from the scale and age of each cell,
+the network reconstructs the frame.
 
-N is the batch, S the edge of a frame, M = 28 that of the least grid on which the
-cells of every scale are whole cells.
+Shapes: N batch, S edge of a frame, M = 28 edge of the smallest grid on which the cells of
+every scale are whole cells.
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autogaze_ros.networks.config import CanvasConfig
+from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.tokens import TokenGrid
 
-GREY = (-2.1179, -2.0357, -1.8044)  # 127.5 of 255, normalised
-_AGES = (2.0, 8.0)  # frames in which the traces of a cell's age fade to 1/e
+# Mid-grey, 127.5 of 255, normalized; rounded as it was when the embedded weights were trained.
+GREY = tuple(round(-mean / std, 4) for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
+_AGES = (2.0, 8.0)  # time constants of the inputs that encode a cell's age, in frames
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Canvas of all that the frames of a context have shown so far.
+    """Content that the gazes of a context have shown so far.
 
-    pasted, sharp: (N, 3, S, S) normalised. level: (N, M, M) int64, the scale by which
-    each cell was shown last, 1 the coarsest, 0 if never. age: (N, M, M) float32,
-    frames since then.
+    pasted: (N, 3, S, S) normalized, the latest patch of each cell.
+    sharp: (N, 3, S, S) normalized, with the finer content of earlier patches.
+    level: (N, M, M) int64, the scale at which each cell was last shown, 1 for the
+        coarsest, 0 for never.
+    age: (N, M, M) float32, frames since then.
     """
 
     pasted: Tensor
@@ -41,16 +45,17 @@ class Canvas:
 
     @staticmethod
     def blank(count: int, grid: TokenGrid, device: torch.device | str = "cpu") -> Canvas:
-        """Return `count` canvases that have shown nothing: mid-grey."""
+        """Return `count` empty canvases, which are mid-grey."""
         edge, cells = grid.scales[-1], grid.mask_size
         grey = torch.tensor(GREY, device=device)[:, None, None].repeat(count, 1, edge, edge)
         level = torch.zeros(count, cells, cells, dtype=torch.long, device=device)
         return Canvas(grey, grey, level, torch.zeros(count, cells, cells, device=device))
 
     def show(self, frames: Tensor, chosen: Tensor, grid: TokenGrid) -> Canvas:
-        """Return the canvases after the patches of a frame each, coarse before fine.
+        """Return the canvases after pasting one frame's patches each, coarse before fine.
 
-        frames: (N, 3, S, S) normalised. chosen: (N, num_tokens) bool.
+        frames: (N, 3, S, S) normalized.
+        chosen: (N, num_tokens) bool, True for gazed tokens.
         """
         pasted, sharp = self.pasted, self.sharp
         now = torch.zeros_like(self.level)
@@ -68,7 +73,7 @@ class Canvas:
 
 
 def at_scale(frames: Tensor, scale: int) -> Tensor:
-    """Return what patches of one scale show of frames (N, 3, S, S): resized to it (bicubic), and back."""
+    """Return frames (N, 3, S, S) at the resolution of a scale: resized to it (bicubic) and back."""
     if scale == frames.shape[-1]:
         return frames
     small = F.interpolate(frames, (scale, scale), mode="bicubic", align_corners=False)
@@ -78,7 +83,7 @@ def at_scale(frames: Tensor, scale: int) -> Tensor:
 
 @lru_cache
 def _enlarging(scale: int, edge: int, device: torch.device) -> Tensor:
-    """Bilinear interpolation along an axis, (edge, scale): several times as quick as `interpolate`."""
+    """Return the matrix (edge, scale) of bilinear interpolation, much faster than `interpolate`."""
     eye = torch.eye(scale, device=device)[None]
     return F.interpolate(eye, edge, mode="linear", align_corners=False)[0].T.contiguous()
 
@@ -92,12 +97,12 @@ def _by_scale(chosen: Tensor, grid: TokenGrid) -> list[Tensor]:
 
 
 def _enlarge(cells: Tensor, edge: int) -> Tensor:
-    """(N, g, g) -> (N, edge, edge), nearest."""
+    """Resize (N, g, g) bool to (N, edge, edge) with nearest neighbours."""
     return F.interpolate(cells[:, None].float(), (edge, edge), mode="nearest")[:, 0] > 0.5
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside the identity, which they leave alone at first."""
+    """Residual block of two convolutions, the identity at initialization."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -114,7 +119,7 @@ def _stage(width: int, blocks: int) -> nn.Sequential:
 
 
 class CanvasReconstructor(nn.Module):
-    """Mends canvases: a small U-Net over 4x4 pixels a place, then over twice and four times that."""
+    """Reconstructs frames from canvases: a small U-Net at 1/4, 1/8 and 1/16 of the resolution."""
 
     def __init__(self, config: CanvasConfig) -> None:
         super().__init__()
@@ -138,7 +143,7 @@ class CanvasReconstructor(nn.Module):
             self.head.weight.mul_(0.1)
 
     def forward(self, canvas: Canvas) -> Tensor:
-        """Return the frames that canvases stand for: (N, 3, S, S) normalised float32."""
+        """Reconstruct frames from canvases: (N, 3, S, S) normalized float32."""
         x = F.pixel_unshuffle(torch.cat([canvas.pasted, canvas.sharp], 1) + 2.0, self.config.stride)
         x = torch.cat([x, self._planes(canvas, x.shape[-1])], 1).contiguous(memory_format=torch.channels_last)
         fine = self.fine(self.stem(x))
@@ -153,7 +158,7 @@ class CanvasReconstructor(nn.Module):
         )
 
     def _planes(self, canvas: Canvas, edge: int) -> Tensor:
-        """Return the fineness and age of each place: (N, planes, edge, edge)."""
+        """Return the scale and age of each cell as input planes: (N, planes, edge, edge)."""
         levels = len(self.config.scales) + 1
         now = torch.where(canvas.age == 0, canvas.level, 0)
         known = [F.one_hot(level, levels).movedim(-1, 1).float() for level in (canvas.level, now)]

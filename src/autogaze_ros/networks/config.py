@@ -1,4 +1,4 @@
-"""The networks' configurations: AutoGaze's as the official config.json states it, and the reconstructors'."""
+"""Configurations of AutoGaze, as the official config.json has it, and of the reconstructors."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from dataclasses import dataclass, field, fields
 from reprlib import repr as short  # what a file says may be long
 from typing import Any
 
+from autogaze_ros.errors import ConfigError
 from autogaze_ros.networks.decoding import POSITIONS, Positions
 from autogaze_ros.tokens import TokenGrid
 
-
-class ConfigError(ValueError):
-    """A configuration that names no network which this code can build."""
-
-
-# Least and greatest value of each number; integers where the least is 1.
-# No tensor tells of many; beyond these a network costs more than it may, or computes what is no number.
+# Smallest and largest value of each number; integers where the smallest is 1. Many do not show in a tensor's
+# shape; beyond these ranges a network would be too large, or compute NaN.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("hidden_dim", "out_dim", "hidden_size"), (1, 8192)),
     **dict.fromkeys(("intermediate_size", "max_position_embeddings"), (1, 1 << 24)),
@@ -41,7 +37,7 @@ _MOST_SCALES = 8
 
 
 def _check_ranges(part: Any) -> None:
-    """Compare all numbers of a configuration, or a part of one, with their ranges."""
+    """Check all numbers of a configuration, or of a part of it, against their ranges."""
     for name, values in vars(part).items():
         ranged = _RANGES.get(name.removeprefix("decoder_"))
         if ranged is None:
@@ -54,7 +50,7 @@ def _check_ranges(part: Any) -> None:
 
 
 def _scales(text: object) -> tuple[int, ...]:
-    """Read scales such as 32+64+112+224."""
+    """Parse scales such as 32+64+112+224."""
     scales = str(text).split("+", _MOST_SCALES)
     if len(scales) > _MOST_SCALES:
         raise ConfigError(f"more than {_MOST_SCALES} scales")
@@ -71,7 +67,7 @@ def _from_dict(cls: type, values: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The ConvNet; defaults are those of the original's configuration class."""
+    """Configuration of the ConvNet; defaults as in the original's class."""
 
     hidden_dim: int = 192
     out_dim: int = 192
@@ -95,7 +91,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The Llama decoder; defaults are those of the original's configuration class."""
+    """Configuration of the Llama decoder; defaults as in the original's class."""
 
     hidden_size: int = 4096
     intermediate_size: int = 11008
@@ -109,17 +105,18 @@ class DecoderConfig:
 
     @property
     def head_dim(self) -> int:
-        """Channels of one attention head."""
+        """Return the channels of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
 
 @dataclass(frozen=True)
 class AutoGazeConfig:
-    """The whole network, as the official config.json describes it.
+    """Configuration of AutoGaze, as the official config.json has it.
 
-    gazing_ratio and task_loss_requirement are the fixed values that the
-    checkpoint recommends for inference. decode_positions: those that it was
-    trained with; the official file names none and runs with the original's.
+    gazing_ratio: the checkpoint's value for inference, 0..1.
+    task_loss_requirement: the checkpoint's value for inference, in units of its loss.
+    decode_positions: positions that it was trained with; the official file does not name
+        any and runs with the original's.
     """
 
     scales: tuple[int, ...] = (224,)
@@ -134,20 +131,20 @@ class AutoGazeConfig:
 
     @property
     def grid(self) -> TokenGrid:
-        """The cells that the token ids name."""
+        """Return the grid of the token ids."""
         return TokenGrid(self.scales, self.vision.kernel_size)
 
     @property
     def vision_grid(self) -> int:
-        """Vision tokens along one edge of a frame."""
+        """Return the number of vision tokens along one edge of a frame."""
         return self.input_img_size // self.vision.kernel_size
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AutoGazeConfig:
-        """Read the official layout; raises ConfigError where it cannot be built."""
+        """Parse the official layout; raises ConfigError if the network cannot be built."""
         try:
             return cls._from_official(values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not an AutoGaze configuration: {error}") from error
 
     @classmethod
@@ -255,10 +252,10 @@ def _fixed(values: Mapping[str, Any], name: str, default: float) -> float:
 
 @dataclass(frozen=True)
 class VideoMAEConfig:
-    """The reconstructing VideoMAE; defaults are those of the published checkpoint, which has no config.json.
+    """Configuration of VideoMAE; defaults as in the published checkpoint, which has no config.json.
 
-    The encoder's sizes have the names of Hugging Face's ViT-MAE, the decoder's the
-    prefix decoder_.
+    The encoder's sizes have the names of Hugging Face's ViT-MAE, the decoder's the same
+    with the prefix decoder_.
     """
 
     hidden_size: int = 1024
@@ -278,17 +275,17 @@ class VideoMAEConfig:
 
     @property
     def grid(self) -> TokenGrid:
-        """The cells that the token ids name."""
+        """Return the grid of the token ids."""
         return TokenGrid(self.scales, self.patch_size)
 
     @property
     def patches(self) -> int:
-        """Cells of the finest scale."""
+        """Return the number of cells of the finest scale."""
         return (self.image_size // self.patch_size) ** 2
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VideoMAEConfig:
-        """Read what `to_dict` returns; raises ConfigError where it cannot be built."""
+        """Parse the result of `to_dict`; raises ConfigError if the network cannot be built."""
         for key, supported in _SUPPORTED_VIDEO_MAE.items():
             if values.get(key) not in (None, supported):
                 raise ConfigError(f"{key} {short(values[key])} is not supported, only {supported!r}")
@@ -296,7 +293,7 @@ class VideoMAEConfig:
             scales = _scales(values["scales"])
             config: VideoMAEConfig = _from_dict(cls, {**values, "scales": scales})
             config._check()
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not a VideoMAE configuration: {error}") from error
         return config
 
@@ -316,7 +313,7 @@ class VideoMAEConfig:
             raise ConfigError(f"the finest of scales {self.scales} must be image_size {self.image_size}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as config.json holds it."""
+        """Return the values of config.json."""
         scales = "+".join(str(scale) for scale in self.scales)
         return {"model_type": "video_mae_autogaze", **vars(self), "scales": scales, **_SUPPORTED_VIDEO_MAE}
 
@@ -326,10 +323,11 @@ _SUPPORTED_VIDEO_MAE = {"hidden_act": "gelu", "causal": True, "scale_embed": Tru
 
 @dataclass(frozen=True)
 class CanvasConfig:
-    """The reconstructor on canvases (see `networks.canvas`).
+    """Configuration of the canvas reconstructor (see `networks.canvas`).
 
-    widths, blocks: channels and residual blocks of its three resolutions, the finest
-    first. stride: pixels along one edge of a place of the finest.
+    widths: channels at its three resolutions, the finest first.
+    blocks: residual blocks at its three resolutions.
+    stride: pixels along one edge of a cell at the finest resolution.
     """
 
     scales: tuple[int, ...] = (32, 64, 112, 224)
@@ -340,17 +338,17 @@ class CanvasConfig:
 
     @property
     def grid(self) -> TokenGrid:
-        """The cells that the token ids name."""
+        """Return the grid of the token ids."""
         return TokenGrid(self.scales, self.patch_size)
 
     @property
     def image_size(self) -> int:
-        """Edge of a frame in pixels."""
+        """Return the edge of a frame in pixels."""
         return self.scales[-1]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CanvasConfig:
-        """Read what `to_dict` returns; raises ConfigError where it cannot be built."""
+        """Parse the result of `to_dict`; raises ConfigError if the network cannot be built."""
         try:
             scales = _scales(values["scales"])
             sizes = {key: tuple(values[key]) for key in ("widths", "blocks")}
@@ -362,12 +360,12 @@ class CanvasConfig:
                 raise ConfigError("widths and blocks must have three values each")
             if config.image_size % (4 * config.stride) or config.image_size % config.grid.mask_size:
                 raise ConfigError(f"scales {config.scales} do not fit stride {config.stride}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not a configuration of a canvas reconstructor: {error}") from error
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as config.json holds it."""
+        """Return the values of config.json."""
         sizes = {"widths": list(self.widths), "blocks": list(self.blocks)}
         scales = "+".join(str(scale) for scale in self.scales)
         return {"model_type": "canvas_reconstructor", **vars(self), **sizes, "scales": scales}

@@ -1,4 +1,4 @@
-"""The rule by which the decoder's answers become gaze tokens (greedy, as the original)."""
+"""Decoding: how the decoder's answers become gaze tokens (greedy, as in the original)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-# Where the tokens of a decode step stand: at the places of the frame's last
-# vision tokens, as in the original, or counted on behind all before them.
+# Positions of the tokens of a decode step: those of the frame's last vision tokens,
+# as in the original, or counted on from all tokens before them.
 Positions = Literal["upstream", "cumulative"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
-# What may be asked for; checkpoint: those that its configuration names.
+# Positions as users set them; checkpoint: those that its configuration names.
 AskedPositions = Literal["checkpoint", "upstream", "cumulative"]
 ASKED_POSITIONS: tuple[AskedPositions, ...] = get_args(AskedPositions)
 
 
 def token_budget(gazing_ratio: float, num_tokens: int) -> int:
-    """Return the most tokens a frame may take: at least one, computed in single precision."""
+    """Return the largest number of tokens of a frame: at least one, computed in single precision."""
     if not 0 <= gazing_ratio <= 1:
         raise ValueError(f"gazing_ratio must lie in 0..1, got {gazing_ratio}")
     return max(1, int(np.float32(gazing_ratio) * np.float32(num_tokens)))
 
 
 def ratio_for(tokens: int, num_tokens: int) -> float:
-    """Return a gazing ratio of which `token_budget` makes just so many tokens."""
+    """Return a gazing ratio whose `token_budget` is `tokens`."""
     return (tokens + 0.5) / num_tokens
 
 
@@ -36,15 +36,16 @@ def choose_chunk(
     budget: int,
     requirement: float,
 ) -> tuple[list[int], bool]:
-    """Choose the next tokens of a frame from one forward's answers.
+    """Choose the next tokens of a frame from the answers of one forward pass.
 
-    logits: (K, V), one row a head; id V - 1 is the pad. losses: (K,), the
-    reconstruction loss predicted after 0..K-1 of these tokens. chosen: this
-    frame's tokens so far, never chosen again. budget: the frame's most tokens.
-    requirement: a token whose predicted loss is already this low becomes a pad,
-    except for the frame's very first.
+    logits: (K, V), one row per head; id V - 1 is padding.
+    losses: (K,), reconstruction loss predicted after 0..K-1 of these tokens.
+    chosen: the frame's tokens so far, which are not chosen again.
+    budget: largest number of tokens of the frame.
+    requirement: a token whose predicted loss is already this low becomes padding,
+        except for the frame's first.
 
-    Returns the chunk, pads included where they fell, and whether the frame ends.
+    Returns the chunk, including its padding, and True if the frame is finished.
     """
     heads, pad = len(logits), logits.shape[1] - 1
     logits = logits.copy()
@@ -65,10 +66,10 @@ def choose_chunk(
 
 
 def loss_after(chunk: Sequence[int], losses: NDArray[np.float32], pad: int) -> float:
-    """Return the loss predicted for what was chosen once a frame has ended with `chunk`.
+    """Return the loss predicted for a frame that has ended with `chunk`.
 
-    A full last chunk is never run, so its own last answer is not known: the loss
-    before its last token stands in for it.
+    A full last chunk is not run, so the loss after its last token is unknown; the loss
+    before that token is returned instead.
     """
     taken = chunk.index(pad) if pad in chunk else len(chunk)
     return float(losses[min(taken, len(losses) - 1)])

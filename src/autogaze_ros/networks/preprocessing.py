@@ -1,45 +1,69 @@
-"""From a camera image to the tensor that AutoGaze sees.
+"""Preprocessing: from a camera image to the tensor that AutoGaze sees, and back.
 
-The published processor resizes with Pillow to a shortest edge of 224 and
-normalises; the network then squashes the aspect ratio with a bicubic resize.
+The published processor resizes with Pillow to a shortest edge of 224 pixels and
+normalizes; the network then resizes to a square with bicubic interpolation. torch is
+imported where tensors are made, since selectors without a network need only the
+constants.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-# The processor maps 0..255 to -1..1 and only then applies ImageNet's statistics.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# The processor maps 0..255 to -1..1 and applies ImageNet's statistics to that.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def shortest_edge_size(width: int, height: int, edge: int) -> tuple[int, int]:
-    """Width and height of the same aspect, the shorter one `edge`."""
+    """Return width and height scaled so that the shorter one is `edge`, aspect ratio kept."""
     short = min(width, height)
     return int(edge * width / short), int(edge * height / short)
 
 
 def resize_shortest_edge(image: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 -> its shorter edge `edge` pixels long, aspect kept (antialiased bilinear)."""
+    """Resize (H, W, 3) uint8 so that its shorter edge has `edge` pixels (antialiased bilinear)."""
     size = shortest_edge_size(image.shape[1], image.shape[0], edge)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
-def normalise(image: NDArray[np.uint8]) -> Tensor:
+def normalize(image: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) uint8 RGB -> (3, H, W) float32, about -6.5..2.7."""
+    import torch
+
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = _statistics(pixels.device)
     return (pixels / 127.5 - 1.0 - mean) / std
 
 
-def squash(frames: Tensor, size: int) -> Tensor:
-    """(N, 3, H, W) -> (N, 3, size, size), bicubic (a = -0.75), aspect given up."""
+def normalize_batch(frames: Tensor) -> Tensor:
+    """(..., H, W, 3) uint8 RGB -> (..., 3, H, W) float32, on the device of the frames.
+
+    One multiplication and one addition in place, for training: memory holds a batch once.
+    Results differ from those of `normalize` in the last bits, on which the embedded
+    gazes depend; hence two functions.
+    """
+    import torch
+
+    scale = [1 / (127.5 * deviation) for deviation in IMAGENET_STD]
+    shift = [-(1 + mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    by, plus = (torch.tensor(values, device=frames.device)[:, None, None] for values in (scale, shift))
+    return frames.movedim(-1, -3).float().contiguous().mul_(by).add_(plus)
+
+
+def resize_square(frames: Tensor, size: int) -> Tensor:
+    """(N, 3, H, W) -> (N, 3, size, size), bicubic (a = -0.75); the aspect ratio is not kept."""
+    import torch.nn.functional as F
+
     if frames.shape[-2:] == (size, size):
         return frames
     return F.interpolate(frames, (size, size), mode="bicubic", align_corners=False)
@@ -47,18 +71,31 @@ def squash(frames: Tensor, size: int) -> Tensor:
 
 def preprocess(image: NDArray[np.uint8], size: int = 224) -> Tensor:
     """(H, W, 3) uint8 RGB of any size -> (3, size, size) float32 as AutoGaze sees it."""
-    return squash(normalise(resize_shortest_edge(image, size))[None], size)[0]
+    return resize_square(normalize(resize_shortest_edge(image, size))[None], size)[0]
 
 
-def visible(pixels: Tensor) -> Tensor:
-    """Normalised (3, H, W) -> pixels in 0..1 as they are displayed, what lies outside cut off."""
-    mean, std = (
-        torch.tensor(values, device=pixels.device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
-    )
-    return ((pixels.float() * std + mean) / 2 + 0.5).clamp(0, 1)
+def to_signed(pixels: Tensor) -> Tensor:
+    """Normalized (..., 3, H, W) -> the same pixels in -1..1, not clipped."""
+    mean, std = _statistics(pixels.device)
+    return pixels * std + mean
+
+
+def denormalize(pixels: Tensor) -> Tensor:
+    """Normalized (..., 3, H, W) -> displayable pixels, clipped to 0..1."""
+    return (to_signed(pixels.float()) / 2 + 0.5).clamp(0, 1)
 
 
 def to_image(pixels: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Normalised (3, S, S) -> uint8 RGB of size (width, height), stretched: `preprocess` turned round."""
-    image = (255 * visible(pixels)).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    """Normalized (3, S, S) -> uint8 RGB of size (width, height): the inverse of `preprocess`."""
+    image = (255 * denormalize(pixels)).round().byte().permute(1, 2, 0).cpu().numpy()
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ImageNet's mean and standard deviation, each (3, 1, 1) float32."""
+    import torch
+
+    mean, std = (
+        torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return mean, std

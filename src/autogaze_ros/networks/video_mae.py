@@ -1,14 +1,13 @@
-"""The VideoMAE that shows what a gaze holds: a ViT over gazed patches of all frames so far, and a decoder.
+"""VideoMAE, which reconstructs frames from gazes: a ViT over the gazed patches of all frames, and a decoder.
 
-Written from the description of NVlabs/AutoGaze, with its names of tensors, so
-that the published checkpoint loads (Tong et al. 2022, "VideoMAE"; here with
-several scales, and causal in time). T is frames, N tokens of all frames
-together, C channels of the encoder, D those of the decoder, P = 265 the cells
-of a frame at all scales.
+Written from the description of NVlabs/AutoGaze, with its tensor names, so that the
+published checkpoint loads (Tong et al. 2022, "VideoMAE"; here with several scales, and
+causal in time). Shapes: T frames, N tokens of all frames together, C channels of the
+encoder, D of the decoder, P = 265 cells of a frame at all scales.
 
-Attention is block-causal: a token sees the class token, all tokens of earlier
-frames and those of its own frame; the class token sees itself. What a frame
-has become never changes when later frames come.
+Attention is block-causal: a token attends to the class token, to all tokens of earlier
+frames and to those of its own frame; the class token attends to itself. Later frames
+therefore do not change the tokens of earlier ones.
 """
 
 from __future__ import annotations
@@ -25,11 +24,12 @@ from autogaze_ros.tokens import patches
 
 
 def block_causal_attention(q: Tensor, k: Tensor, v: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Attend from each block of a sequence to itself and the blocks before it.
+    """Attend from each block of a sequence to itself and to the blocks before it, without a mask.
 
-    q, k, v: (heads, N, d). sizes: of the blocks, which may be empty; together the
-    last of the N, so that k and v may hold more, earlier tokens than q. Returns q's
-    shape. No mask is made.
+    q: (heads, Q, d). k, v: (heads, N, d), where N may exceed Q by earlier tokens.
+    sizes: of the blocks, which sum to Q and may be 0.
+
+    Returns (heads, Q, d).
     """
     seen, begin = k.shape[1] - sum(sizes), 0
     found = []
@@ -64,7 +64,7 @@ class _Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer that normalises first; attention itself is the caller's."""
+    """A pre-normalized transformer layer, in two halves between which the caller attends."""
 
     attention: _Attention
 
@@ -78,7 +78,7 @@ class Layer(nn.Module):
         self.layernorm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, C) -> query, key and value, each (heads, N, C / heads)."""
+        """Return query, key and value, each (heads, N, C / heads), of the input x (N, C)."""
         x, parts = self.layernorm_before(x), self.attention.attention
         q, k, v = (
             proj(x).unflatten(-1, (self.heads, -1)).transpose(0, 1)
@@ -87,13 +87,13 @@ class Layer(nn.Module):
         return q, k, v
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """The layer's input (N, C) and what it attended to (heads, N, C / heads) -> (N, C)."""
+        """Return the output (N, C) for the input x (N, C) and attention's result (heads, N, C / heads)."""
         x = x + self.attention.output.dense(attended.transpose(0, 1).flatten(1))
         inner = F.gelu(self.intermediate.dense(self.layernorm_after(x)))
         return x + self.output.dense(inner)
 
     def forward(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """(N, C) in blocks of these sizes -> the same."""
+        """Return the output (N, C) for x (N, C) in blocks of these sizes."""
         return self.finish(x, block_causal_attention(*self.project(x), sizes))
 
 
@@ -104,7 +104,7 @@ class _PatchEmbeddings(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """From pixels to the encoder's tokens, of gazed cells only."""
+    """Embeddings of gazed cells: from pixels to the encoder's tokens."""
 
     patch_embeddings: _PatchEmbeddings
 
@@ -119,11 +119,11 @@ class Embeddings(nn.Module):
         self.patch_embeddings = _PatchEmbeddings(config)
 
     def first(self) -> Tensor:
-        """The class token (1, C)."""
+        """Return the class token (1, C)."""
         return self.cls_token[0] + self.position_embeddings[0, :1]
 
     def cells(self) -> Tensor:
-        """Return the embedding that a token has from its cell: position and scale, (P, C)."""
+        """Return the embeddings of cells, position plus scale: (P, C)."""
         positions = self.position_embeddings[0, 1:]
         edge = round(positions.shape[0] ** 0.5)
         square = positions.T.unflatten(1, (edge, edge))[None]
@@ -134,7 +134,7 @@ class Embeddings(nn.Module):
         return _with_scales(tables, self.scale_embed)
 
     def forward(self, frame: Tensor, ids: Tensor, time: int, cells: Tensor) -> Tensor:
-        """Cells ids (n,) of a normalised frame (3, S, S), the `time`-th of its context -> (n, C)."""
+        """Embed tokens ids (n,) of a normalized frame (3, S, S), number `time` in its context: (n, C)."""
         conv = self.patch_embeddings.projection
         chosen = patches(frame, self.grid)[ids].to(conv.weight.dtype)
         return F.linear(chosen, conv.weight.flatten(1), conv.bias) + cells[ids] + self.time_embed[time]
@@ -158,7 +158,7 @@ class _Layers(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The ViT over the class token and the gazed cells of all frames."""
+    """ViT over the class token and the gazed cells of all frames."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -168,11 +168,11 @@ class Encoder(nn.Module):
 
     @property
     def layers(self) -> list[Layer]:
-        """Its layers, first to last."""
+        """Return the layers, first to last."""
         return cast("list[Layer]", list(self.encoder.layer))
 
     def forward(self, frames: Tensor, gazes: Sequence[Tensor]) -> Tensor:
-        """Frames (T, 3, S, S) and ids (n_t,) of each -> (1 + N, C), the class token first."""
+        """Encode frames (T, 3, S, S) with ids (n_t,) of each: (1 + N, C), the class token first."""
         cells = self.embeddings.cells()
         parts = [self.embeddings.first()]
         for time, (frame, ids) in enumerate(zip(frames, gazes, strict=True)):
@@ -184,7 +184,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the encoder's tokens to pixels of all cells of the finest scale."""
+    """Decoder: from the encoder's tokens to pixels of all cells of the finest scale."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -204,28 +204,28 @@ class Decoder(nn.Module):
 
     @property
     def layers(self) -> list[Layer]:
-        """Its layers, first to last."""
+        """Return the layers, first to last."""
         return cast("list[Layer]", list(self.decoder_layers))
 
     def first(self, encoded: Tensor) -> Tensor:
-        """The encoder's class token (1, C) -> (1, D)."""
+        """Return the decoder's class token (1, D) from the encoder's (1, C)."""
         return self.decoder_embed(encoded) + self.decoder_pos_embed[0, :1]
 
     def cells(self) -> Tensor:
-        """Return the embedding that a token has from its cell: position and scale, (P, D).
+        """Return the embeddings of cells, position plus scale: (P, D).
 
-        Positions of coarse scales are interpolated along the row-major sequence of
-        the finest, as the original does, not over the plane.
+        Positions of coarse scales are interpolated along the finest scale's row-major
+        sequence, as in the original, not in two dimensions.
         """
         line = self.decoder_pos_embed[0, 1:].T[None, :, None]
         tables = [_resize(line, (1, size * size))[0, :, 0].T for size in self.grid.sizes[:-1]]
         return _with_scales([*tables, self.decoder_pos_embed[0, 1:]], self.decoder_scale_embed)
 
     def embed(self, encoded: Tensor, ids: Tensor, time: int, cells: Tensor, *, whole: bool) -> Tensor:
-        """Tokens of a frame from the encoder's (n, C) at cells ids (n,).
+        """Embed a frame's tokens from the encoder's (n, C) with ids (n,).
 
-        whole: all cells (P, D), as a frame needs that is to be reconstructed, with
-        mask tokens where nothing was gazed at; else the gazed ones only (n, D).
+        whole: True for a frame to reconstruct: all cells (P, D), with mask tokens where
+            nothing was gazed at; otherwise only the gazed cells (n, D).
         """
         tokens = self.decoder_embed(encoded)
         if not whole:
@@ -234,14 +234,14 @@ class Decoder(nn.Module):
         return frame + cells + self.time_embed[time]
 
     def pixels(self, x: Tensor) -> Tensor:
-        """All tokens (P, D) of a frame behind the last layer -> the frame (3, S, S), normalised."""
+        """Return a frame (3, S, S), normalized, from all its tokens (P, D) after the last layer."""
         edge, patch = self.grid.sizes[-1], self.grid.patch_size
         predicted = self.decoder_pred(self.decoder_norm(x[-edge * edge :]))
         cells = predicted.reshape(edge, edge, patch, patch, 3)
         return cells.permute(4, 0, 2, 1, 3).reshape(3, edge * patch, edge * patch)
 
     def forward(self, encoded: Tensor, gazes: Sequence[Tensor], reconstruct: Sequence[int]) -> Tensor:
-        """Encoded tokens (1 + N, C) and frames' ids -> the frames numbered in reconstruct, (R, 3, S, S)."""
+        """Decode the R frames numbered in `reconstruct` from encoded tokens (1 + N, C): (R, 3, S, S)."""
         cells = self.cells()
         first, *rest = encoded.split([1, *map(len, gazes)])
         parts = [self.first(first)]
@@ -255,7 +255,7 @@ class Decoder(nn.Module):
 
 
 class VideoMAE(nn.Module):
-    """Reconstructs frames of one clip from the gazed cells of all of them."""
+    """Reconstructs frames of one clip from the gazed cells of all its frames."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
@@ -264,10 +264,11 @@ class VideoMAE(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, frames: Tensor, gazes: Sequence[Tensor], reconstruct: Sequence[int]) -> Tensor:
-        """Return the frames numbered in reconstruct, (R, 3, S, S), normalised as the input.
+        """Reconstruct frames: (R, 3, S, S), normalized like the input.
 
-        frames: (T, 3, S, S), the very tensor that AutoGaze saw; T at most
-        max_num_frames. gazes: each frame's ids (n_t,) int64, in any order. Which
-        frames are reconstructed matters to later ones: their mask tokens are seen.
+        frames: (T, 3, S, S), the tensor that AutoGaze saw; T at most max_num_frames.
+        gazes: ids (n_t,) int64 of each frame, in any order.
+        reconstruct: indices of the R frames. Later frames depend on this choice, since
+            they attend to the mask tokens of reconstructed frames.
         """
         return self.decoder(self.vit(frames, gazes), gazes, reconstruct)

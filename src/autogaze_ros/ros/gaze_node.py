@@ -24,6 +24,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from autogaze_ros.checkpoints.embedded import about
+from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.msg import GazeInfo
 from autogaze_ros.parameters import CAMERAS, PARAMETERS
 from autogaze_ros.reporting import shown
@@ -275,7 +276,7 @@ class GazeNode(LifecycleNode):
             for parameter in parameters:
                 configured = self._session is not None and self.has_parameter(parameter.name)
                 check_change(parameter.name, parameter.value, configured=configured)
-        except ValueError as error:
+        except (ValueError, AutoGazeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 

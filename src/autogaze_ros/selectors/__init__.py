@@ -6,8 +6,9 @@ need it.
 
 from __future__ import annotations
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.decoding import AskedPositions
-from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector, SelectorInfo, Stream
+from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector, SelectorInfo, SelectorStream
 
 SELECTORS = ("autogaze", "patch_difference", "uniform", "random", "upstream")
 
@@ -18,7 +19,7 @@ __all__ = [
     "Requirement",
     "Selector",
     "SelectorInfo",
-    "Stream",
+    "SelectorStream",
     "create_selector",
 ]
 
@@ -34,22 +35,23 @@ def create_selector(
     """Make a selector by name.
 
     checkpoint and device concern autogaze and upstream only, positions autogaze.
-    Raises ValueError for an unknown name or unfit options.
+    Raises ParameterError for an unknown name or unfit options, CheckpointError and
+    MissingPackageError.
     """
     if name == "autogaze":
         from autogaze_ros.selectors.autogaze import AutoGazeSelector
 
         return AutoGazeSelector(checkpoint, chunk_size=chunk_size, device=device, positions=positions)
     if name == "patch_difference":
-        from autogaze_ros.selectors.patch_difference import PatchDifferenceSelector
+        from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
         return PatchDifferenceSelector(chunk_size)
     if name in ("uniform", "random"):
-        from autogaze_ros.selectors.blind import RandomSelector, UniformSelector
+        from autogaze_ros.selectors.untrained import RandomSelector, UniformSelector
 
         return UniformSelector(chunk_size) if name == "uniform" else RandomSelector(chunk_size)
     if name == "upstream":
         from autogaze_ros.selectors.upstream import UpstreamSelector
 
         return UpstreamSelector(checkpoint, chunk_size=chunk_size, device=device)
-    raise ValueError(f"unknown selector {name!r}; known are {', '.join(SELECTORS)}")
+    raise ParameterError(f"unknown selector {name!r}; known are {', '.join(SELECTORS)}")

@@ -1,4 +1,4 @@
-"""AutoGaze itself as a selector."""
+"""Selector that runs an AutoGaze checkpoint."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
-from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
+from autogaze_ros.tokens import Gaze
 
 try:
     import torch
 
-    from autogaze_ros.checkpoints.load import OFFICIAL, CheckpointError, load_autogaze
+    from autogaze_ros.checkpoints.load import OFFICIAL, load_autogaze
     from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
-    raise ValueError(
+    raise MissingPackageError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
 from autogaze_ros.checkpoints.embedded import EMBEDDED
@@ -27,10 +28,10 @@ from autogaze_ros.networks.decoding import AskedPositions
 
 
 class AutoGazeSelector(Selector):
-    """Runs a checkpoint through `AutoGazeEngine`.
+    """Runs a checkpoint with `AutoGazeEngine`. Raises CheckpointError or ParameterError.
 
-    checkpoint: `embedded`, a folder or hub id; its configuration has the default
-    requirement. Raises CheckpointError or ValueError.
+    checkpoint: `embedded`, a folder or a hub id; its configuration has the default
+        requirement.
     """
 
     loss_units = "the loss that the checkpoint was trained to predict"
@@ -49,10 +50,7 @@ class AutoGazeSelector(Selector):
             )
         place = choose_device(device)
         loaded = load_autogaze(checkpoint)
-        if loaded.network.config.grid != AUTOGAZE_GRID:
-            raise CheckpointError(
-                f"{checkpoint} has scales {loaded.network.config.scales}, not AutoGaze's own"
-            )
+        loaded.require_autogaze_grid()
         self.chunk_size = chunk_size
         self.default_requirement = loaded.network.config.task_loss_requirement
         self._engine = AutoGazeEngine(
@@ -73,15 +71,11 @@ class AutoGazeSelector(Selector):
         return self._engine.open_stream()
 
     def preprocess(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, 224, 224) normalised."""
+        """(H, W, 3) uint8 RGB -> (3, 224, 224) normalized."""
         return preprocess(image, self._engine.config.input_img_size)
 
-    def select(self, requests: Sequence[Request]) -> list[Gaze]:
-        """Decide one frame of each stream in one batch."""
-        return [gazes[0] for gazes in self.select_clips([[request] for request in requests])]
-
-    def select_clips(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
-        """Decide the next frames of each stream in one batch."""
+    def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
+        """Choose the tokens of all streams in one batch."""
         return self._engine.gaze([_clip(requests) for requests in clips])
 
 

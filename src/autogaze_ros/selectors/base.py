@@ -1,4 +1,4 @@
-"""The interface of selectors."""
+"""Interface of selectors: what may choose tokens."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.engines.base import Stream
 from autogaze_ros.tokens import Gaze
 
 AUTO: Final = "auto"
-Requirement = float | Literal["auto"]  # a task_loss_requirement as it is asked for
+Requirement = float | Literal["auto"]  # task_loss_requirement as users set it
 
 
 @dataclass(frozen=True)
 class SelectorInfo:
-    """Which selector it is and what it runs; empty strings where a field does not apply."""
+    """Description of a selector and its weights; fields that do not apply are empty."""
 
     selector: str
     checkpoint: str = ""
@@ -31,23 +32,18 @@ class SelectorInfo:
     positions: str = ""
 
 
-class Stream(Protocol):
-    """One camera's history. index: frames seen since its context began."""
-
-    index: int
-
-    def restart(self) -> None:
-        """Forget everything: the next frame is the first of a context."""
+class SelectorStream(Stream, Protocol):
+    """A stream that can undo frames, so that a call that fails leaves no trace."""
 
     def save(self) -> Any:
-        """Return what `restore` needs to take back frames to come of this context."""
+        """Return the state that `restore` needs to undo later frames of this context."""
 
     def restore(self, saved: Any) -> None:
-        """Be as it was when `save` returned this, whatever a call that raised has left."""
+        """Return to the saved state, even after a call that raised."""
 
 
 class Context:
-    """A stream of selectors without a network: counts chunk_size frames, then restarts."""
+    """Stream of a selector without a network: it counts chunk_size frames and restarts."""
 
     def __init__(self, chunk_size: int) -> None:
         self.chunk_size = chunk_size
@@ -62,11 +58,11 @@ class Context:
         return self.index
 
     def restore(self, saved: Any) -> None:
-        """Take back the frames since `save`."""
+        """Undo the frames since `save`."""
         self.index = saved
 
     def advance(self) -> None:
-        """Take in that one more frame is being decided."""
+        """Count the next frame, which begins a new context after chunk_size frames."""
         if self.index == self.chunk_size:
             self.restart()
         self.index += 1
@@ -74,11 +70,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Request:
-    """The next frame of one stream, and what may be spent on it.
+    """The next frame of one stream and its limits.
 
-    pixels: what the selector's `preprocess` returned. gazing_ratio: 0..1, share
-    of all tokens that may be chosen at most. task_loss_requirement: choosing
-    stops when the predicted loss has fallen to this.
+    stream: from the selector's `open_stream`.
+    pixels: from the selector's `preprocess`.
+    gazing_ratio: largest share of all tokens to choose, 0..1.
+    task_loss_requirement: predicted loss at which choosing stops, in the selector's
+        units; -inf never stops.
     """
 
     stream: Any
@@ -90,9 +88,13 @@ class Request:
 class Selector(ABC):
     """Chooses the tokens of frames, for any number of streams.
 
-    loss_units: of predicted_loss and task_loss_requirement; empty where no loss is
-    predicted. default_requirement: what `auto` stands for, in these units. batches:
-    False where streams share no call, since one that failed could not be taken back.
+    info: description of the selector and its weights.
+    chunk_size: frames of a context.
+    loss_units: units of predicted_loss and task_loss_requirement; empty where no loss is
+        predicted.
+    default_requirement: value of `auto`, in these units.
+    batches: False where each call serves one stream only, since a failed one could not
+        be undone.
     """
 
     info: SelectorInfo
@@ -102,31 +104,23 @@ class Selector(ABC):
     batches: bool = True
 
     def requirement(self, asked: Requirement) -> float:
-        """Return the number that holds; -inf, which stops nothing, where no loss is predicted."""
+        """Return the requirement as a number; -inf, which never stops, where no loss is predicted."""
         if not self.loss_units:
             return -math.inf
         return self.default_requirement if asked == AUTO else float(asked)
 
     @abstractmethod
-    def open_stream(self) -> Stream:
-        """Return the state of a new stream."""
+    def open_stream(self) -> SelectorStream:
+        """Return a new stream."""
 
     @abstractmethod
     def preprocess(self, image: NDArray[np.uint8]) -> Any:
-        """Turn an image (H, W, 3) uint8 RGB of any size into what `select` takes."""
+        """Convert an image (H, W, 3) uint8 RGB of any size to the pixels of a `Request`."""
 
     @abstractmethod
-    def select(self, requests: Sequence[Request]) -> list[Gaze]:
-        """Decide one frame of each stream; results do not depend on which streams share a call."""
+    def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
+        """Choose the tokens of each clip's frames in turn.
 
-    def select_clips(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
-        """Decide the next frames of each stream, one clip a stream, none beyond its context.
-
-        As `select` frame by frame; a selector may be faster when it has them all.
+        clips: the next frames of each stream, one clip per stream, none longer than what is
+            left of its context. Results do not depend on which streams share a call.
         """
-        gazes: list[list[Gaze]] = [[] for _ in clips]
-        for t in range(max(map(len, clips), default=0)):
-            now = [n for n, clip in enumerate(clips) if t < len(clip)]
-            for n, gaze in zip(now, self.select([clips[n][t] for n in now]), strict=True):
-                gazes[n].append(gaze)
-        return gazes

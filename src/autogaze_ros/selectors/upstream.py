@@ -1,11 +1,10 @@
-"""NVlabs' own `autogaze` package as a selector, where it is installed: what ours is measured by.
+"""Selector that runs NVlabs' own `autogaze` package where it is installed, for comparison with ours.
 
-It is used as its authors show. A frame is decided by the package's streaming
-call, which is handed back the caches of the context's frames so far. Keys,
-positions and masks are those of one call over the whole clip, so the gazes are
-too, without running the earlier frames again. In a batch the package's results
-depend on the mates (rows that have finished are padded until the slowest has),
-so each stream has a call of its own.
+It is used as its authors show: one streaming call per frame, which receives the caches
+of the context's earlier frames. Keys, positions and masks equal those of one call over
+the whole clip, and so do the gazes. In a batch the package's results depend on the
+other rows (finished rows are padded until the slowest has finished), so each stream has
+its own call.
 """
 
 from __future__ import annotations
@@ -21,25 +20,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.networks.decoding import loss_after
 from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
-from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
+from autogaze_ros.tokens import Gaze
 
 try:
     import torch
     from torch import Tensor
 
-    from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, CheckpointError, load_autogaze
+    from autogaze_ros.checkpoints.load import OFFICIAL, Checkpoint, load_autogaze
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 except ImportError as error:
-    raise ValueError(
+    raise MissingPackageError(
         f"the upstream selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
 
-_LEAST, _BEYOND = (4, 51), (4, 58)  # of transformers: the package reaches into its generation loop
+_LEAST, _BEYOND = (4, 51), (4, 58)  # versions of transformers, whose generation loop the package overrides
 _PROCESSOR = "preprocessor_config.json"
-# The caches: how a call names what it is given, and what it returns.
+# The caches, by their names as arguments and in results.
 _PAST = {
     "past_key_values": "past_key_values",
     "past_inputs_embeds": "past_input_embeds",
@@ -49,7 +49,7 @@ _PAST = {
 
 
 class UpstreamStream(Context):
-    """One camera's history within its context, in the package's caches; they grow with every frame."""
+    """One camera's history in the package's caches, which grow with every frame."""
 
     def restart(self) -> None:
         """Forget everything: the next frame is the first of a context."""
@@ -57,16 +57,17 @@ class UpstreamStream(Context):
         self.past: dict[str, Any] = {}
 
     def restore(self, saved: Any) -> None:
-        """Begin a context: the package changes its caches in place."""
+        """Begin a new context, since the package changes its caches in place."""
         self.restart()
 
 
 class UpstreamSelector(Selector):
-    """Runs a checkpoint through NVlabs' package, its processor too.
+    """Runs a checkpoint with NVlabs' package, including its processor.
 
-    checkpoint: a folder or hub id; its configuration has the default requirement.
-    Raises CheckpointError or ValueError, also where the package is missing or cannot
-    run.
+    Raises CheckpointError or ParameterError, and MissingPackageError where the package is missing or
+    cannot run.
+
+    checkpoint: a folder or a hub id; its configuration has the default requirement.
     """
 
     loss_units = "the loss that the checkpoint was trained to predict"
@@ -79,12 +80,11 @@ class UpstreamSelector(Selector):
             )
         package = _import_package()
         place = choose_device(device)
-        # Ours names all misfits where the package would go on with random weights;
-        # and it has downloaded what a hub id stands for.
+        # Ours reports all unfit tensors where the package would use random weights instead;
+        # and it downloads the files of a hub id.
         loaded = load_autogaze(checkpoint)
+        loaded.require_autogaze_grid()
         config = loaded.network.config
-        if config.grid != AUTOGAZE_GRID:
-            raise CheckpointError(f"{checkpoint} has scales {config.scales}, not AutoGaze's own")
         if config.decode_positions != "upstream":
             raise CheckpointError(
                 f"{checkpoint} was trained with {config.decode_positions} positions, which NVlabs' autogaze"
@@ -115,13 +115,13 @@ class UpstreamSelector(Selector):
         return UpstreamStream(self.chunk_size)
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) uint8 RGB -> (1, 1, 3, h, w) normalised; the network squashes it to a square."""
+        """(H, W, 3) uint8 RGB -> (1, 1, 3, h, w) normalized; the network resizes it to a square."""
         return self._processor([image], return_tensors="pt", input_data_format="channels_last").pixel_values
 
     @torch.inference_mode()
-    def select(self, requests: Sequence[Request]) -> list[Gaze]:
-        """Decide one frame of each stream, one after the other."""
-        return [self._decide(request) for request in requests]
+    def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:
+        """Choose one frame after the other, each with its own call."""
+        return [[self._decide(request) for request in clip] for clip in clips]
 
     def _decide(self, request: Request) -> Gaze:
         stream: UpstreamStream = request.stream
@@ -140,31 +140,31 @@ class UpstreamSelector(Selector):
         return Gaze(ids[~padded], self._predicted_loss(padded))
 
     def _note_losses(self, head: torch.nn.Module, hidden: Any, answer: Tensor) -> None:
-        """Keep what the network has just predicted; the package's results leave it out."""
+        """Keep the predicted losses, which the package's results leave out."""
         self._answer = answer
 
     def _predicted_loss(self, padded: NDArray[np.bool_]) -> float:
-        """Return the loss predicted for the frame's tokens by the answer that its last chunk comes from."""
+        """Return the loss predicted for the frame's tokens by the answer that chose its last ones."""
         chunk = padded[(len(padded) - 1) // self._steps * self._steps :]
         return loss_after(chunk.tolist(), self._answer[0, -1].float().cpu().numpy(), pad=True)
 
 
 def _import_package() -> ModuleType:
-    """Import NVlabs' package; ValueError where it or what it needs is missing or does not fit."""
+    """Import NVlabs' package; raises MissingPackageError where it or a dependency is missing or unfit."""
     try:
         found = version("transformers")
         if not _LEAST <= tuple(int(part) for part in found.split(".")[:2]) < _BEYOND:
             raise ValueError(f"it needs transformers 4.51 to 4.57, not {found}")
         return import_module("autogaze.models.autogaze")
     except Exception as error:  # a package that does not fit its neighbours raises anything
-        raise ValueError(
+        raise MissingPackageError(
             f"NVlabs' autogaze package cannot be used in {sys.executable} ({_reason(error)});"
             " install it from autogaze_ros' source folder with pip install '.[upstream]'"
         ) from error
 
 
 def _load(package: ModuleType, loaded: Checkpoint) -> tuple[Any, Any]:
-    """Load the package's model and processor from the files that `load_autogaze` has found."""
+    """Load the package's model and processor from a checkpoint's folder."""
     try:
         model = package.AutoGaze.from_pretrained(str(loaded.folder), local_files_only=True).eval()
         return model, _load_processor(package, loaded.folder, loaded.network.config.input_img_size)
@@ -175,7 +175,7 @@ def _load(package: ModuleType, loaded: Checkpoint) -> tuple[Any, Any]:
 
 
 def _load_processor(package: ModuleType, folder: Path, edge: int) -> Any:
-    """Load the checkpoint's processor; where it lacks that file, make what the official one describes."""
+    """Load the checkpoint's processor, or one as the official file describes where it has none."""
     try:
         return package.AutoGazeImageProcessor.from_pretrained(str(folder), local_files_only=True)
     except OSError:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import RigError
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -85,10 +87,6 @@ BENCH2DRIVE = (
 _KINDS = {"sensor.camera.rgb": "rgb", "sensor.camera.semantic_segmentation": "semantic"}
 _ROS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_PIXELS = 8192 * 8192
-
-
-class RigError(ValueError):
-    """A rig file that cannot be used; the message says where it is wrong."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.synthetic import raster
 from autogaze_ros.synthetic.cameras import Camera, pose
 from autogaze_ros.synthetic.meshes import Finish, Mesh, quad
@@ -25,7 +26,7 @@ _LIKELY = (0.3, 0.22, 0.14, 0.1, 0.06, 0.1, 0.08)  # of the weathers
 class Drive:
     """The world of a seed: `step` moves it on, `render` looks at it. Equal calls give equal pictures.
 
-    weather: one of WEATHERS; by default the seed chooses. Raises ValueError for
+    weather: one of WEATHERS; by default the seed chooses. Raises ParameterError for
     another. Several threads may render at once, but not while one steps.
     """
 
@@ -34,7 +35,7 @@ class Drive:
         likely = str(rng.choice(list(WEATHERS), p=_LIKELY))
         self.weather = weather or likely
         if self.weather not in WEATHERS:
-            raise ValueError(f"unknown weather {weather!r}; known are {', '.join(WEATHERS)}")
+            raise ParameterError(f"unknown weather {weather!r}; known are {', '.join(WEATHERS)}")
         lanes = int(rng.integers(1, 3))
         half_road = lanes * LANE + _PARKING * (rng.random() < 0.6)
         self._route = Route(rng)

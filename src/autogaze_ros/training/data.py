@@ -1,37 +1,34 @@
-"""Driving video to train on: frames kept small, contexts cut from them at random."""
+"""Training data: random contexts from videos, folders, bags and synthetic drives."""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import written_aside
-from autogaze_ros.io.frames import SourceError
+from autogaze_ros.io.drives import is_drive
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, resize_shortest_edge
+from autogaze_ros.networks.preprocessing import resize_shortest_edge
 
 EDGE = 224
-_DRIVE_SIZE = (400, EDGE)
-_STRIDES = (1, 1, 1, 2, 3)  # of a clip's frames, each as likely: slow and fast driving
+_STRIDES = (1, 1, 1, 2, 3)  # between frames of a context, equally likely: slow and fast driving
 
 
 class Clips:
     """Frames of several sources, from which random contexts are cut.
 
-    Each source is an array (F, H, W, 3) uint8 RGB whose shorter edge has 224 pixels; they
-    come in groups of which each is cut from as often, however many sources it has. In a
-    group sources weigh by the root of their length, so that a long one does not drown the
-    rest.
+    groups: of sources, each (F, H, W, 3) uint8 RGB with 224 pixels along its shorter edge.
+        Groups are equally likely. Within a group the probability of a source grows with
+        the square root of its length, so that a long one does not displace the others.
     """
 
     def __init__(self, *groups: Sequence[NDArray[np.uint8]]) -> None:
@@ -41,51 +38,43 @@ class Clips:
         self._weights = np.concatenate([root / root.sum() for root in roots]) / len(groups)
 
     def context(self, rng: np.random.Generator, length: int) -> NDArray[np.uint8]:
-        """Cut a random context (length, 224, 224, 3): a moving crop, mirrored, its colours changed."""
+        """Cut a random context (length, 224, 224, 3) with augmentation: moving crop, mirroring, colours."""
         frames = self.sources[rng.choice(len(self.sources), p=self._weights)]
         stride = min(int(rng.choice(_STRIDES)), (len(frames) - 1) // max(1, length - 1))
         begin = int(rng.integers(len(frames) - stride * (length - 1)))
         chosen = frames[begin : begin + stride * (length - 1) + 1 : stride or 1]
-        if stride == 0:  # shorter than the context: it stands still at its end
+        if stride == 0:  # shorter than the context: the last frame repeats
             chosen = frames[np.minimum(np.arange(length), len(frames) - 1)]
-        return _recoloured(rng, _cropped(rng, chosen))
+        return _change_colours(rng, _crop(rng, chosen))
 
     def batch(self, rng: np.random.Generator, count: int, length: int) -> NDArray[np.uint8]:
         """Cut `count` contexts: (count, length, 224, 224, 3)."""
         return np.stack([self.context(rng, length) for _ in range(count)])
 
 
-def normalised(frames: Tensor) -> Tensor:
-    """(..., H, W, 3) uint8 -> (..., 3, H, W) float32, as `preprocessing.normalise`."""
-    scale = [1 / (127.5 * deviation) for deviation in IMAGENET_STD]
-    shift = [-(1 + mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
-    by, plus = (torch.tensor(values, device=frames.device)[:, None, None] for values in (scale, shift))
-    return frames.movedim(-1, -3).float().contiguous().mul_(by).add_(plus)
-
-
-def _cropped(rng: np.random.Generator, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Half of the time the whole frame, squashed as the node does; else a crop that drifts."""
+def _crop(rng: np.random.Generator, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Resize the whole frames to a square, as the node does, or with probability 1/2 a drifting crop."""
     height, width = frames.shape[1:3]
     zoom = 1.0 if rng.random() < 0.5 else rng.uniform(0.55, 1.0)
     size = np.array([width, height]) * zoom * (1.0 if zoom == 1 else rng.uniform(0.85, 1.0, 2))
     room = np.array([width, height]) - size
-    place = rng.random(2) * room
+    corner = rng.random(2) * room
     drift = rng.normal(size=2) * (1.5 if rng.random() < 0.4 else 0.0)
     mirrored = rng.random() < 0.5
     cropped = []
     for frame in frames:
-        (x, y), (w, h) = np.clip(place, 0, room), size
+        (x, y), (w, h) = np.clip(corner, 0, room), size
         matrix = np.array([[w / EDGE, 0, x + (w / EDGE - 1) / 2], [0, h / EDGE, y + (h / EDGE - 1) / 2]])
         image = cv2.warpAffine(
             frame, matrix, (EDGE, EDGE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
         cropped.append(image[:, ::-1] if mirrored else image)
-        place = place + drift
+        corner = corner + drift
     return cropped
 
 
-def _recoloured(rng: np.random.Generator, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _change_colours(rng: np.random.Generator, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     clip = np.stack(frames)
     if rng.random() < 0.4:
         return clip
@@ -101,24 +90,27 @@ def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames:
 
     Half of the contexts are of the sources and half synthetic, if there are both. Raises
     SourceError for a source that cannot be read or has images of several shapes,
-    ValueError where there is none.
+    and where there is none.
     """
     recorded = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
-    synthetic = [
-        _cached(cache, f"drive_{seed}_{drive_frames}", partial(_drive_frames, seed, drive_frames))
-        for seed in drive_seeds
-    ]
+    synthetic = []
+    for seed in drive_seeds:
+        drive = f"drive:{seed}@{seed % 100}"  # traffic and lights are elsewhere in each
+        frames = partial(_source_frames, drive, drive_frames)
+        synthetic.append(_cached(cache, f"drive_{seed}_{drive_frames}", frames))
     if not recorded + synthetic:
-        raise ValueError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
+        raise SourceError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
     return Clips(*([np.load(path, mmap_mode="r") for path in paths] for paths in (recorded, synthetic)))
 
 
 def _name_of(source: str) -> str:
+    if is_drive(source):
+        return re.sub(r"[^0-9A-Za-z@]", "_", source)
     path = Path(source)
     if not path.exists():
-        raise SourceError(f"{source} does not exist; name a video, a folder of images or a bag")
-    told = path.stat()
-    digest = hashlib.sha256(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode()).hexdigest()
+        raise SourceError(f"{source} does not exist; name a video, a folder of images, a bag or drive:SEED")
+    stat = path.stat()
+    digest = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
     return f"{path.stem}_{digest[:12]}"
 
 
@@ -130,24 +122,11 @@ def _cached(cache: Path, name: str, read: Callable[[], Iterator[NDArray[np.uint8
     return path
 
 
-def _source_frames(source: str | os.PathLike[str]) -> Iterator[NDArray[np.uint8]]:
+def _source_frames(source: str, count: int | None = None) -> Iterator[NDArray[np.uint8]]:
     first = None
-    for number, frame in enumerate(open_source(source)):
+    for number, frame in enumerate(islice(open_source(source), count)):
         image = resize_shortest_edge(frame.image, EDGE)
         first = first or image.shape
         if image.shape != first:
             raise SourceError(f"{source}: frame {number} has another shape than the first; all must have one")
         yield image
-
-
-def _drive_frames(seed: int, count: int) -> Iterator[NDArray[np.uint8]]:
-    with needs("numba", "the synthetic drive"):
-        from autogaze_ros.synthetic.drive import Drive
-    from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-
-    camera = next(camera for camera in BENCH2DRIVE if camera.name == "rgb_front").sized(*_DRIVE_SIZE)
-    drive = Drive(seed)
-    drive.step(2 * (seed % 100))  # traffic and lights are elsewhere in each
-    for _ in range(count):
-        yield drive.render(camera).image
-        drive.step()

@@ -1,4 +1,4 @@
-"""Training AutoGaze to choose as the greedy teacher would, along its own gazes."""
+"""Training of AutoGaze to choose as the greedy teacher would, mostly along its own gazes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.autogaze import AutoGaze, TemporalBlock
 from autogaze_ros.networks.canvas import GREY, CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
-from autogaze_ros.training.data import Clips, normalised
-from autogaze_ros.training.labels import Critic, label
-from autogaze_ros.training.rollout import roll_out
+from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.training.data import Clips
+from autogaze_ros.training.rollout import rollout
 from autogaze_ros.training.run import Losses, Run, Schedule
-from autogaze_ros.training.student import Student, shares_of_patches, waves
-from autogaze_ros.training.teacher import GreedyTeacher
+from autogaze_ros.training.student import Student, dct_basis, shares_of_patches
+from autogaze_ros.training.teacher import GreedyTeacher, label
 
-_LENGTHS = ((0.0, 4), (0.2, 8), (0.7, 16))  # how far a run is, and how long its contexts are
-_SHORTER = 0.3  # share of batches with contexts shorter than that
+_LENGTHS = ((0.0, 4), (0.2, 8), (0.7, 16))  # fraction of the run from which contexts have so many frames
+_SHORTER = 0.3  # share of batches with shorter contexts
 _FIRST, _FIRST_ODDS = (5, 10, 20, 40, 60, 100), (0.1, 0.25, 0.15, 0.1, 0.25, 0.15)
 _LATER, _LATER_ODDS = (5, 10, 20, 50), (0.15, 0.55, 0.2, 0.1)
-_TEACHERS = 0.2  # share of batches along the teacher's gazes; others go along the network's own
-_JUDGED = 3  # chunks of a batch whose loss is made known, in a context for every 16 frames
-_SURE = 0.5  # share of those in which it takes what it holds best, as it is run; in others it draws
+_TEACHERS = 0.2  # share of batches along the teacher's gazes; the others follow the network's own
+_SCORED = 3  # chunks of a batch whose loss is computed, in one context per 16 frames
+_GREEDY = 0.5  # share of those batches that are greedy, as in inference; in the others tokens are sampled
 
-# The published network's sizes (see nvidia/AutoGaze's config.json), with the positions of plain counting.
+# The published network's sizes (see nvidia/AutoGaze's config.json), with cumulative positions.
 OFFICIAL_CONFIG = AutoGazeConfig(
     scales=(32, 64, 112, 224),
     num_vision_tokens_each_frame=265,
@@ -52,11 +53,11 @@ OFFICIAL_CONFIG = AutoGazeConfig(
 
 
 def new_network(config: AutoGazeConfig, seed: int = 0) -> AutoGaze:
-    """Return an AutoGaze with random weights from which it learns.
+    """Return an AutoGaze with random weights that it can learn from.
 
-    Patches differ by what they show and by where they are in like measure, gaze tokens
-    resemble the patches that they cover, and grey is nothing. With the layers' usual
-    beginnings places hardly differ, and all gazes become the same.
+    Content and position contribute equally to the embeddings of patches, gaze tokens
+    resemble the patches that they cover, and grey embeds to zero. With the layers' usual
+    initialization positions hardly differ, and all gazes become the same.
     """
     torch.manual_seed(seed)
     network = AutoGaze(config)
@@ -68,18 +69,18 @@ def new_network(config: AutoGazeConfig, seed: int = 0) -> AutoGaze:
     nn.init.normal_(decoder.task_loss_prediction_head.weight, std=0.02)
     patches = vision.temporal_conv.weight
     grey = (patches * torch.tensor(GREY)[:, None, None, None]).sum((1, 2, 3, 4))
-    places = 0.5 * waves(config.vision_grid, config.vision.out_dim)
+    positions = 0.5 * dct_basis(config.vision_grid, config.vision.out_dim)
     covered = shares_of_patches(config.grid)
     with torch.no_grad():
         cast(Tensor, vision.temporal_conv.bias).copy_(-grey)
-        network.gazing_model.connector.pos_embed.copy_(places)
+        network.gazing_model.connector.pos_embed.copy_(positions)
         nn.init.normal_(decoder.model.embed_tokens.weight, std=0.3)
-        decoder.model.embed_tokens.weight[: len(covered)] += covered @ places
+        decoder.model.embed_tokens.weight[: len(covered)] += covered @ positions
     return network
 
 
 class _Contexts(Dataset[tuple[Tensor, list[int]]]):
-    """The contexts (N, T, 224, 224, 3) uint8 of each step, and the tokens of their frames."""
+    """The contexts (N, T, 224, 224, 3) uint8 of each step, and the number of tokens of their frames."""
 
     def __init__(self, clips: Clips, frames: int, seed: int, steps: int) -> None:
         self._clips, self._frames, self._seed, self._steps = clips, frames, seed, steps
@@ -94,7 +95,7 @@ class _Contexts(Dataset[tuple[Tensor, list[int]]]):
 
 
 def _counts(rng: np.random.Generator, length: int) -> list[int]:
-    """Tokens of each frame: often a heavy first one, then few; at times now many, now few."""
+    """Draw the number of tokens of each frame: often many in the first and few later; at times irregular."""
     first, later = rng.choice(_FIRST, p=_FIRST_ODDS), rng.choice(_LATER, p=_LATER_ODDS)
     if rng.random() < 0.2:
         return [int(first), *(int(n) for n in rng.integers(1, 2 * later, length - 1))]
@@ -112,17 +113,18 @@ def train_gaze(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> AutoGaze:
-    """Train AutoGaze in a folder, where it resumes; returns it with averaged weights.
+    """Train AutoGaze, resuming a run in the folder; return it with averaged weights.
 
     It decodes with the positions that its configuration names, and learns to predict the
-    reconstructor's loss. frames: of a batch, about. Contexts are short at first, which is
-    quicker. Raises LpipsError where LPIPS has no weights, ValueError where the folder
-    holds another run.
+    reconstructor's loss. Contexts are short at first, which is faster. Raises MissingPackageError
+    where LPIPS has no weights, and CheckpointError where the folder holds another run.
+
+    frames: of a batch, approximately.
     """
     torch.manual_seed(seed)
     student = Student(network.requires_grad_(True)).to(device)
     teacher = GreedyTeacher(network.config.grid, device, network.config.decoder.num_multi_token_pred)
-    critic = Critic(reconstructor.to(device))
+    loss_of = ReconstructionLoss(reconstructor.to(device))
     notes = {"kind": "gaze", "sources": [list(each.shape) for each in clips.sources], "frames": frames}
     layers = network.gazing_model.gaze_decoder.model.layers
     matrices = [parameter for parameter in layers.parameters() if parameter.ndim == 2]
@@ -131,23 +133,23 @@ def train_gaze(
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
         images, counts = next(batches)
-        pixels = normalised(images.to(device))
+        pixels = normalize_batch(images.to(device))
         gazes = None
         if rng.random() >= _TEACHERS:
-            draw = None if rng.random() < _SURE else int(rng.integers(2**31))
+            draw = None if rng.random() < _GREEDY else int(rng.integers(2**31))
             with torch.autocast(teacher.device.type, torch.bfloat16):
-                gazes = roll_out(network, pixels, counts, draw)
+                gazes = rollout(network, pixels, counts, draw)
         chunks = sum(-(-count // teacher.chunk) for count in counts)
-        numbers = rng.permutation(chunks)[:_JUDGED].tolist()
-        judged = (critic, numbers, max(1, frames // 16))
-        return student.losses(pixels, label(pixels, counts, teacher, gazes, judged))
+        numbers = rng.permutation(chunks)[:_SCORED].tolist()
+        scored = (loss_of, numbers, max(1, frames // 16))
+        return student.losses(pixels, label(pixels, counts, teacher, gazes, scored))
 
     student.load_state_dict(run.train(losses))
     return student.network
 
 
 def _loader(contexts: _Contexts, run: Run, device: torch.device) -> Iterable[tuple[Tensor, list[int]]]:
-    """The contexts of the steps that are left. A GPU is so fast that other processes must cut them."""
+    """Load the contexts of the remaining steps, for a GPU in other processes, since it is faster than one."""
     workers = 0 if device.type == "cpu" else max(1, (os.cpu_count() or 1) - 2)
     return DataLoader(
         contexts,

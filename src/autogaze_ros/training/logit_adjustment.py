@@ -1,9 +1,9 @@
-"""Balancing scales: how readily tokens of each are chosen, by what reconstructions come to.
+"""Logit adjustment: how readily tokens of each scale are chosen, by the loss of reconstructions.
 
-A network learns choices one by one, and where it is unsure of them takes too much of one
-scale and too little of another. Logits of a scale are therefore raised or lowered
-together (as Menon et al. 2021, "Long-tail learning via logit adjustment", do with
-classes), as far as that makes reconstructions better.
+A network learns single choices, and where it is uncertain it may take too many tokens of
+one scale and too few of another. The logits of a scale are therefore raised or lowered
+together (Menon et al. 2021, "Long-tail learning via logit adjustment", do so with
+classes) as long as that improves reconstructions.
 """
 
 from __future__ import annotations
@@ -17,24 +17,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import Canvas
-from autogaze_ros.training.labels import Critic
-from autogaze_ros.training.rollout import roll_out
+from autogaze_ros.training.rollout import rollout
 
-_BUDGETS = ((10, 10), (60, 10))  # tokens of first and of later frames by which is balanced
-# Beside L1. The weight of the predicted loss lets coarse cells, which lower L1 most, drive out all others.
+_BUDGETS = ((10, 10), (60, 10))  # tokens of the first and of each later frame
+# Beside L1. With the predicted loss's smaller weight, coarse cells, which lower L1 most, displace the rest.
 LPIPS_WEIGHT = 6.0
-_STEP = 0.6  # of a scale's logits; halves and doubles the odds, nearly
+_STEP = 0.6  # shift of a scale's logits per step; nearly halves or doubles the odds
 
 
-def balance(
-    network: AutoGaze, frames: Tensor, critic: Critic, report: Callable[[str], None] = lambda _: None
+def adjust_logits(
+    network: AutoGaze,
+    frames: Tensor,
+    loss_of: ReconstructionLoss,
+    report: Callable[[str], None] = lambda _: None,
 ) -> list[float]:
-    """Balance a network in place on normalised contexts (N, T, 3, S, S); returns each scale's shift.
+    """Adjust a network's logits in place; return the shift of each scale, coarse to fine.
 
-    One scale after the other is shifted by steps, down and up, for as long as the critic's
-    mean loss over all frames falls. report: is told of every trial.
+    One scale after the other is shifted in steps, down and up, as long as the mean loss
+    over all frames falls.
+
+    frames: (N, T, 3, S, S), normalized contexts.
+    loss_of: loss of the frames (N, 3, S, S) reconstructed from canvases, (N,).
+    report: receives one line per trial.
     """
     readout = network.gazing_model.gaze_decoder.lm_head.weight
     directions = _directions(network, frames)
@@ -48,9 +55,9 @@ def balance(
 
     @cache
     def tried(steps: tuple[int, ...]) -> float:
-        told = ", ".join(f"{shift:+.1f}" for shift in put(steps))
-        loss = _loss(network, frames, critic)
-        report(f"shifts {told}: loss {loss:.4f}")
+        shifts = ", ".join(f"{shift:+.1f}" for shift in put(steps))
+        loss = _loss(network, frames, loss_of)
+        report(f"shifts {shifts}: loss {loss:.4f}")
         return loss
 
     best = (0,) * len(directions)
@@ -61,22 +68,22 @@ def balance(
 
 
 def _directions(network: AutoGaze, frames: Tensor) -> Tensor:
-    """Return what, added to the read-out, raises the logits of each scale by one: (scales, heads * V, D)."""
+    """Return the weights that raise the logits of each scale by one: (scales, heads * V, D)."""
     grid, heads = network.config.grid, network.config.decoder.num_multi_token_pred
     scales = torch.from_numpy(grid.locate(np.arange(grid.num_tokens))[0])
     tokens = F.one_hot(scales, len(grid.scales)).float().T
-    rows = F.pad(tokens, (0, 1)).repeat(1, heads)  # the last token ends a gaze
+    rows = F.pad(tokens, (0, 1)).repeat(1, heads)  # the last id is padding
     return rows[..., None].to(frames.device) * _constant(network, frames)
 
 
 def _constant(network: AutoGaze, frames: Tensor) -> Tensor:
-    """The direction (D,) along which hidden states of choosing tokens are nearest to 1."""
+    """Return the direction (D,) whose product with the hidden states of choosing tokens is nearest to 1."""
     states: list[Tensor] = []
     head = network.gazing_model.gaze_decoder.lm_head
     hook = head.register_forward_pre_hook(lambda _, given: states.append(given[0].double()))
     try:
         for counts in _counts(frames.shape[1]):
-            roll_out(network, frames, counts)
+            rollout(network, frames, counts)
     finally:
         hook.remove()
     hidden = torch.cat(states)
@@ -86,15 +93,15 @@ def _constant(network: AutoGaze, frames: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _loss(network: AutoGaze, frames: Tensor, critic: Critic) -> float:
-    """The critic's mean loss of all frames along the network's own gazes."""
+def _loss(network: AutoGaze, frames: Tensor, loss_of: ReconstructionLoss) -> float:
+    """Return the mean loss of all frames, reconstructed from the network's own gazes."""
     grid, losses = network.config.grid, []
     for counts in _counts(frames.shape[1]):
         canvas = Canvas.blank(len(frames), grid, frames.device)
-        for time, ids in enumerate(roll_out(network, frames, counts)):
+        for time, ids in enumerate(rollout(network, frames, counts)):
             none = torch.zeros(len(frames), grid.num_tokens, dtype=torch.bool, device=frames.device)
             canvas = canvas.show(frames[:, time], none.scatter(1, ids, True), grid)
-            losses.append(critic(canvas, frames[:, time]))
+            losses.append(loss_of(canvas, frames[:, time]))
     return float(torch.cat(losses).mean())
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from autogaze_ros.evaluation.lpips import open_lpips
+from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
-from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.tokens import TokenGrid
-from autogaze_ros.training.data import Clips, normalised
+from autogaze_ros.training.data import Clips
 from autogaze_ros.training.run import Losses, Run, Schedule
 from autogaze_ros.training.teacher import GreedyTeacher, gains
 
-_CLIPS, _FRAMES = 4, 16  # of one batch; late in a context canvases are full of old cells
-_LEARNED = 6  # frames of each of these contexts that are reconstructed
+_CLIPS, _FRAMES = (
+    4,
+    16,
+)  # contexts of a batch and their frames; late in a context canvases hold many old cells
+_LEARNED = 6  # frames of each context that are reconstructed
 _LPIPS_WEIGHT = 1.5
-_TEACHERS = 0.4  # share of batches that the greedy teacher gazes at
+_TEACHERS = 0.4  # share of batches with the greedy teacher's gazes
 
 
 def train_reconstructor(
@@ -33,46 +35,34 @@ def train_reconstructor(
     start: CanvasReconstructor | None = None,
     device: torch.device | str = "cpu",
 ) -> CanvasReconstructor:
-    """Train a reconstructor in a folder, where it resumes; returns it with averaged weights.
+    """Train a reconstructor, resuming a run in the folder; return it with averaged weights.
 
-    What is minimised is the mean absolute difference in normalised units plus 1.5 times
-    LPIPS. start: go on from its weights. Raises LpipsError where LPIPS has no weights, ValueError
-    where the folder holds another run.
+    The loss is L1 in normalized units plus 1.5 times LPIPS. Raises MissingPackageError where LPIPS
+    has no weights, and CheckpointError where the folder holds another run.
+
+    start: network to continue from; by default a new one.
     """
     torch.manual_seed(seed)
     network = start or CanvasReconstructor(CanvasConfig())
     network.to(device).requires_grad_(True)
-    distance = perceptual()
+    loss = ReconstructionLoss(network, _LPIPS_WEIGHT)
     teacher = GreedyTeacher(network.grid, device)
     notes = {"kind": "reconstructor", "sources": [list(frames.shape) for frames in clips.sources]}
     run = Run(network, folder, schedule, seed=seed, notes=notes)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        frames = normalised(torch.from_numpy(clips.batch(rng, _CLIPS, _FRAMES)).to(device))
+        frames = normalize_batch(torch.from_numpy(clips.batch(rng, _CLIPS, _FRAMES)).to(device))
         canvases, targets = _canvases(rng, frames, teacher)
         with torch.autocast(frames.device.type, torch.bfloat16):
             pictures = network(canvases)
-        difference = (pictures - targets).abs().mean()
-        perceived = distance(pictures, targets).mean()
-        return {"loss": difference + _LPIPS_WEIGHT * perceived, "l1": difference, "lpips": perceived}
+        return loss.of_batch(pictures, targets)
 
     network.load_state_dict(run.train(losses))
     return network
 
 
-def perceptual() -> Callable[[Tensor, Tensor], Tensor]:
-    """LPIPS (AlexNet) between normalised frames (N, 3, S, S): (N,); gradients flow."""
-    lpips, _ = open_lpips("alex")
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-
-    def shown(frames: Tensor) -> Tensor:
-        return frames * std.to(frames.device) + mean.to(frames.device)
-
-    return lambda a, b: lpips(shown(a), shown(b))
-
-
 def _canvases(rng: np.random.Generator, frames: Tensor, teacher: GreedyTeacher) -> tuple[Canvas, Tensor]:
-    """Show frames (N, T, …) by the teacher's or by random gazes; canvases after some of them, and those."""
+    """Gaze at frames (N, T, …) as the teacher or at random; return canvases after some frames, and those."""
     count, length = frames.shape[:2]
     counts, grid = _counts(rng, length), teacher.grid
     gazes = teacher.gaze(frames, counts) if rng.random() < _TEACHERS else None
@@ -94,7 +84,7 @@ def _canvases(rng: np.random.Generator, frames: Tensor, teacher: GreedyTeacher) 
 
 
 def _counts(rng: np.random.Generator, length: int) -> list[int]:
-    """Tokens of a context's frames: of the first from a handful to most, then mostly few, often alike."""
+    """Draw the tokens of each frame: 4..200 in the first, 2..60 in later ones, often equally many."""
 
     def some(low: int, high: int) -> int:
         return int(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -106,9 +96,9 @@ def _counts(rng: np.random.Generator, length: int) -> list[int]:
 
 
 class _Habit:
-    """Gazing habit of one batch of contexts: cells are drawn by residual, by scale, or by both.
+    """Random selector of one batch: it draws cells by residual, by scale, or by both.
 
-    Blind and seeing selectors are to be served alike.
+    So reconstructors serve selectors alike whether they look at the image or not.
     """
 
     def __init__(self, rng: np.random.Generator, count: int, device: torch.device) -> None:
@@ -118,7 +108,7 @@ class _Habit:
     def choose(
         self, rng: np.random.Generator, frames: Tensor, canvas: Canvas, grid: TokenGrid, budget: int
     ) -> Tensor:
-        """Return (N, num_tokens) bool, `budget` cells of each frame."""
+        """Choose `budget` cells of each frame: (N, num_tokens) bool."""
         sizes = torch.tensor([float(size * size) for size in grid.sizes], device=frames.device)
         areas = sizes.repeat_interleave(sizes.long())
         gain = gains(frames - canvas.sharp, grid).clamp(min=0)

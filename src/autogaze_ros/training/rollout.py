@@ -1,30 +1,95 @@
 """The network's own gazes at many contexts at once, as `engines.autogaze` would choose them.
 
-All contexts have like counts, so that one batch goes through them without packing;
-and tokens may be drawn rather than taken for certain.
+All contexts have the same counts, so that they form one batch without packing; and
+tokens may be sampled instead of taken greedily.
+
+Shapes: N contexts of T frames with L tokens in sequence, C chunks (the up to K tokens
+of one network call), G gaze tokens in the sequence, P patches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies, rotate
-from autogaze_ros.training.attention import Layout
+from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, rotary_frequencies
+from autogaze_ros.networks.decoding import Positions
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Layout of a context in the decoder's sequence V_0 G_0 V_1 G_1 …
+
+    The last frame's last chunk is left out, since nothing follows it.
+
+    positions: (L,), position of each token for the rotary embedding.
+    sources: (C,), indices of the tokens whose answers choose the chunks.
+    vision: (T, P), indices of the vision tokens.
+    frames: (C,), frame of each chunk.
+    gazes: (G,), indices of the gaze tokens.
+    gazed: (G,), frame of each gaze token.
+    """
+
+    positions: Tensor
+    sources: Tensor
+    vision: Tensor
+    frames: Tensor
+    gazes: Tensor
+    gazed: Tensor
+
+    @property
+    def attn_mask(self) -> Tensor:
+        """Return the causal mask of the sources: (C, L) bool."""
+        return torch.arange(len(self.positions), device=self.sources.device) <= self.sources[:, None]
+
+    @staticmethod
+    def of(counts: Sequence[int], vision: int, chunk: int, positions: Positions) -> Layout:
+        """Lay out frames of `vision` vision tokens and `counts` gaze tokens, chosen `chunk` at a time.
+
+        positions: as for `AutoGazeEngine`; "upstream" repeats the positions of the last
+            vision tokens for every chunk but a frame's last, which is run with the next frame.
+        """
+        found: list[Tensor] = []
+        sources, of, frames, begin = [], [], [], 0
+        for time, count in enumerate(counts):
+            frame = torch.arange(begin, begin + vision)
+            frames.append(frame)
+            found.append(frame)
+            begin += vision
+            for done in range(0, count, chunk):
+                sources.append(begin - 1)
+                of.append(time)
+                size = min(chunk, count - done)
+                last = done + size == count
+                counted = torch.arange(begin, begin + size)
+                found.append(counted if last or positions == "cumulative" else frame[-size:])
+                begin += size
+        along = torch.cat(found[:-1])
+        seen = torch.stack(frames)
+        gazes = torch.ones(len(along), dtype=torch.bool)
+        gazes[seen] = False
+        gazes = gazes.nonzero()[:, 0]
+        gazed = torch.searchsorted(seen[:, 0].contiguous(), gazes) - 1
+        return Layout(along, torch.tensor(sources), seen, torch.tensor(of), gazes, gazed)
+
+    def to(self, device: torch.device) -> Layout:
+        """Return the layout on a device."""
+        return Layout(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 @torch.no_grad()
-def roll_out(
+def rollout(
     network: AutoGaze, frames: Tensor, counts: Sequence[int], draw: int | None = None
 ) -> list[Tensor]:
-    """Gaze at normalised contexts (N, T, 3, S, S), `counts` tokens a frame: T times (N, count) int64.
+    """Gaze at normalized contexts (N, T, 3, S, S): T tensors (N, count) int64, ids in order.
 
-    draw: a seed; tokens are drawn from the distribution that the logits stand for
-    (Gumbel-max). Without it the best are taken.
+    counts: tokens of each frame.
+    draw: seed for sampling from the softmax of the logits (Gumbel-max); greedy by default.
     """
     decoder, config = network.gazing_model.gaze_decoder, network.config
     steps = config.decoder.num_multi_token_pred
@@ -49,7 +114,7 @@ def roll_out(
 
 
 def _choose(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the best token of each head (N, n, V) that is not chosen (N, V) yet, in order: ids (N, n)."""
+    """Choose for each head's logits (N, n, V) in turn the best token not yet chosen (N, V): ids (N, n)."""
     chunk = []
     for head in logits.unbind(1):
         token = head.masked_fill(chosen, -torch.inf).argmax(1, keepdim=True)
@@ -59,13 +124,13 @@ def _choose(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Cache:
-    """The decoder's keys and values of a sequence that grows, and how far it has come."""
+    """Keys and values of the decoder for a sequence that grows."""
 
     def __init__(self, network: AutoGaze, positions: Tensor, count: int) -> None:
         self._model, config = network.gazing_model.gaze_decoder.model, network.config.decoder
         device = positions.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        self._angles = positions[:, None] * rotary_frequencies(config).to(positions.device)
+        self._rope_angles = positions[:, None] * rotary_frequencies(config).to(positions.device)
         shape = (
             config.num_hidden_layers,
             2,
@@ -78,28 +143,16 @@ class _Cache:
         self._length = 0
 
     def answer(self, queue: Tensor) -> Tensor:
-        """Run the next tokens (N, n, D); the hidden state behind the last one (N, D)."""
+        """Run the next tokens (N, n, D) and return the final hidden state of the last one (N, D)."""
         begin, self._length = self._length, self._length + queue.shape[1]
-        angles = self._angles[begin : self._length]
-        places = torch.arange(self._length, device=queue.device)
-        visible = places <= places[begin:, None]
+        order = torch.arange(self._length, device=queue.device)
+        attn_mask = order <= order[begin:, None]
         x = queue
         for depth, layer in enumerate(cast(Sequence[DecoderLayer], self._model.layers)):
-            x = x + self._attend(depth, layer, layer.input_layernorm(x), angles, visible)
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
+            q, k, v = layer.project(x, self._rope_angles[begin : self._length])
+            for kept, new in zip(self._past[depth], (k, v), strict=True):
+                kept[:, :, begin : self._length] = new
+            k, v = self._past[depth, :, :, :, : self._length].to(v.dtype)
+            x = layer.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask))
         answer: Tensor = self._model.norm(x[:, -1])
         return answer
-
-    def _attend(self, depth: int, layer: DecoderLayer, x: Tensor, angles: Tensor, visible: Tensor) -> Tensor:
-        attention = layer.self_attn
-        q, k, v = (
-            proj(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-            for proj in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        q, k = rotate(q, angles), rotate(k, angles)
-        for kept, new in zip(self._past[depth], (k, v), strict=True):
-            kept[:, :, self._length - q.shape[2] : self._length] = new
-        k, v = self._past[depth, :, :, :, : self._length].to(v.dtype)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        mixed: Tensor = attention.o_proj(out.transpose(1, 2).flatten(2))
-        return mixed

@@ -1,6 +1,6 @@
-"""A training run: optimiser, schedule, averaged weights, curves; resumable at any kill.
+"""A training run: optimizer, schedule, averaged weights, curves; resumable after any kill.
 
-Everything random comes from (seed, step), and the state is written whole, so a
+All randomness comes from (seed, step) and the state is written atomically, so that a
 run that was killed and resumed ends with the same weights as one that was not.
 """
 
@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autogaze_ros.errors import needs
+from autogaze_ros.errors import CheckpointError, needs
 from autogaze_ros.io.atomic import written_aside
 
-Row = dict[str, float]  # "step" and what was measured in it
+Row = dict[str, float]  # "step", and its losses by name
 
 
 def write_curves(rows: Sequence[Row], folder: Path) -> None:
-    """Write curves.csv, a row a step, and curves.png; ValueError where matplotlib is missing."""
+    """Write curves.csv, one row per step, and curves.png; raises MissingPackageError without matplotlib."""
     with written_aside(folder / "curves.csv") as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -51,23 +51,25 @@ def write_curves(rows: Sequence[Row], folder: Path) -> None:
 
 
 def _smooth(values: np.ndarray, window: int = 50) -> np.ndarray:
-    """Mean over the last `window` values, or all there are."""
+    """Return the moving average over the last `window` values, or all where there are fewer."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(0, ends - window)
     return (sums[ends] - sums[begins]) / (ends - begins)
 
 
-Losses = Mapping[str, Tensor]  # of one step; "loss" is minimised
-_AVERAGED = 0.998  # how much of the averaged weights stays in a step, once there were some hundreds
+Losses = Mapping[str, Tensor]  # of one step; "loss" is minimized
+_DECAY = 0.998  # of the averaged weights per step, after a few hundred steps
 
 
 @dataclass(frozen=True)
 class Schedule:
     """Schedule of a run.
 
-    steps: in all. rate: the greatest learning rate, reached after `warmup` steps and
-    then falling by a cosine to 3 %.
+    steps: in total.
+    rate: largest learning rate, reached after `warmup` steps; then it decays with a
+        cosine to 3 %.
+    warmup: steps.
     """
 
     steps: int
@@ -76,9 +78,9 @@ class Schedule:
 
     @property
     def save_every(self) -> int:
-        """Steps between two states on disk.
+        """Return the steps between two states on disk.
 
-        The first step writes one too, so that a folder that cannot be written is told of at once.
+        The first step writes one too, so that an unwritable folder is reported at once.
         """
         return max(50, self.steps // 40)
 
@@ -89,11 +91,14 @@ class Schedule:
 
 
 class Run:
-    """Trains one network in a folder.
+    """Training of one network in a folder.
 
-    seed, notes: what else the run depends on; a state of others, or of other weights at
-    the beginning, is refused with ValueError rather than resumed. matrices: parameters
-    that Muon trains (Jordan et al. 2024), AdamW all others.
+    Raises CheckpointError where the folder holds a state with another seed, notes or initial
+    weights.
+
+    seed: of all random numbers.
+    notes: what else the run depends on.
+    matrices: parameters that Muon optimizes (Jordan et al. 2024); AdamW optimizes the others.
     """
 
     def __init__(
@@ -109,7 +114,7 @@ class Run:
         self.network, self.folder, self.schedule, self.seed = network, folder, schedule, seed
         self.step = 0
         self._notes = {"seed": seed, **vars(schedule), "start": _digest(network), **notes}
-        self._optimisers = _optimisers(network, schedule.rate, matrices)
+        self._optimizers = _optimizers(network, schedule.rate, matrices)
         self._average = {name: value.clone() for name, value in network.state_dict().items()}
         self._rows: list[Row] = []
         self._resume()
@@ -124,26 +129,28 @@ class Run:
         try:
             state = torch.load(self._state_file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises errors of many kinds
-            raise ValueError(f"{self._state_file} is no training state: remove it to begin anew") from error
+            raise CheckpointError(
+                f"{self._state_file} is not a training state: remove it to start again"
+            ) from error
         if state["notes"] != self._notes:
             changed = [key for key, value in self._notes.items() if state["notes"].get(key) != value]
-            raise ValueError(
+            raise CheckpointError(
                 f"{self.folder} holds a run with other {', '.join(changed)}: remove it or name another folder"
             )
         self.network.load_state_dict(state["network"])
-        for optimiser, known in zip(self._optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(known)
+        for optimizer, known in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(known)
         for name, value in state["average"].items():
             self._average[name].copy_(value)
         self._rows, self.step = state["rows"], state["step"]
 
     def save(self) -> None:
-        """Write the state, and the curves so far."""
+        """Write the state and the curves so far."""
         state = {
             "notes": self._notes,
             "network": self.network.state_dict(),
             "average": self._average,
-            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "rows": self._rows,
             "step": self.step,
         }
@@ -153,10 +160,10 @@ class Run:
             write_curves(self._rows, self.folder)
 
     def train(self, losses: Callable[[np.random.Generator, float], Losses]) -> dict[str, Tensor]:
-        """Go on to the last step; returns the averaged weights.
+        """Train to the last step; return the averaged weights.
 
-        losses: given the step's random numbers and how far the run is (0..1), the
-        losses of one batch.
+        losses: returns the losses of one batch, given the step's random number generator
+            and the progress of the run, 0..1.
         """
         began, first = time.monotonic(), self.step
         self.network.train()
@@ -169,24 +176,24 @@ class Run:
             )
             if self.step % self.schedule.save_every == 0 or self.step in (first + 1, self.schedule.steps):
                 self.save()
-                self._tell(began, first)
+                self._report(began, first)
         return self._average
 
     def _descend(self, loss: Tensor) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        for optimiser in self._optimisers:
-            for group in optimiser.param_groups:
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
                 group["lr"] = self.schedule.rate_at(self.step)
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         self.step += 1
-        kept = min(_AVERAGED, self.step / (self.step + 10))
+        kept = min(_DECAY, self.step / (self.step + 10))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self._average[name].lerp_(value, 1 - kept)
 
-    def _tell(self, began: float, first: int) -> None:
+    def _report(self, began: float, first: int) -> None:
         each = (time.monotonic() - began) / (self.step - first)
         left = each * (self.schedule.steps - self.step)
         recent = self._rows[-self.schedule.save_every :]
@@ -198,14 +205,14 @@ class Run:
 
 
 def _digest(network: nn.Module) -> str:
-    """A hash of a network's weights."""
+    """Return a hash of a network's weights."""
     found = hashlib.sha256()
     for value in network.state_dict().values():
         found.update(value.cpu().numpy().tobytes())
     return found.hexdigest()
 
 
-def _optimisers(
+def _optimizers(
     network: nn.Module, rate: float, matrices: Sequence[nn.Parameter]
 ) -> list[torch.optim.Optimizer]:
     special = {id(parameter) for parameter in matrices}
@@ -215,6 +222,6 @@ def _optimisers(
         {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
     ]
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate, betas=(0.9, 0.95))]
-    if matrices:  # with updates as large as AdamW's, so that both share a rate
+    if matrices:  # with updates as large as AdamW's, so that both share a learning rate
         found.append(torch.optim.Muon(matrices, rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"))
     return found

@@ -1,17 +1,20 @@
-"""The greedy teacher: what a frame's next tokens should be, knowing what is still missing.
+"""The greedy teacher, which knows the residual that a gaze leaves, and the labels it gives.
 
-What the gazes so far have shown lies on a canvas. A token of some scale shows the
-low frequencies of what is missing there in its cell: it takes away what that scale
-can tell. The token that takes away most is the next one. Where frequencies overlap
-the finer one wins. Errors weigh less where the frame is full of contrast, which hides
-them.
+A canvas holds what the gazes so far have shown. A token of some scale shows the low
+frequencies of the residual in its cell, and so removes what its scale can represent.
+The next token is the one that removes most. Where cells overlap, the finer scale
+counts. Errors weigh less where contrast is high, which masks them.
+
+Shapes: N contexts of T frames, C chunks of at most K tokens each (the tokens of one
+network call), M the grid's mask_size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -19,33 +22,33 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.canvas import Canvas, at_scale
 from autogaze_ros.tokens import AUTOGAZE_GRID, TokenGrid
 
-# Great differences count a little more than many small ones: of the greedy gazes at held-out clips
-# that lowers LPIPS by 1 to 2 % and leaves L1 as it is.
+# Exponent of errors, so that a large difference counts more than several small ones. For greedy gazes at
+# held-out clips it lowers LPIPS by 1 to 2 % and leaves L1 unchanged.
 _POWER = 1.25
-# Contrast, in normalised units, that halves an error's weight. Without such weights L1 is the same and
-# LPIPS of 60, then 10 tokens 2 % higher. The weight of age lowers L1 by 1 % and LPIPS of 10 tokens by 2 %.
+# Contrast that halves an error's weight, normalized units. Without contrast masking L1 is the same and LPIPS
+# at 60, then 10 tokens is 2 % higher. The weight of age lowers L1 by 1 % and LPIPS at 10 tokens by 2 %.
 _MASKED = 0.3
-# How much more the gains of finer scales count, which make pictures sharp: mean differences hardly see it.
-# Of the greedy gazes 1.65 lowered LPIPS of 60, then 10 tokens by 7 %, and raised L1 by 3 %.
+# Factor of the gains of finer scales, whose sharpness mean differences barely measure. For greedy gazes 1.65
+# lowered LPIPS at 60, then 10 tokens by 7 % and raised L1 by 3 %.
 _SHARPER = 1.6
-_FINER = 2  # the first of these scales
-TAKEN = -1.0  # stands for the gain of a token that was chosen before; none can lose as much
+_FINER = 2  # index of the first finer scale
+TAKEN = -1.0  # gain of a token that was chosen before; less than any real gain
 
 
 def gains(residual: Tensor, grid: TokenGrid) -> Tensor:
-    """Return what each token alone takes off residuals (N, 3, S, S): (N, num_tokens), means."""
+    """Return the mean error that each token alone removes from residuals (N, 3, S, S): (N, num_tokens)."""
     before, after = error_maps(residual, grid)
     return cell_sums(before[:, None] - after, grid)
 
 
 def error_maps(residual: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
-    """Errors of a residual (N, 3, S, S) now, (N, M, M), and under tokens of each scale, (N, scales, M, M).
+    """Return the errors of a residual (N, 3, S, S): now (N, M, M), and under tokens (N, scales, M, M).
 
-    M is the grid's mask_size. The unit is that of the residual, to the power of _POWER; the
-    sum over a map is the frame's mean.
+    The unit is the residual's to the power of _POWER; a map sums to the frame's mean.
     """
     left = [_errors(residual - at_scale(residual, scale), grid.mask_size) for scale in grid.scales[:-1]]
     before = _errors(residual, grid.mask_size)
@@ -57,15 +60,15 @@ def _errors(residual: Tensor, cells: int) -> Tensor:
 
 
 def cell_sums(maps: Tensor, grid: TokenGrid) -> Tensor:
-    """(N, scales, M, M) -> the sum of each token's cell on its scale's map: (N, num_tokens)."""
+    """Sum maps (N, scales, M, M) over each token's cell, on the map of its scale: (N, num_tokens)."""
     return maps.flatten(1) @ _membership(grid, maps.device)
 
 
 @lru_cache
 def _membership(grid: TokenGrid, device: torch.device) -> Tensor:
-    """Return whether a place of a scale's map is in a token's cell: (scales * M * M, num_tokens), 0 or 1.
+    """Return the membership of map cells in tokens: (scales * M * M, num_tokens), 0 or 1.
 
-    One product with it is many times as quick on a GPU as sums scale by scale.
+    On a GPU one product with this matrix is many times faster than sums scale by scale.
     """
     tokens = np.arange(grid.num_tokens)
     found = np.zeros((len(grid.scales), grid.mask_size**2, grid.num_tokens), np.float32)
@@ -74,32 +77,33 @@ def _membership(grid: TokenGrid, device: torch.device) -> Tensor:
 
 
 def _cells(grid: TokenGrid) -> NDArray[np.bool_]:
-    """The places of each token's cell: (num_tokens, M * M)."""
+    """Return the mask of each token's cell: (num_tokens, M * M)."""
     return np.stack([grid.mask([token]).ravel() > 0 for token in range(grid.num_tokens)])
 
 
 @dataclass(frozen=True)
-class Lack:
-    """Residuals of N frames over a canvas, on a map of M * M places.
+class ResidualMaps:
+    """Weighted errors of N frames that a canvas leaves, on maps of M * M cells.
 
-    now: (N, M * M) errors. under: (N, scales, M * M), errors where a token of each scale is shown.
+    now: (N, M * M), errors of the canvas as it is.
+    under: (N, scales, M * M), errors that would remain under a token of each scale.
     """
 
     now: Tensor
     under: Tensor
 
     @staticmethod
-    def of(frame: Tensor, canvas: Canvas, grid: TokenGrid) -> Lack:
-        """See what a canvas lacks of frames (N, 3, S, S)."""
+    def of(frame: Tensor, canvas: Canvas, grid: TokenGrid) -> ResidualMaps:
+        """Compare frames (N, 3, S, S) with a canvas."""
         masking = (1 / (1 + _contrast(frame, grid.mask_size) / _MASKED)) ** _POWER
         weight = masking * (1 + canvas.age)
         weight = weight / weight.mean((1, 2), keepdim=True)
         now, under = error_maps(frame - canvas.sharp, grid)
-        return Lack((now * weight).flatten(1), (under * weight[:, None]).flatten(2))
+        return ResidualMaps((now * weight).flatten(1), (under * weight[:, None]).flatten(2))
 
 
 def _contrast(frame: Tensor, cells: int) -> Tensor:
-    """Standard deviation of a frame's colours around each place, over three places: (N, M, M)."""
+    """Return the standard deviation of colours around each map cell, over 3x3 cells: (N, M, M)."""
     mean, square = (
         F.avg_pool2d(F.adaptive_avg_pool2d(x, cells), 3, 1, 1, count_include_pad=False)
         for x in (frame, frame**2)
@@ -109,12 +113,15 @@ def _contrast(frame: Tensor, cells: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A step of a walk through N clips.
+    """One chunk of a rollout.
 
-    time: the frame's place. taken: (N, n) int64 ids that were taken. gains, left: of as
-    many tokens as a chunk may have, see `GreedyTeacher.go_on`. canvas: what was known
-    before the frame. chosen, then: (N, num_tokens) bool, what the frame had before these
-    tokens and with them.
+    time: index of the frame, 0..T-1.
+    taken: (N, n) int64, ids that were taken, n at most K.
+    gains: (N, K, num_tokens), see `GreedyTeacher.extend`.
+    left: (N, K + 1), see `GreedyTeacher.extend`.
+    canvas: the canvas before the frame.
+    chosen: (N, num_tokens) bool, tokens of the frame before this chunk.
+    then: (N, num_tokens) bool, tokens of the frame after it.
     """
 
     time: int
@@ -127,7 +134,7 @@ class Chunk:
 
 
 class GreedyTeacher:
-    """Chooses tokens by what the canvas lacks, as it was before the frame and given those already chosen."""
+    """Chooses the tokens that lower the residual most, given the canvas and the frame's tokens so far."""
 
     def __init__(
         self, grid: TokenGrid = AUTOGAZE_GRID, device: torch.device | str = "cpu", chunk: int = 10
@@ -139,62 +146,64 @@ class GreedyTeacher:
         self._weights = torch.where(self._scale < _FINER, 1.0, _SHARPER)
 
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
-        """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T times (N, count) int64, in order."""
-        chunks = list(self.walk(frames, counts))
+        """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64."""
+        chunks = list(self.rollout(frames, counts))
         return [
             torch.cat([chunk.taken for chunk in chunks if chunk.time == time], 1)
             for time in range(len(counts))
         ]
 
     @torch.no_grad()
-    def walk(
+    def rollout(
         self, frames: Tensor, counts: Sequence[int], gazes: Sequence[Tensor] | None = None
     ) -> Iterator[Chunk]:
-        """Go through T frames (N, T, 3, S, S) chunk by chunk, with `counts` tokens of each.
+        """Yield the chunks of T frames (N, T, 3, S, S), with `counts` tokens in each frame.
 
-        gazes: T times (N, count), another's tokens, which are taken instead of the
-        teacher's; the teacher says before each what it would have gained.
+        gazes: T tensors (N, count) of tokens to take instead of the teacher's; the gains
+            are then the teacher's opinion before each of them.
         """
         frames = frames.to(self.device)
         canvas = Canvas.blank(len(frames), self.grid, self.device)
         for time, count in enumerate(counts):
             frame = frames[:, time]
-            lack = Lack.of(frame, canvas, self.grid)
+            maps = ResidualMaps.of(frame, canvas, self.grid)
             chosen = torch.zeros(len(frames), self.grid.num_tokens, dtype=torch.bool, device=self.device)
             for begin in range(0, count, self.chunk):
                 size = min(self.chunk, count - begin)
                 others = None if gazes is None else gazes[time][:, begin : begin + size]
-                ids, gained, left = self.go_on(lack, chosen, self.chunk, others)
+                ids, gained, left = self.extend(maps, chosen, self.chunk, others)
                 taken = ids[:, :size]
                 then = chosen.scatter(1, taken, True)
                 yield Chunk(time, taken, gained, left, canvas, chosen, then)
                 chosen = then
             canvas = canvas.show(frame, chosen, self.grid)
 
-    def go_on(
-        self, lack: Lack, chosen: Tensor, steps: int, others: Tensor | None = None
+    def extend(
+        self, maps: ResidualMaps, chosen: Tensor, steps: int, others: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose the next `steps` tokens of frames.
+        """Choose the next `steps` tokens of N frames.
 
-        chosen: (N, num_tokens) bool, what this frame has, never chosen again. others: (N,
-        n), another's tokens, which are taken first. Returns ids (N, steps), the gains of
-        all tokens before each step (N, steps, num_tokens), TAKEN for those chosen, and the
-        error left (N, steps + 1), before each step and at the end.
+        chosen: (N, num_tokens) bool, tokens of the frames so far, which are not chosen again.
+        others: (N, n), tokens to take first instead of the teacher's.
+
+        Returns ids (N, steps), the gains of all tokens before each of them (N, steps,
+        num_tokens), TAKEN for those chosen, and the error left (N, steps + 1) before each
+        and at the end.
         """
         finest = self._finest(chosen)
-        known = lack.under.gather(1, finest.clamp(min=0)[:, None])[:, 0]
-        error = torch.where(finest < 0, lack.now, known)
+        known = maps.under.gather(1, finest.clamp(min=0)[:, None])[:, 0]
+        error = torch.where(finest < 0, maps.now, known)
         levels = torch.arange(len(self.grid.sizes), device=self.device)[:, None]
         rows = torch.arange(len(error), device=self.device)
         ids, gained, left = [], [], [error.sum(1)]
         for step in range(steps):
             useful = finest[:, None] < levels
-            gain = cell_sums(torch.where(useful, error[:, None] - lack.under, 0), self.grid)
+            gain = cell_sums(torch.where(useful, error[:, None] - maps.under, 0), self.grid)
             gain = (gain * self._weights).masked_fill(chosen, TAKEN)
             token = gain.argmax(1) if others is None or step >= others.shape[1] else others[:, step]
             scale = self._scale[token]
             cell = self._cells[token] & (finest < scale[:, None])
-            error = torch.where(cell, lack.under[rows, scale], error)
+            error = torch.where(cell, maps.under[rows, scale], error)
             finest = torch.where(cell, scale[:, None], finest)
             chosen = chosen.scatter(1, token[:, None], True)
             ids.append(token)
@@ -203,6 +212,106 @@ class GreedyTeacher:
         return torch.stack(ids, 1), torch.stack(gained, 1), torch.stack(left, 1)
 
     def _finest(self, chosen: Tensor) -> Tensor:
-        """The finest scale that covers each place, -1 where none does: (N, M * M)."""
+        """Return the finest scale that covers each map cell, -1 for none: (N, M * M)."""
         levels = torch.where(chosen, self._scale + 1, 0)
         return (levels[:, :, None] * self._cells).amax(1) - 1
+
+
+FADING = 4.0  # frames after which freshness has fallen to 1/e
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of N contexts.
+
+    counts: tokens of each of the T frames.
+    taken: (N, sum of counts) int64, ids in order.
+    gains: (N, C, K, num_tokens), the gain of every token before each of a chunk's K
+        choices: first those that were taken, then the teacher's; TAKEN for those chosen before.
+    losses: (N, C, K), the reconstruction loss after 0..K-1 more tokens, NaN where it was
+        not computed.
+    known: (N, T, 2, M, M), freshness and fineness of the canvas before each frame, 0..1,
+        0 where nothing is known.
+    """
+
+    counts: Sequence[int]
+    taken: Tensor
+    gains: Tensor
+    losses: Tensor
+    known: Tensor
+
+
+def label(
+    frames: Tensor,
+    counts: Sequence[int],
+    teacher: GreedyTeacher,
+    gazes: Sequence[Tensor] | None = None,
+    scored: tuple[ReconstructionLoss, Container[int], int] | None = None,
+) -> Labels:
+    """Label normalized contexts (N, T, 3, S, S) along the teacher's gazes or given ones.
+
+    gazes: as for `GreedyTeacher.rollout`.
+    scored: the loss to compute, the numbers of the chunks and the number of contexts to
+        compute it for; reconstructing everything would take longer than the rest.
+    """
+    chunks: list[Chunk] = []
+    known, losses = [], []
+    for number, chunk in enumerate(teacher.rollout(frames, counts, gazes)):
+        if not chunks or chunks[-1].time != chunk.time:
+            known.append(_known(chunk.canvas, len(teacher.grid.scales)))
+        chunks.append(chunk)
+        loss = torch.full(chunk.gains.shape[:2], torch.nan, device=chunk.gains.device)
+        if scored is not None and number in scored[1]:
+            loss_of, _, count = scored
+            loss[:count] = _losses(chunk, frames[:, chunk.time], loss_of, teacher.grid, count)
+        losses.append(loss)
+    return Labels(
+        counts,
+        torch.cat([chunk.taken for chunk in chunks], 1),
+        torch.stack([chunk.gains for chunk in chunks], 1),
+        torch.stack(losses, 1),
+        torch.stack(known, 1),
+    )
+
+
+def greedy_gazes(
+    frames: Tensor, counts: Sequence[int], teacher: GreedyTeacher, loss_of: ReconstructionLoss
+) -> Iterator[tuple[list[int], list[float]]]:
+    """Yield the teacher's token ids in each frame of a context, and the reconstruction losses on the way.
+
+    frames: (T, 3, S, S) normalized.
+    counts: tokens of each frame.
+
+    The losses are those before the frame's first chunk and after each chunk.
+    """
+    frames = frames[None].to(teacher.device)
+    for time, chunks in groupby(teacher.rollout(frames, counts), lambda chunk: chunk.time):
+        ids: list[int] = []
+        losses: list[float] = []
+        for chunk in chunks:
+            for chosen in (chunk.then,) if losses else (chunk.chosen, chunk.then):
+                canvas = chunk.canvas.show(frames[:, time], chosen, teacher.grid)
+                losses.append(float(loss_of(canvas, frames[:, time])))
+            ids += chunk.taken[0].tolist()
+        yield ids, losses
+
+
+def _known(canvas: Canvas, scales: int) -> Tensor:
+    """Return `Labels.known` for one frame: (N, 2, M, M)."""
+    fresh = torch.where(canvas.level > 0, ((canvas.age + 1) / -FADING).exp(), 0.0)
+    return torch.stack([fresh, canvas.level / scales], 1)
+
+
+def _losses(chunk: Chunk, frame: Tensor, loss_of: ReconstructionLoss, grid: TokenGrid, count: int) -> Tensor:
+    """Return the loss after 0..K-1 tokens of a chunk, for its first contexts: (count, K).
+
+    It is computed before and after the chunk, and interpolated in proportion to the
+    teacher's error in between.
+    """
+    frame, canvas = frame[:count], Canvas(*(part[:count] for part in vars(chunk.canvas).values()))
+    begin, end = (
+        loss_of(canvas.show(frame, chosen[:count], grid), frame) for chosen in (chunk.chosen, chunk.then)
+    )
+    left, taken = chunk.left[:count], chunk.taken.shape[1]
+    fallen = (left[:, :-1] - left[:, taken, None]) / (left[:, 0] - left[:, taken]).clamp(min=1e-4)[:, None]
+    return (end[:, None] + (begin - end)[:, None] * fallen.clamp(-1, 1)).clamp(min=0)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED, about
+from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.io.atomic import keep_apart
-from autogaze_ros.io.frames import SourceError
+from autogaze_ros.io.drives import open_drive
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.video_writers import KINDS, video_writer
 from autogaze_ros.parameters import PARAMETERS
@@ -27,8 +29,6 @@ from autogaze_ros.ros import shared_memory
 from autogaze_ros.ros.demo.replaying import Process, process, replay
 from autogaze_ros.ros.demo.viewer import Viewer
 from autogaze_ros.ros.middleware import profile_variables
-from autogaze_ros.synthetic.cameras import BENCH2DRIVE
-from autogaze_ros.synthetic.drive import Drive
 
 RATE = 10.0  # Hz
 FRAMES = 48  # of the synthetic drive: three contexts
@@ -83,7 +83,7 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
         if clip:
             keep_apart([out], clip)
         out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
+    except (OSError, AutoGazeError) as error:
         raise click.ClickException(str(error)) from error
     # Images come only once the weights are loaded, and each waits for the answer to the one before.
     chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE, "max_gap": _PATIENCE}
@@ -104,24 +104,23 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
     click.echo(f"Look at {video} and {out / 'context_*.png'}")
     try:
         click.echo(replay(viewer, plan.topics, chosen, out))
-    except ValueError as error:
+    except (ValueError, AutoGazeError) as error:
         raise click.ClickException(str(error)) from error
 
 
 def _rendered(out: Path) -> str:
     """Render the drive's front camera to a file and return its path."""
-    drive, camera, path = Drive(SEED), BENCH2DRIVE[0].sized(*SIZE), str(out / "drive.mp4")
+    path = str(out / "drive.mp4")
     with video_writer(path, RATE) as write:
-        for _ in range(FRAMES):
-            write(drive.render(camera).image)
-            drive.step()
+        for frame in islice(open_drive(f"drive:{SEED}", size=SIZE), FRAMES):
+            write(frame.image)
     return path
 
 
 def _dashcam(clip: str, chosen: Mapping[str, Any]) -> Plan:
     try:
         height, width = next(iter(open_source(clip))).image.shape[:2]
-    except SourceError as error:
+    except AutoGazeError as error:
         raise click.ClickException(str(error)) from error
     scale = min(1.0, MOST[0] / width, MOST[1] / height)
     size = {"width": max(1, round(scale * width)), "height": max(1, round(scale * height))}

@@ -15,6 +15,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.task import Future
 
+from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros.checks import Namesakes, warn_of_arguments, warn_of_parameters
 from autogaze_ros.ros.executor import end_with_the_terminal
@@ -68,7 +69,7 @@ def play(make: Callable[[], Player], name: str, args: list[str] | None, *, inter
             rclpy.spin_until_future_complete(player, player.finished)
             if player.finished.done():
                 status = player.finished.result() or 0
-        except (ValueError, OSError, ParameterException, _rclpy.RCLError) as error:
+        except (AutoGazeError, ValueError, OSError, ParameterException, _rclpy.RCLError) as error:
             if not begun or rclpy.ok():  # else a signal came in the middle of something
                 status = _failure(name, error)
     except (
