@@ -1,6 +1,7 @@
 # make demo   gaze at a short drive over real ROS 2 and leave pictures in demo_out/
 # make test   formatting, lint, types and all tests
 # make docs   the pages in docs/ as a site in build/site; warnings are errors
+# make soak   20,000 frames through a node while faults are injected, for minutes
 #
 # All first make .venv: Python packages, ROS 2 wheels and our messages. Needed
 # beforehand: Python 3.10-3.13, cmake and a C++ compiler; no ROS.
@@ -26,7 +27,7 @@ NO_DEPS := requirements/no-deps.txt
 VENV := .venv
 INTERFACES := build/interfaces
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs clean
+.PHONY: help demo test soak docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -43,6 +44,9 @@ test: $(VENV)/interfaces.stamp
 test: docs
 docs: $(VENV)/interfaces.stamp
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+soak: $(VENV)/interfaces.stamp
+	SOAK_FRAMES=20000 $(VENV)/bin/pytest -s test/ros/test_soak.py
 
 clean:
 	rm -rf .venv build demo_out

@@ -1,6 +1,7 @@
 """The launch files, under `ros2 launch` where it is installed, else under a double of it."""
 
-import importlib.util
+import importlib
+import os
 import re
 import runpy
 import subprocess
@@ -24,7 +25,11 @@ from autogaze_ros.ros.middleware import VARIABLES
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 
 ROOT = Path(__file__).parents[2]
-TRUE_LAUNCH = importlib.util.find_spec("launch_ros") is not None
+try:
+    importlib.import_module("launch_ros.actions")  # with all that it needs itself
+    TRUE_LAUNCH = True
+except ImportError:
+    TRUE_LAUNCH = False
 LAUNCH = ["ros2", "launch"] if TRUE_LAUNCH else [sys.executable, str(ROOT / "test" / "launch_double.py")]
 ARGUMENTS = {
     "autogaze": {*PARAMETERS, *CAMERA_PARAMETERS, "use_sim_time"},
@@ -44,6 +49,8 @@ def file(name):
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    if "AMENT_PREFIX_PATH" not in os.environ:  # as with the wheels
+        monkeypatch.setenv("AMENT_PREFIX_PATH", sys.prefix)
 
 
 @pytest.fixture

@@ -87,25 +87,23 @@ def test_stops_floods_and_changes_of_reliability_with_three_publishers_leave_no_
 
     def account():
         cameras.show()  # what comes last tells of all before
-        return settle(world, diagnostics, cameras, left=0)
+        return settle(world, diagnostics, cameras, again=cameras.show)
 
-    def heard():
-        cameras.show()
-        settle(world, diagnostics, cameras)
-
-    heard()
+    account()
     cameras.join()
     world.wait_for(lambda: counted("image publishers") == 2, "second publisher")
     world.wait_for(lambda: all(p.get_subscription_count() == 2 for p in cameras.offered), "links")
-    heard()
+    account()
     with stopped(node):
         cameras.show(100)
     account()
     for changes in (1, 2):
         cameras.join(BEST_EFFORT)
-        world.wait_for(lambda n=changes: node.log().count("best_effort, volatile") == n, "best effort")
+        world.wait_for(
+            lambda n=changes: node.log().count("front: /image, best_effort, volatile") == n, "best effort"
+        )
         world.wait_for(lambda: cameras.offered[-1].get_subscription_count() >= 2, "links")
-        heard()
+        account()
         cameras.show(200)
         account()
         with stopped(node):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,29 @@ from autogaze_ros.ros.middleware import VARIABLES
 
 PATIENCE = 60.0  # seconds until a test gives up on an event
 GRACE = 10.0  # seconds for a process that was asked to end
+DOMAINS = 101  # from 1 on; ports of higher ones are among those that Linux hands out
+worlds = count(os.getpid() * 13)
+
+
+def claim_domain() -> tuple[int, socket.socket]:
+    """Return a ROS domain that no other test of this machine uses, and the socket that holds it."""
+    first = next(worlds)
+    for domain in (1 + number % DOMAINS for number in range(first, first + DOMAINS)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0autogaze_ros_domain_{domain}")  # no file: the name goes with its owner
+            return domain, claim
+        except OSError:
+            claim.close()
+    raise RuntimeError(f"all {DOMAINS} ROS domains are in use")
 
 
 class World:
     """A ROS domain of its own, with a node of the test's in it and processes beside it."""
 
-    domains = 0
-
     def __init__(self, folder: Path) -> None:
-        World.domains += 1
         self.folder = folder
-        self.domain = 1 + (os.getpid() * 13 + World.domains) % 100
+        self.domain, self._claim = claim_domain()
         self.environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
         self.context = Context()
         rclpy.init(context=self.context, domain_id=self.domain)
@@ -107,6 +121,7 @@ class World:
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
+        self._claim.close()
 
 
 class Process:

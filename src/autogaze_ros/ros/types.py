@@ -18,6 +18,7 @@ def type_name(kind: type) -> str:
 
 
 RAW, COMPRESSED = type_name(Image), type_name(CompressedImage)
+_MOST_TOLD = 100  # sets of publishers that are remembered: names may change for ever
 
 
 class TypeWatch:
@@ -51,6 +52,8 @@ class TypeWatch:
         if found and (remedy := self._remedy({offer.topic_type for offer in found})):
             text += f"; {remedy}"
         if text and text == self.others and text not in self._told:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
             self._told.add(text)
             self._warn(text)
         self.others = text
