@@ -2,6 +2,7 @@
 # make test   formatting, lint, types and all tests
 # make docs   the pages in docs/ as a site in build/site; warnings are errors
 # make soak   20,000 frames through a node while faults are injected, for minutes
+# make fuzz   damage images, recordings, videos, checkpoints and messages at random, for minutes
 #
 # All first make .venv: Python packages, ROS 2 wheels and our messages. Needed
 # beforehand: Python 3.10-3.13, cmake and a C++ compiler; no ROS.
@@ -27,7 +28,7 @@ NO_DEPS := requirements/no-deps.txt
 VENV := .venv
 INTERFACES := build/interfaces
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak docs clean
+.PHONY: help demo test fuzz soak docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -47,6 +48,9 @@ docs: $(VENV)/interfaces.stamp
 
 soak: $(VENV)/interfaces.stamp
 	SOAK_FRAMES=20000 $(VENV)/bin/pytest -s test/ros/test_soak.py
+
+fuzz: $(VENV)/interfaces.stamp
+	$(VENV)/bin/pytest test/fuzz --hypothesis-profile=fuzz
 
 clean:
 	rm -rf .venv build demo_out

@@ -199,7 +199,8 @@ def text_of(page, heading):
 
 def table(page, heading):
     """The rows of the table under a heading, cells stripped of backquotes."""
-    rows = [line.strip("|").split("|") for line in text_of(page, heading).splitlines() if line.startswith("| `")]
+    lines = text_of(page, heading).splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("| `")]
     return [[cell.strip().strip("`") for cell in row] for row in rows]
 
 

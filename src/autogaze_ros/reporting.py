@@ -32,6 +32,11 @@ def listed(names: Collection[object], most: int = _MOST_NAMES) -> str:
     return f"{first} and {len(names) - most:,} more" if len(names) > most else first
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
 def _escape(sign: str) -> str:
     return sign.encode("unicode_escape").decode()
 

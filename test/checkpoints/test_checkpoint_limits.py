@@ -9,13 +9,11 @@ import zipfile
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from peak_memory import peaks
 from safetensors.torch import load_file, save, save_file
 from video_maes import SMALL
 
-from autogaze_ros.checkpoints.embedded import GAZE, RECONSTRUCTOR
+from autogaze_ros.checkpoints.embedded import GAZE
 from autogaze_ros.checkpoints.load import inspect, load_autogaze, load_reconstructor
 from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.errors import CheckpointError, ConfigError
@@ -306,78 +304,3 @@ def test_a_network_that_computes_no_numbers_is_none(weights):
     engine = AutoGazeEngine(network)
     with pytest.raises(CheckpointError, match="NaN or infinite"):
         engine.gaze([Clip(engine.open_stream(), torch.ones(1, 3, 224, 224))])
-
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@st.composite
-def edited(draw, values):
-    """A configuration of which a part is replaced by any JSON, or left out."""
-    values = json.loads(json.dumps(values))
-    place = values
-    while True:
-        key = draw(st.sampled_from(sorted(place)))
-        if not (isinstance(place[key], dict) and place[key] and draw(st.booleans())):
-            break
-        place = place[key]
-    if draw(st.booleans()):
-        place[key] = draw(_JSON)
-    else:
-        del place[key]
-    return values
-
-
-_CONFIGS = {
-    AutoGazeConfig: _OWN,
-    VideoMAEConfig: VideoMAEConfig().to_dict(),
-    CanvasConfig: CanvasConfig().to_dict(),
-}
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_edited_configurations_are_read_or_refused(data):
-    config = data.draw(st.sampled_from(list(_CONFIGS)))
-    values = data.draw(edited(_CONFIGS[config]))
-    try:
-        read = config.from_dict(values)
-    except ConfigError as error:
-        assert len(str(error)) < 500
-    else:
-        assert config.from_dict(json.loads(json.dumps(read.to_dict()))) == read
-
-
-@pytest.mark.parametrize("source", ["config.json", "model.safetensors", "videomae.pt"])
-def test_damaged_files_are_read_or_refused_in_one_line(source, tmp_path):
-    folder = tmp_path / "weights"
-    shutil.copytree(RECONSTRUCTOR, folder)
-    if source == "videomae.pt":
-        (folder / "model.safetensors").unlink()
-        shutil.copy(SMALL, folder / source)
-        shutil.copy(SMALL.with_name("video_mae.json"), folder / "config.json")
-    whole = (folder / source).read_bytes()
-    # Where the structure is: the pickle and the zip's directory, or the header.
-    places = st.integers(0, min(len(whole), 2000) - 1) | st.integers(
-        max(0, len(whole) - 20_000), len(whole) - 1
-    )
-
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(
-        st.lists(st.tuples(places, st.binary(min_size=1, max_size=4)), min_size=1, max_size=4), st.booleans()
-    )
-    def damage(changes, cut):
-        data = bytearray(whole)
-        for place, new in changes:
-            data[place : place + len(new)] = new
-        (folder / source).write_bytes(data[: changes[0][0]] if cut else data)
-        try:
-            load_reconstructor(folder)
-        except CheckpointError as error:
-            assert "\n" not in str(error)
-
-    damage()

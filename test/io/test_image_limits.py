@@ -7,8 +7,6 @@ import numpy as np
 import PIL.Image
 import pytest
 from bombs import DECODED, PLAIN, REFUSED, encoded
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from image_messages import message
 from peak_memory import peaks
 
@@ -103,63 +101,6 @@ def test_a_folder_tells_what_is_larger_than_allowed_or_no_file(tmp_path, caplog)
     assert "4.png is left out: its 1099511627776 bytes are more" in said
     with pytest.raises(SourceError, match="no regular file"):
         open_source(tmp_path / "5.png")
-
-
-_SCENE = PIL.Image.fromarray(np.random.default_rng(6).integers(0, 256, (24, 32, 3), np.uint8))
-_TURNED = PIL.Image.Exif()
-_TURNED[0x0112] = 6
-CORPUS = [
-    encoded(_SCENE, "JPEG", exif=_TURNED),
-    encoded(_SCENE.convert("CMYK"), "JPEG"),
-    encoded(_SCENE, "JPEG", progressive=True),
-    encoded(_SCENE, "PNG", exif=_TURNED),
-    encoded(_SCENE.quantize(16), "PNG", transparency=3),
-    encoded(_SCENE, "WEBP", exif=_TURNED),
-    encoded(_SCENE.convert("RGBA"), "WEBP", lossless=True),
-    encoded(_SCENE, "BMP"),
-    encoded(_SCENE.convert("1"), "BMP"),
-    bytes(REFUSED["bmp's runs"][:1200]),
-    encoded(_SCENE.quantize(8), "GIF"),
-    encoded(_SCENE, "PPM"),
-    *(encoded(_SCENE, "TIFF", compression=kind) for kind in (None, "tiff_lzw", "tiff_adobe_deflate", "jpeg")),
-    encoded(_SCENE, "TIFF", big_tiff=True),
-]
-
-
-@st.composite
-def damaged(draw, corpus):
-    """Bytes of the corpus, some of which are replaced, repeated or left out."""
-    data = bytearray(draw(st.sampled_from(corpus)))
-    for _ in range(draw(st.integers(1, 6))):
-        place = draw(st.integers(0, len(data) - 1))
-        end = place + draw(st.integers(0, 8))
-        data[place:end] = draw(
-            st.sampled_from([b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f", bytes(data[place - 20 : place])])
-            | st.binary(max_size=8)
-        )
-        data = data or bytearray(b"\0")
-    return bytes(data)
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
-@given(damaged(CORPUS))
-def test_damaged_images_are_decoded_or_refused_in_one_line(data):
-    try:
-        image = decode_image(data)
-    except ImageError as error:
-        assert "\n" not in str(error)
-    else:
-        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.binary(max_size=60),
-    st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"]),
-)
-def test_noise_behind_a_formats_first_bytes_is_refused(noise, magic):
-    with pytest.raises(ImageError):
-        decode_image(magic + noise)
 
 
 def test_the_page_of_limits_has_the_numbers():

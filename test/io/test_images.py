@@ -12,19 +12,12 @@ import tifffile
 from clips import huge_png
 from hypothesis import given
 from hypothesis import strategies as st
-from image_messages import message
+from image_messages import ENCODINGS, jpeg, message
 
 from autogaze_ros.errors import ImageError
 from autogaze_ros.io.images import compressed_to_rgb, decode_image, image_to_rgb
 
-RGB, BGR, GREY = [0, 1, 2], [2, 1, 0], [0, 0, 0]
 # Channels of each encoding, which of them are RGB, and bytes a channel.
-ENCODINGS = {
-    "bgra8": (4, BGR, 1), "bgr8": (3, BGR, 1), "rgb8": (3, RGB, 1), "rgba8": (4, RGB, 1),
-    "mono8": (1, GREY, 1), "8UC1": (1, GREY, 1), "8UC3": (3, BGR, 1), "8UC4": (4, BGR, 1),
-    "bgra16": (4, BGR, 2), "bgr16": (3, BGR, 2), "rgb16": (3, RGB, 2), "rgba16": (4, RGB, 2),
-    "mono16": (1, GREY, 2), "16UC1": (1, GREY, 2), "16UC3": (3, BGR, 2), "16UC4": (4, BGR, 2),
-}  # fmt: skip
 
 
 @given(
@@ -58,12 +51,6 @@ def test_impossible_messages_are_refused(fields, text):
     with pytest.raises(ImageError) as caught:
         image_to_rgb(message(*fields))
     assert text in str(caught.value)
-
-
-def jpeg():
-    data = io.BytesIO()
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(data, "JPEG")
-    return data.getvalue()
 
 
 @pytest.mark.parametrize(

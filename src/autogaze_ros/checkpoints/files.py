@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from autogaze_ros.errors import CheckpointError, needs
+from autogaze_ros.reporting import first_line
 
 OFFICIAL = "nvidia/AutoGaze"
 OFFICIAL_VIDEO_MAE = "bfshi/VideoMAE_AutoGaze"
@@ -68,7 +69,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
             get_hf_file_metadata(hf_hub_url(name, files[0], revision=revision))
             return get(local=False)
     except Exception as error:  # the hub's client raises errors of many libraries
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise CheckpointError(
             f"{name!r} is not a local folder, and downloading it from the Hugging Face Hub failed: {reason}."
             f" Download {' and '.join(files)} of {name}"

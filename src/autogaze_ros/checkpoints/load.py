@@ -44,6 +44,7 @@ from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 from autogaze_ros.networks.video_mae import VideoMAE
+from autogaze_ros.reporting import first_line
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 Reconstructing = VideoMAE | CanvasReconstructor
@@ -335,7 +336,7 @@ def _open(
         with torch.device("meta"):
             network = model_type.build(config)
     except Exception as error:  # ConfigError, and torch's errors for impossible sizes
-        raise CheckpointError(f"{files.weights.with_name(CONFIG)}: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{files.weights.with_name(CONFIG)}: {first_line(error)}") from error
     return _Opened(name, files, stored, model_type, network)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autogaze_ros.checkpoints.files import Files, about_pickles
 from autogaze_ros.errors import CheckpointError
+from autogaze_ros.reporting import first_line, shown
 
 _MOST_MEMBERS = 20_000
 _MOST_PICKLE = 4 << 20  # bytes of the pickle, which holds names of tensors but not their values
@@ -54,7 +55,7 @@ def _check_operations(path: Path, pickle: bytes) -> None:
     before, tuples = "", set()
     for operation, argument, _ in pickletools.genops(pickle):
         if operation.name == "GLOBAL" and not _TRUSTED.fullmatch(str(argument)):
-            wanted = str(argument).replace(" ", ".")[:100]
+            wanted = shown(str(argument).replace(" ", "."), 100)
             raise CheckpointError(
                 f"{path} is refused: beside tensors it asks for {wanted}, and could run code"
             )
@@ -156,12 +157,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
                 raise ValueError(f"its header has more than {_MOST_HEADER} bytes, or ends behind the file")
         return load_file(path)
     except Exception as error:  # safetensors' own, torch's, and Python's for what its header may say
-        reason = about_pickles([path]) or f": {_first_line(error)}"
+        reason = about_pickles([path]) or f": {first_line(error)}"
         raise CheckpointError(f"{path} is not a readable safetensors file{reason}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _of_video_mae(path: Path) -> Stored:
@@ -188,14 +185,14 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
-        what = wanted[1] if wanted else "other things"
+        what = shown(wanted[1], 100) if wanted else "other things"
         raise CheckpointError(
             f"{path} is refused: beside tensors it asks for {what}, and could run code"
         ) from error
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__} instead of a state dict")
     for name, value in state.items():

@@ -18,7 +18,7 @@ import PIL.Image
 from autogaze_ros.errors import SourceError
 from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source, reason_of
 from autogaze_ros.io.images import decode_image
-from autogaze_ros.reporting import Complaints, listed
+from autogaze_ros.reporting import Complaints, listed, shown
 
 # A number has a fraction only where it is long enough for seconds since 1970 (also as
 # sec_nsec), or where the name is nothing else (a time since some beginning).
@@ -75,8 +75,8 @@ def arrange(paths: Sequence[Path], rate: float) -> ImageSequence:
             stamps = [round(int(number) * 10**9 / rate) for number in numbers]
             return ImageSequence(chosen, stamps, False, "numbered", warnings)
         warnings.append(
-            f"the numbers of its images ({chosen[0].name}, …) are below zero or too large for frames, and no"
-            " stamps in s, ms, us or ns since 2001: they only give the order"
+            f"the numbers of its images ({shown(chosen[0].name)}, …) are below zero or too large for frames,"
+            " and no stamps in s, ms, us or ns since 2001: they only give the order"
         )
     stamps = [round(place * 10**9 / rate) for place in range(len(chosen))]
     return ImageSequence(chosen, stamps, False, "in the order of their names", warnings)
@@ -127,7 +127,9 @@ def _without_strays(paths: Sequence[Path], warnings: list[str]) -> Sequence[Path
         return paths
     strays = sorted(path.name for path in paths if _parts(path)[0] != pattern)
     if strays:
-        warnings.append(f"images that are not named as {'#'.join(pattern)} are left out: {listed(strays)}")
+        warnings.append(
+            f"images that are not named as {shown('#'.join(pattern))} are left out: {listed(strays)}"
+        )
     return [path for path in paths if _parts(path)[0] == pattern]
 
 

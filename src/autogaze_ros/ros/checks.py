@@ -15,6 +15,7 @@ from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.node import Node
 
 from autogaze_ros.parameters import CAMERA_PARAMETERS
+from autogaze_ros.reporting import listed, shown
 
 _PERIOD = 1.0  # seconds between two looks
 _STEADY = Clock(clock_type=ClockType.STEADY_TIME)
@@ -49,6 +50,10 @@ class Namesakes:
                 self._node.get_logger().warning(self.text)
 
 
+_MOST_NAMES = 12  # unknown parameters that are named, since a request may have thousands
+_LONGEST_NAME = 100  # bytes
+
+
 def warn_of_parameters(node: Node, shared: Collection[str] = ()) -> None:
     """Name the given parameters that are not declared, each with the nearest that is.
 
@@ -57,7 +62,7 @@ def warn_of_parameters(node: Node, shared: Collection[str] = ()) -> None:
     given = node._parameter_overrides  # rclpy has no public way but to declare whatever is given
     names = [name for name in given if not name.startswith("qos_overrides.")]
     if unknown := _unknown(node, names, shared):
-        node.get_logger().warning(f"unknown parameters, which have no effect: {', '.join(unknown)}")
+        node.get_logger().warning(shown(f"unknown parameters, which have no effect: {', '.join(unknown)}"))
 
 
 def refuse_unknown(node: Node) -> None:
@@ -75,31 +80,36 @@ def warn_of_arguments(node: Node, arguments: Sequence[str]) -> None:
     """Name parameter files without a section for the node, and arguments outside --ros-args."""
     if stray := list(_stray(arguments)):
         text = f"arguments {' '.join(stray)} set no parameter; those stand behind --ros-args -p"
-        node.get_logger().warning(text)
+        node.get_logger().warning(shown(text))
     name = node.get_fully_qualified_name()
     for option, value in pairwise(arguments):
         if option == "--params-file" and Path(value).is_file():  # a pipe has been read by now
             given, sections = f"parameter file {value}", _sections(Path(value))
+            if sections is None:
+                continue
         elif option in ("-p", "--param") and ":" in (target := value.partition(":=")[0]):
             given, sections = f"parameter {value}", [target.rpartition(":")[0]]
         else:
             continue
         if not any(_matches(name, section) for section in sections):
-            text = f"{given} has nothing for {name}; it is for {', '.join(sections) or 'nobody'}"
-            node.get_logger().warning(text)
+            text = f"{given} has nothing for {name}; it is for {listed(sections) or 'nobody'}"
+            node.get_logger().warning(shown(text))
 
 
 def _unknown(node: Node, names: Collection[str], shared: Collection[str] = ()) -> list[str]:
     known = {*node.get_parameters_by_prefix(""), *shared}
     cameras = node.get_parameter("cameras").value if node.has_parameter("cameras") else []
-    return [_with_hint(name, known, cameras) for name in sorted(names) if name not in known]
+    unknown = sorted({*names} - known)
+    hints = [_with_hint(name, known, cameras) for name in unknown[:_MOST_NAMES]]
+    return [*hints, f"{len(unknown) - _MOST_NAMES:,} more"] if len(unknown) > _MOST_NAMES else hints
 
 
 def _with_hint(name: str, known: Collection[str], cameras: Sequence[str]) -> str:
     hints = [f"nearest: {near}" for near in get_close_matches(name, sorted(known), 1)]
     camera, _, short = name.rpartition(".")
     if short in CAMERA_PARAMETERS and camera not in cameras:
-        hints.append(f"cameras: {', '.join(cameras)}")
+        hints.append(f"cameras: {listed(cameras)}")
+    name = shown(name, _LONGEST_NAME)
     return f"{name} ({'; '.join(hints)})" if hints else name
 
 
@@ -113,9 +123,16 @@ def _stray(arguments: Sequence[str]) -> Iterator[str]:
             yield argument
 
 
-def _sections(path: Path) -> list[str]:
-    """Return the nodes that a parameter file names, as it does."""
-    return list(_nodes(yaml.safe_load(path.read_bytes()), ()))
+def _sections(path: Path) -> list[str] | None:
+    """Return the nodes that a parameter file names, as it does; None where PyYAML cannot tell.
+
+    ROS itself, whose parser is another one, has taken or refused the file by now.
+    """
+    try:
+        # Values stay text: a date that is none is no reason to fail.
+        return list(_nodes(yaml.load(path.read_bytes(), yaml.BaseLoader), ()))
+    except (yaml.YAMLError, ValueError, RecursionError, OSError):
+        return None
 
 
 def _nodes(value: Any, above: tuple[str, ...]) -> Iterator[str]:

@@ -277,7 +277,7 @@ class GazeNode(LifecycleNode):
                 configured = self._session is not None and self.has_parameter(parameter.name)
                 check_change(parameter.name, parameter.value, configured=configured)
         except (ValueError, AutoGazeError) as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=shown(error))
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, parameters: list[Any]) -> None:

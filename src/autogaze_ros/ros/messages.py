@@ -90,6 +90,11 @@ def scaled_info(info: Any, header: Any, width: int, height: int) -> Any:
     scaled.k = info.k * np.repeat([x, y, 1.0], 3)
     scaled.p = info.p * np.repeat([x, y, 1.0], 4)
     region = scaled.roi
-    region.x_offset, region.width = (round(edge * x) for edge in (region.x_offset, region.width))
-    region.y_offset, region.height = (round(edge * y) for edge in (region.y_offset, region.height))
+    region.x_offset, region.width = (_scaled(edge, x) for edge in (region.x_offset, region.width))
+    region.y_offset, region.height = (_scaled(edge, y) for edge in (region.y_offset, region.height))
     return scaled
+
+
+def _scaled(edge: int, factor: float) -> int:
+    """Scale an edge of a region; one that lies beyond every image stays within a uint32."""
+    return min(round(edge * factor), 2**32 - 1)
