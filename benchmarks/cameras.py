@@ -131,9 +131,9 @@ def measure(options, seconds, **own):
         }
         subscriber = Subscriber(cameras)
         try:
-            with process("node.gaze_node", node, logs[0]):
+            with process("ros.gaze_node", node, logs[0]):
                 ready = subscriber.wait_for(lambda: subscriber.infos, PATIENCE)
-                with process("demo.carla_stand_in", player, logs[1]) as playing:
+                with process("ros.demo.carla_stand_in", player, logs[1]) as playing:
                     ended = subscriber.wait_for(lambda: playing.poll() is not None, PATIENCE)
                 if not (ready and ended):
                     raise SystemExit("\n".join(log.read_text() for log in logs))

@@ -35,7 +35,7 @@ def test_one_that_is_killed_and_comes_back_holds_nobody(world, tmp_path):
     def play():
         playing = {"clip": clip, "rate": 20.0, "loop": "true", "width": 64, "height": 36}
         # Who is killed leaves its shared memory behind: without the profile that is little.
-        return world.run("demo.clip_player", playing, "-r", "image:=/rear/image", profile=False)
+        return world.run("ros.demo.clip_player", playing, "-r", "image:=/rear/image", profile=False)
 
     def flow_until(done, what):
         """Show the same instant by both cameras, over and over."""

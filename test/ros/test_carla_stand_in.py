@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from autogaze_ros.msg import GazeMask
 
-STAND_IN = "demo.carla_stand_in"
+STAND_IN = "ros.demo.carla_stand_in"
 TAGS_BY_COLOUR = {
     (128, 64, 128): "road", (244, 35, 232): "sidewalk", (70, 70, 70): "building", (153, 153, 153): "pole",
     (107, 142, 35): "vegetation", (70, 130, 180): "sky", (220, 20, 60): "pedestrian", (0, 0, 142): "car",
@@ -115,7 +115,7 @@ def test_the_node_gazes_in_simulation_time(world, rig):
     gazes = world.collect(GazeMask, "/autogaze/left/gaze")
     topic = "/carla/ego_vehicle/rgb_front_left/image"
     node = {"selector": "patch_difference", "cameras": "[left]", "left.image_topic": topic, "policy": "every"}
-    world.run("node.gaze_node", {**node, "use_sim_time": "true"})
+    world.run("ros.gaze_node", {**node, "use_sim_time": "true"})
     world.wait_for_links("left", publishers=0)
     path = rig(camera("rgb", "rgb_front_left", 160, 120, 70.0, yaw=55.0))
     world.run(STAND_IN, {"rig": path, "frames": 10, "wait_for": 1})

@@ -75,7 +75,7 @@ def test_the_player_waits_for_each_frames_answer(world, tmp_path):
 
     images = world.collect(Image, "/image")
     parameters = {"clip": clip, "rate": 500.0, "wait_for": 1, "answers": "/answer"}
-    player = world.run("demo.clip_player", parameters)
+    player = world.run("ros.demo.clip_player", parameters)
     for count in range(1, 5):
         world.wait_for(lambda count=count: len(images) >= count, f"image {count}")
         assert len(images) == count == len(answered) + 1

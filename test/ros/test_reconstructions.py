@@ -58,7 +58,7 @@ class Camera:
 def test_every_frame_is_reconstructed_as_off_line(world, checkpoint):
     made = world.collect(Image, "/autogaze/front/reconstruction")
     reports = world.collect(DiagnosticArray, "/diagnostics")
-    node = world.run("node.gaze_node", {**NODE, "reconstruction": checkpoint, "chunk_size": CHUNK})
+    node = world.run("ros.gaze_node", {**NODE, "reconstruction": checkpoint, "chunk_size": CHUNK})
     camera = Camera(world)
     first = camera.show_until(made)
     while len(camera.shown) < COUNT:
@@ -92,7 +92,7 @@ def test_every_frame_is_reconstructed_as_off_line(world, checkpoint):
 def test_every_other_frame_and_beside_the_overlay(world, checkpoint):
     overlays = world.collect(Image, "/autogaze/front/overlay")
     parameters = {**NODE, "reconstruction": checkpoint, "chunk_size": CHUNK, "overlay_reconstruction": "true"}
-    world.run("node.gaze_node", parameters)
+    world.run("ros.gaze_node", parameters)
     request = SetParameters.Request(parameters=[Parameter("reconstruct_every", value=2).to_parameter_msg()])
     assert world.call(SetParameters, "/autogaze/set_parameters", request).results[0].successful
     camera = Camera(world)
@@ -107,6 +107,6 @@ def test_every_other_frame_and_beside_the_overlay(world, checkpoint):
 
 
 def test_a_checkpoint_that_is_none_is_told(world, tmp_path):
-    node = world.run("node.gaze_node", {**NODE, "reconstruction": str(tmp_path)})
+    node = world.run("ros.gaze_node", {**NODE, "reconstruction": str(tmp_path)})
     assert node.wait() == 1
     assert str(tmp_path) in node.log() and "Traceback" not in node.log()

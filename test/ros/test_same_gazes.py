@@ -60,9 +60,9 @@ def test_folder_video_bags_and_live_topics(world, tmp_path):
 
     live = world.collect(GazeMask, "/autogaze/front/gaze")
     node = {"selector": "patch_difference", "task_loss_requirement": 0.2, "chunk_size": 5, "policy": "every"}
-    world.run("node.gaze_node", node)
+    world.run("ros.gaze_node", node)
     world.wait_for_links(publishers=0)
-    world.run("demo.clip_player", {"clip": scenario, "wait_for": 1})
+    world.run("ros.demo.clip_player", {"clip": scenario, "wait_for": 1})
     world.wait_for(lambda: len(live) == COUNT, "gazes of the live topic")
     assert_same([fields_of(gaze) for gaze in live], expected)
 
@@ -148,7 +148,7 @@ def test_jumps_break_off_live_and_in_a_replay_as_in_the_bag(world, steps):
         assert_same([fields_of(gaze) for gaze in live], expected, len(stamps))
         begin_anew(world)
         out = Path(folder, "out")
-        assert world.run("replay.replay_node", {"bag": bag, "out": out, "rate": 0.0}).wait() == 0
+        assert world.run("ros.replay.replay_node", {"bag": bag, "out": out, "rate": 0.0}).wait() == 0
         replayed = [fields_of(gaze) for _, gaze in decoded(out, "/autogaze/front/gaze")]
         assert_same(replayed, expected, len(stamps))
 

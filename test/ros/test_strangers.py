@@ -16,7 +16,7 @@ from autogaze_ros.msg import GazeMask
 
 
 def test_thirty_encodings_of_a_megabyte_are_one_line(world):
-    running = world.run("node.gaze_node", {"selector": "uniform", "policy": "every"})
+    running = world.run("ros.gaze_node", {"selector": "uniform", "policy": "every"})
     reports = world.collect(DiagnosticArray, "/diagnostics")
     gazes = world.collect(GazeMask, "/autogaze/front/gaze")
     publisher = world.node.create_publisher(Image, "/image", 40)
@@ -76,13 +76,13 @@ def test_an_end_by_signal_leaves_nothing_in_shared_memory(world, state, number):
 
 
 def test_a_start_clears_what_a_killed_node_left(world):
-    killed = world.run("node.gaze_node", {"selector": "uniform"})
+    killed = world.run("ros.gaze_node", {"selector": "uniform"})
     world.wait_for(lambda: "reliable, volatile" in killed.log(), "node")
     held = segments(killed)
     time.sleep(1.0)  # what is younger might not be locked yet
     killed.send(signal.SIGKILL)
     killed.wait()
     assert held and all(path.exists() for path in held)
-    started = world.run("node.gaze_node", {"selector": "uniform"})
+    started = world.run("ros.gaze_node", {"selector": "uniform"})
     world.wait_for(lambda: "reliable, volatile" in started.log(), "node")
     assert not [path for path in held if path.exists()]

@@ -85,11 +85,11 @@ def test_a_file_that_was_a_pipe_is_not_read_again(world, pipe, capfd):
 @pytest.mark.parametrize(
     "module, given, message",
     [
-        ("demo.clip_player", {"clip": "clip.mp4", "loops": True}, "loops (nearest: loop)"),
-        ("demo.carla_stand_in", {"frames": 1, "sead": 2}, "sead (nearest: seed)"),
+        ("ros.demo.clip_player", {"clip": "clip.mp4", "loops": True}, "loops (nearest: loop)"),
+        ("ros.demo.carla_stand_in", {"frames": 1, "sead": 2}, "sead (nearest: seed)"),
         # The gaze node's parameters may stand in the same file.
         (
-            "replay.replay_node",
+            "ros.replay.replay_node",
             {"bag": "bag", "out": "out", "rates": 1.0, **UNIFORM},
             "rates (nearest: rate)",
         ),

@@ -147,14 +147,14 @@ def _prepare_middleware(out: Path) -> None:
 
 def _run(viewer: Viewer, plan: Plan) -> None:
     with ExitStack() as running:
-        node = running.enter_context(process("node.gaze_node", plan.gaze))
+        node = running.enter_context(process("ros.gaze_node", plan.gaze))
         _wait_for(viewer.offered, viewer, node, _PATIENCE)
         _wait_for(lambda: viewer.infos, viewer, node, _PATIENCE)
         if viewer.infos[0].license:
             click.echo(about(viewer.infos[0].checkpoint, viewer.infos[0].license))
         # Node and viewer: no frame is lost for want of a listener.
         paced = {**plan.play, "wait_for": 2}
-        player = running.enter_context(process(f"demo.{plan.player}", paced))
+        player = running.enter_context(process(f"ros.demo.{plan.player}", paced))
         _wait_for(lambda: _played(viewer, player), viewer, node, _PATIENCE)
         player.terminate()
         _wait_for(lambda: _settled(viewer), viewer, node, _PATIENCE)

@@ -50,8 +50,8 @@ def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any],
     _write(viewer, topics, bag)
     cameras = {"cameras": list(topics), **{f"{name}.image_topic": topic for name, topic in topics.items()}}
     with (
-        process("node.gaze_node", {**gazing, **cameras}),
-        process("replay.replay_node", {"bag": str(bag), "out": str(gazed), "rate": 0.0, **cameras}) as player,
+        process("ros.gaze_node", {**gazing, **cameras}),
+        process("ros.replay.replay_node", {"bag": str(bag), "out": str(gazed), "rate": 0.0, **cameras}) as player,
     ):
         if status := player.wait():
             raise ValueError(f"the replay ended with exit status {status}, see its message above")
