@@ -44,7 +44,7 @@ test: $(VENV)/interfaces.stamp
 
 test: docs
 docs: $(VENV)/interfaces.stamp
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 soak: $(VENV)/interfaces.stamp
 	SOAK_FRAMES=20000 $(VENV)/bin/pytest -s test/ros/test_soak.py
