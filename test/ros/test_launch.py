@@ -30,7 +30,7 @@ try:
     TRUE_LAUNCH = True
 except ImportError:
     TRUE_LAUNCH = False
-LAUNCH = ["ros2", "launch"] if TRUE_LAUNCH else [sys.executable, str(ROOT / "test" / "launch_double.py")]
+LAUNCH = ["ros2", "launch"] if TRUE_LAUNCH else [sys.executable, launch_double.__file__]
 ARGUMENTS = {
     "autogaze": {*PARAMETERS, *CAMERA_PARAMETERS, "use_sim_time"},
     "carla": {*PARAMETERS, "role_name", "cameras", "stand_in", "rviz"},

@@ -49,9 +49,10 @@ def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any],
     shutil.rmtree(gazed, ignore_errors=True)  # of an earlier demonstration
     _write(viewer, topics, bag)
     cameras = {"cameras": list(topics), **{f"{name}.image_topic": topic for name, topic in topics.items()}}
+    playing = {"bag": str(bag), "out": str(gazed), "rate": 0.0, **cameras}
     with (
         process("ros.gaze_node", {**gazing, **cameras}),
-        process("ros.replay.replay_node", {"bag": str(bag), "out": str(gazed), "rate": 0.0, **cameras}) as player,
+        process("ros.replay.replay_node", playing) as player,
     ):
         if status := player.wait():
             raise ValueError(f"the replay ended with exit status {status}, see its message above")
