@@ -1,4 +1,5 @@
 import fcntl
+import mmap
 import os
 
 import pytest
@@ -58,6 +59,14 @@ def test_the_doctor_removes_ports_too(shm):
     result = run("doctor", "--clean")
     assert result.exit_code == 0 and result.output.startswith("removed 3 of 3 orphans")
     assert names(shm) == STAYS
+
+
+def test_a_port_that_a_dead_writer_has_left_is_an_orphan_unless_somebody_maps_it(shm):
+    for name in ("fastdds_port7412", "fastdds_port7413"):
+        (shm / name).write_bytes(bytes(8192))
+    with (shm / "fastdds_port7413").open("r+b") as file, mmap.mmap(file.fileno(), 0):
+        found = [orphan.path.name for orphan in shared_memory.orphans()]
+    assert "fastdds_port7412" in found and "fastdds_port7413" not in found
 
 
 def test_what_has_just_been_made_may_not_be_locked_yet(shm, monkeypatch):

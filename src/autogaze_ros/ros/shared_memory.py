@@ -2,7 +2,8 @@
 
 A segment `fastdds_<16 hexadecimal digits>`, `fastrtps_` before version 3, has beside it a file `…_el`,
 which its owner keeps locked (flock) as long as it lives. Who reads a port `fastdds_port<number>` holds
-`…_el`, or `…_sl` together with others.
+`…_el`, or `…_sl` together with others; who only writes to it holds no lock, but maps it. When a writer
+dies, the port remains after its readers have removed their locks.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class Orphan:
 def orphans() -> list[Orphan]:
     """Return what processes that ended without cleaning up have left behind."""
     names = os.listdir(FOLDER) if FOLDER.is_dir() else []
-    bases = {name[:-3] for name in names if name.endswith(_LOCKS)}
-    found = [FOLDER / name for name in sorted(bases) if _SEGMENT.fullmatch(name) or _PORT.fullmatch(name)]
-    return [Orphan(path, _size(path)) for path in found if _unlocked(path, remove=False)]
+    bases = {name[:-3] if name.endswith(_LOCKS) else name for name in names}
+    files = [FOLDER / name for name in sorted(bases) if _SEGMENT.fullmatch(name) or _PORT.fullmatch(name)]
+    found = [path for path in files if _unlocked(path, remove=False)]
+    used = _mapped() if found else set()
+    return [Orphan(path, _size(path)) for path in found if path not in used]
 
 
 def remove(found: Iterable[Orphan]) -> list[Orphan]:
@@ -75,18 +78,30 @@ def _unlocked(path: Path, *, remove: bool) -> bool:
     """Return True where all locks could be had, and what they are for was removed if asked for."""
     with ExitStack() as held:
         try:
-            for lock in (path.with_name(path.name + end) for end in _LOCKS):
-                if lock.exists():
-                    descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                    held.callback(os.close, descriptor)
-                    if time.time() - os.fstat(descriptor).st_ctime < _YOUNG:
-                        return False
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks = [path.with_name(path.name + end) for end in _LOCKS]
+            for file in (file for file in (path, *locks) if file.exists()):
+                if time.time() - file.lstat().st_ctime < _YOUNG:
+                    return False
+            for lock in (lock for lock in locks if lock.exists()):
+                descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                held.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if remove:
                 _unlink(path)
         except OSError:  # held, or another user's
             return False
     return True
+
+
+def _mapped() -> set[Path]:
+    """Return the files that processes map, as far as this user may see them."""
+    found = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):  # another user's, or it has just ended
+            found |= {
+                Path(line.split(maxsplit=5)[5]) for line in maps.read_text().splitlines() if "/" in line
+            }
+    return found
 
 
 def _unlink(path: Path) -> None:
