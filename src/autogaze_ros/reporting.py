@@ -13,6 +13,10 @@ from types import TracebackType
 MOST = 1000  # bytes of a line, if nothing else is said
 _MOST_NAMES = 12
 _NAME = 100  # bytes of one name in a list
+_CAUSE = 300  # bytes of a cause, which may quote what a file holds
+_MOST_CAUSES = 8  # beyond them, all are one
+_OTHERS = ""  # their key
+_PAUSE = 60.0  # seconds between lines of one kind
 
 
 def shown(text: object, most: int = MOST) -> str:
@@ -41,12 +45,6 @@ def _escape(sign: str) -> str:
     return sign.encode("unicode_escape").decode()
 
 
-_MOST_CAUSES = 8  # beyond them, all are one
-_MOST = 300  # bytes of a cause, which may quote what a file holds
-_OTHERS = ""  # their key
-_PAUSE = 60.0  # seconds between lines of one kind
-
-
 def kind_of(text: str) -> str:
     """Return what is the same in texts that differ in numbers, or in what they quote."""
     return re.sub(r"'[^']*'?|\"[^\"]*\"?|\d+", "0", text)
@@ -65,14 +63,14 @@ class Complaints:
 
     def __call__(self, part: str, cause: object) -> None:
         """Warn in one line, "part cause"; cause: such as "is left out: it is empty"."""
-        text = shown(cause, _MOST)
+        text = shown(cause, _CAUSE)
         key = kind_of(text)
         if key not in self._lines and len(self._lines) >= _MOST_CAUSES:
             key = _OTHERS
         if key in self._lines:
             self._more[key] += 1
         else:
-            self._lines[key] = f"{shown(part, _MOST)} {text}"
+            self._lines[key] = f"{shown(part, _CAUSE)} {text}"
             self._log.warning("%s", self._lines[key])
 
     def __enter__(self) -> Complaints:

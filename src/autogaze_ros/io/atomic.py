@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and what is installed beside the code."""
+"""Files and folders that are there whole or not at all, and that never replace or hold their sources."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pathlib import Path
 from autogaze_ros.errors import OutputError
 from autogaze_ros.reporting import shown
 
+_LOCK = ".autogaze.lock"  # in a folder that is being filled
+
 
 @contextmanager
 def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -27,9 +29,7 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(target.parent, target.stem, f".part{target.suffix}")
     try:
-        aside.touch(
-            exist_ok=False
-        )  # where that fails the error names the file; that of a writer of videos does not
+        aside.touch(exist_ok=False)  # an error of this names the file; a video writer's does not
         yield aside
         aside.replace(target)
     finally:
@@ -53,9 +53,6 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-_LOCK = ".autogaze.lock"
 
 
 @contextmanager

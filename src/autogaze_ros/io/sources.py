@@ -8,15 +8,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from autogaze_ros.errors import BagError, SourceError
 from autogaze_ros.io.bag_files import is_bag
-from autogaze_ros.io.bags import Bag, open_bag, picture
+from autogaze_ros.io.bags import open_bag, picture
 from autogaze_ros.io.drives import is_drive, open_drive
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Selection, Source, Thinning
+from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source
 from autogaze_ros.io.image_folders import find_cameras, is_image, open_images, open_scenario
 from autogaze_ros.io.sniffing import describe_unknown
 from autogaze_ros.io.videos import open_video
@@ -27,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 def open_recording(path: Path, topic: str, max_pixels: int = MAX_PIXELS) -> Source:
     """Open the images of a recording; topic: needed where several have some. Raises SourceError."""
-    with _bag(path) as bag:
+    with open_bag(path) as bag:
         for note in bag.notes:
             _log.warning("%s", shown(note))
         chosen = bag.image_topic(topic)
@@ -37,7 +36,7 @@ def open_recording(path: Path, topic: str, max_pixels: int = MAX_PIXELS) -> Sour
 
 def _read(path: Path, topic: str, max_pixels: int) -> Iterator[Frame]:
     count = 0
-    with _bag(path) as bag, Complaints(_log) as complain:
+    with open_bag(path) as bag, Complaints(_log) as complain:
         connections = [connection for connection in bag.connections if connection.topic == topic]
         for place, (connection, received, data) in enumerate(bag.messages(connections)):
             try:
@@ -56,18 +55,6 @@ def _frame(message: Any, received: int, max_pixels: int) -> Frame:
         raise BagError(f"its stamp has {nanoseconds} nanoseconds, a second or more")
     stamp = seconds * 1_000_000_000 + nanoseconds
     return Frame(picture(message, max_pixels), stamp, frame_id=message.header.frame_id, received=received)
-
-
-@contextmanager
-def _bag(path: Path) -> Iterator[Bag]:
-    try:
-        with open_bag(path) as bag:
-            yield bag
-    except BagError as error:
-        raise SourceError(str(error)) from error
-
-
-__all__ = ["Frame", "Selection", "Source", "SourceError", "Thinning", "open_source"]
 
 
 def open_source(
