@@ -28,7 +28,7 @@ def node():
     """The node, unconfigured, whom only this process hears."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")
-        rclpy.init(args=["--ros-args", "-p", "autostart:=false", "--log-level", "fatal"])
+        rclpy.init(args=["--ros-args", "-p", "autostart:=false"])
         node = GazeNode()
         yield node
         node.close()

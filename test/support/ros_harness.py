@@ -134,7 +134,7 @@ class Process:
                 command,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=dict(environment),
+                env={**environment, "PYTHONFAULTHANDLER": "1"},
                 start_new_session=True,  # so that its own children end with it
             )
 
@@ -149,8 +149,16 @@ class Process:
         return self._popen.poll() is not None
 
     def wait(self) -> int:
-        """Return the exit status; pytest shows what the process said if the test fails."""
-        status = self._popen.wait(PATIENCE)
+        """Return the exit status; pytest shows what the process said if the test fails.
+
+        What hangs shows where: it and its children write the stacks of all their threads.
+        """
+        try:
+            status = self._popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._popen.pid, signal.SIGABRT)
+            self._popen.wait(GRACE)
+            raise AssertionError(f"still running after {PATIENCE:.0f} s:\n{self.log()}") from None
         print(f"process ended with {status}:\n{self.log()}")
         return status
 
