@@ -156,11 +156,20 @@ class Process:
         try:
             status = self._popen.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            os.killpg(self._popen.pid, signal.SIGABRT)
-            self._popen.wait(GRACE)
+            self._abort()
             raise AssertionError(f"still running after {PATIENCE:.0f} s:\n{self.log()}") from None
         print(f"process ended with {status}:\n{self.log()}")
         return status
+
+    def _abort(self) -> None:
+        """Abort it and its children, and wait for what they have to say."""
+        deadline = time.monotonic() + GRACE
+        os.killpg(self._popen.pid, signal.SIGABRT)
+        self._popen.wait()
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self._popen.pid, 0)
+                time.sleep(0.05)
 
     def send(self, number: int) -> None:
         """Send a signal and go on."""
