@@ -44,7 +44,7 @@ def generate_launch_description():
                 executable="gaze_node",
                 name="autogaze",
                 output="screen",
-                parameters=[values(GAZING), cameras(), {"policy": "every"}],
+                parameters=[values(GAZING), cameras(), {"queue_policy": "every"}],
                 on_exit=end_with,
             ),
         ]

@@ -10,6 +10,7 @@
   - CheckpointError      weights
     + ConfigError        their config.json
   - OutputError          a result that cannot be written
+  - ReplayError          a replay whose gaze node ended or went silent
 
 Messages are one line: the file or option, the reason, and the remedy where there is
 one. The command line prints these and OSError in one line; others keep their traceback.
@@ -59,6 +60,10 @@ class ConfigError(CheckpointError):
 
 class OutputError(AutoGazeError):
     """A result that cannot be written, or would overwrite its source."""
+
+
+class ReplayError(AutoGazeError):
+    """A replay that cannot continue, because its gaze node ended or went silent."""
 
 
 @contextmanager

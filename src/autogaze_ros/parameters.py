@@ -1,12 +1,13 @@
-"""The table of parameters: names, defaults, ranges, meaning. The one place for each default.
+"""Table of parameters: names, defaults, ranges and descriptions. The only place for each default.
 
-The node declares from it, the launch file makes its arguments of it, the command
-line takes its defaults from it. It imports nothing of ROS.
+The node declares its parameters from the table, launch files take their arguments from it and
+the command line its defaults. It imports nothing of ROS.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,18 +15,18 @@ from typing import Any, Literal
 from autogaze_ros.checkpoints.embedded import EMBEDDED
 from autogaze_ros.errors import ParameterError
 from autogaze_ros.io.frames import MAX_PIXELS
-from autogaze_ros.networks.decoding import ASKED_POSITIONS
-from autogaze_ros.selectors import AUTO, SELECTORS
+from autogaze_ros.networks.decoding import ASKED_POSITIONS, AskedPositions
+from autogaze_ros.selectors import AUTO, SELECTORS, Requirement
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One parameter.
 
-    bounds: least and greatest value; choices: all values that are allowed.
-    changes: from when on another value holds: live ones from the next frame, or
-    each camera's next context, the others only while the node is unconfigured,
-    or never behind its start.
+    bounds: least and greatest value, both allowed.
+    choices: all allowed values; empty where any is.
+    changes: when a new value takes effect: with the next frame, with each camera's next context,
+        only while the node is unconfigured, or never after its start.
     """
 
     default: Any
@@ -35,7 +36,7 @@ class Parameter:
     changes: Literal["frame", "context", "unconfigured", "never"] = "unconfigured"
 
     def check(self, name: str, value: Any) -> Any:
-        """Return the value as it holds; ParameterError says in one line what is wrong and what is allowed."""
+        """Return the value in its final form; raises ParameterError with the allowed values."""
         if isinstance(value, float) and math.isnan(value):
             raise ParameterError(f"{name} must be a number, got nan")
         if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
@@ -47,7 +48,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class NumberOrAuto(Parameter):
-    """`auto` or any number: in ROS a string, which may spell the number, a double or an integer."""
+    """`auto` or any number: in ROS a double, an integer, or a string that spells one."""
 
     def check(self, name: str, value: Any) -> str | float:
         """Return `auto` or the number."""
@@ -66,106 +67,109 @@ PARAMETERS = {
     "autostart": Parameter(
         True, "Configure and activate at start, without a lifecycle manager.", changes="never"
     ),
-    "selector": Parameter("autogaze", "What chooses the tokens.", choices=SELECTORS, changes="context"),
+    "selector": Parameter("autogaze", "Selector of the tokens.", choices=SELECTORS, changes="context"),
     "checkpoint": Parameter(
         EMBEDDED,
-        "AutoGaze weights: embedded (this package's own, not NVIDIA's), a folder, or a hub id such as"
-        " nvidia/AutoGaze, which is then downloaded.",
+        "AutoGaze weights: embedded (this package's own, not NVIDIA's), a folder, or a Hugging Face id such"
+        " as nvidia/AutoGaze, which is then downloaded.",
     ),
-    "device": Parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N."),
-    "threads": Parameter(
-        0, "CPU threads that the networks use; 0: torch's choice, all cores.", bounds=(0, 1024)
-    ),
-    "positions": Parameter(
+    "device": Parameter("auto", "Device of the networks: auto, cpu, cuda or cuda:N."),
+    "threads": Parameter(0, "CPU threads of the networks; 0: torch's default, all cores.", bounds=(0, 1024)),
+    "decode_positions": Parameter(
         "checkpoint",
-        "Where decode steps stand: upstream repeats positions as the original does, cumulative counts on,"
-        " checkpoint is what the weights were trained with.",
+        "Token positions of decode steps: upstream repeats positions as the original does, cumulative"
+        " continues them, checkpoint takes those the weights were trained with.",
         choices=ASKED_POSITIONS,
     ),
     "chunk_size": Parameter(
         16,
-        "Frames of a context; then it starts anew. AutoGaze was trained on 16.",
+        "Frames of a context, after which it starts anew. AutoGaze was trained with 16.",
         bounds=(1, 64),
         changes="context",
     ),
     "mode": Parameter(
         "stream",
-        "stream decides each frame as it comes, chunk a context's frames in one call: the same gazes.",
+        "stream gazes at each frame as it arrives, chunk at a context's frames in one call; the gazes are"
+        " the same.",
         choices=("stream", "chunk"),
         changes="context",
     ),
     "chunk_timeout": Parameter(
         1.0,
-        "Seconds without a further frame after which mode chunk decides those that it has.",
+        "Seconds without a further frame after which mode chunk gazes at an incomplete context.",
         bounds=(0.01, 60.0),
         changes="frame",
     ),
     "gazing_ratio": Parameter(
         0.75,
-        "Most tokens of a frame, as a share of all 265; at least one is taken.",
+        "Maximum tokens of a frame as a fraction of all 265; at least one is selected.",
         bounds=(0.0, 1.0),
         changes="frame",
     ),
     "task_loss_requirement": NumberOrAuto(
         AUTO,
-        "A frame stops when its predicted loss falls to this, in the selector's units: auto is the selector's"
-        " own number, -inf never stops.",
+        "Selection stops once a frame's predicted loss is at most this, in the selector's units: auto is the"
+        " selector's own default, -inf never stops.",
         changes="frame",
     ),
-    "reconstruction": Parameter(
+    "reconstruction_checkpoint": Parameter(
         "",
-        "Weights that show what a gaze holds: embedded (this package's own), or VideoMAE's as a file, a"
-        " folder or a hub id; empty: none.",
+        "Weights of the reconstructor: embedded (this package's own), or VideoMAE's as a file, a folder or a"
+        " Hugging Face id; empty: no reconstruction.",
     ),
     "reconstruct_every": Parameter(
-        1, "Every how many frames one is reconstructed.", bounds=(1, 1000), changes="frame"
+        1, "Reconstruct one of so many frames.", bounds=(1, 1000), changes="frame"
     ),
     "overlay_reconstruction": Parameter(
         False,
-        "Whether overlay shows the reconstruction beside; then it comes when that is made.",
+        "Show the reconstruction beside the overlay; the overlay is then published once the reconstruction"
+        " is ready.",
         changes="frame",
     ),
-    "policy": Parameter(
+    "queue_policy": Parameter(
         "latest",
-        "Which waiting frames are kept: latest only, or every one up to queue_size (for bags).",
+        "latest keeps only the newest waiting frame of a camera; every keeps up to queue_size (for bags).",
         choices=("latest", "every"),
         changes="frame",
     ),
     "queue_size": Parameter(
-        64, "Frames of a camera that may wait under policy every.", bounds=(1, 1000), changes="frame"
+        64,
+        "Maximum waiting frames of a camera with queue_policy every.",
+        bounds=(1, 1000),
+        changes="frame",
     ),
     "batch_deadline": Parameter(
         0.01,
-        "Seconds that a frame waits for those of other cameras, to be decided together.",
+        "Seconds that a frame waits for frames of other cameras to share its batch.",
         bounds=(0.0, 1.0),
         changes="frame",
     ),
     "stagger": Parameter(
         False,
-        "Shorten first contexts, so that the heavy first frames of several cameras never coincide again.",
+        "Shorten first contexts so that the expensive first frames of several cameras never coincide.",
     ),
     "frame_stride": Parameter(
-        1, "Take every how many frames of a camera.", bounds=(1, 1000), changes="frame"
+        1, "Take one of so many frames of a camera.", bounds=(1, 1000), changes="frame"
     ),
     "max_rate": Parameter(
         0.0,
-        "Take at most so many frames of a camera a second, by their stamps; 0: all.",
+        "Maximum frames per second of a camera, by their stamps; 0: all.",
         bounds=(0.0, 1000.0),
         changes="frame",
     ),
     "max_gap": Parameter(
         2.0,
-        "Seconds between two stamps of a camera beyond which its stream begins anew.",
+        "Maximum seconds between consecutive stamps of a camera; a longer gap resets its stream.",
         bounds=(0.01, 3600.0),
         changes="frame",
     ),
     "max_image_pixels": Parameter(
         MAX_PIXELS,
-        "Most pixels of an image, by its header; larger ones are not decoded.",
+        "Maximum pixels of an image, by its header; larger images are not decoded.",
         bounds=(1, 178_000_000),  # Pillow's own limit
         changes="frame",
     ),
-    "silence": Parameter(
+    "no_frame_timeout": Parameter(
         3.0,
         "Seconds without a frame after which a warning names the topic and its publishers.",
         bounds=(0.1, 3600.0),
@@ -173,12 +177,13 @@ PARAMETERS = {
     ),
     "reliability": Parameter(
         "auto",
-        "Of the image subscriptions; auto is reliable if every publisher offers it, else best effort.",
+        "Reliability of the image subscriptions; auto is reliable if every publisher offers it, otherwise"
+        " best effort.",
         choices=("auto", "reliable", "best_effort"),
     ),
     "mask_view": Parameter(
         "frame",
-        "What gaze_mask shows: this frame's cells or all of the context's.",
+        "Cells in gaze_mask: those of this frame, or all of the context so far.",
         choices=("frame", "context"),
         changes="frame",
     ),
@@ -187,24 +192,88 @@ PARAMETERS = {
     ),
     "overlay_view": Parameter(
         "frame",
-        "What overlay shows: this frame's cells, or beneath them also those of the context so far.",
+        "Cells in overlay: those of this frame, or beneath them also those of the context so far.",
         choices=("frame", "context"),
         changes="frame",
     ),
     "snapshot_folder": Parameter(
-        "snapshots", "Folder of what ~/snapshot writes; made when it is needed.", changes="never"
+        "snapshots", "Folder for the results of ~/snapshot; created when needed.", changes="never"
     ),
 }
 
-CAMERAS = Parameter(["front"], "Names of the cameras, as they appear in topics and parameters.")
-# Each stands as <camera>.<name>.
+Changes = Mapping[str, Any]  # values of PARAMETERS that were set together, by name
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values of PARAMETERS at one moment, in the table's order, with its units and ranges."""
+
+    autostart: bool
+    selector: str
+    checkpoint: str
+    device: str
+    threads: int
+    decode_positions: AskedPositions
+    chunk_size: int
+    mode: str
+    chunk_timeout: float
+    gazing_ratio: float
+    task_loss_requirement: Requirement
+    reconstruction_checkpoint: str
+    reconstruct_every: int
+    overlay_reconstruction: bool
+    queue_policy: str
+    queue_size: int
+    batch_deadline: float
+    stagger: bool
+    frame_stride: int
+    max_rate: float
+    max_gap: float
+    max_image_pixels: int
+    no_frame_timeout: float
+    reliability: str
+    mask_view: str
+    mask_scale: int
+    overlay_view: str
+    snapshot_folder: str
+
+    @classmethod
+    def of(cls, values: Changes) -> Settings:
+        """Return the values, with defaults for the others; raises ParameterError."""
+        given = {name: values.get(name, parameter.default) for name, parameter in PARAMETERS.items()}
+        return cls(**{name: PARAMETERS[name].check(name, value) for name, value in given.items()})
+
+    @property
+    def queue_capacity(self) -> int:
+        """Maximum waiting frames of a camera, except those that mode chunk collects."""
+        return self.queue_size if self.queue_policy == "every" else 1
+
+
+# Former names and today's; refused with the new name until version 0.2.
+RENAMED = {
+    "policy": "queue_policy",
+    "positions": "decode_positions",
+    "reconstruction": "reconstruction_checkpoint",
+    "silence": "no_frame_timeout",
+}
+
+
+def refuse_renamed(names: Iterable[str]) -> None:
+    """Raise ParameterError if one of the names is a former name of a parameter."""
+    for name in names:
+        if name in RENAMED:
+            raise ParameterError(f"parameter {name} has been renamed: use {RENAMED[name]}")
+
+
+CAMERAS = Parameter(["front"], "Names of the cameras, as in topics and parameters.")
+# Declared once for each camera, as <camera>.<name>.
 CAMERA_PARAMETERS = {
     "image_topic": Parameter(
         "", "Topic of the images; empty: `image` with one camera, `<camera>/image` with several."
     ),
     "transport": Parameter(
         "raw",
-        "raw (sensor_msgs/Image), or compressed (CompressedImage at the topic's `/compressed`).",
+        "raw (sensor_msgs/Image), or compressed (CompressedImage on the topic's `/compressed`).",
         choices=("raw", "compressed"),
     ),
     "camera_info_topic": Parameter(
@@ -215,23 +284,28 @@ CAMERA_PARAMETERS = {
 
 REPLAY = {
     "bag": Parameter(
-        "", "Recording to replay: the folder or file of a rosbag2, mcap or sqlite3, or of a ROS 1 bag."
+        "",
+        "Recording to replay: folder or file of a rosbag2, mcap or sqlite3, or of a ROS 1 bag.",
+        changes="never",
     ),
-    "out": Parameter("", "Folder of the new recording, an mcap; it must not exist yet."),
+    "out": Parameter("", "Folder of the new recording, an mcap; it must not exist yet.", changes="never"),
     "topics": Parameter(
-        "", "Topics to replay and record beside the cameras', separated by spaces; empty: all."
+        "",
+        "Topics to replay and record beside the cameras', separated by spaces; empty: all.",
+        changes="never",
     ),
     "rate": Parameter(
         1.0,
-        "How many times as fast as it was recorded; 0: as fast as the gazes come.",
+        "Speed as a multiple of the recorded one; 0: as fast as the gazes arrive.",
         bounds=(0.0, 1000.0),
+        changes="never",
     ),
-    "allow_drops": Parameter(False, "Whether exit status 0 is due where frames got no gaze."),
+    "allow_drops": Parameter(False, "Exit with status 0 even if frames got no gaze.", changes="never"),
 }
 
-# Of the node's parameters those that a replay leaves to its user: it has every frame gazed at.
+# The node's parameters that a replay leaves to its user: the others would cost frames their gazes.
 GAZING = {
     name: parameter
     for name, parameter in PARAMETERS.items()
-    if name not in ("autostart", "policy", "frame_stride", "max_rate")
+    if name not in ("autostart", "queue_policy", "frame_stride", "max_rate")
 }

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection
 from types import TracebackType
@@ -112,3 +113,19 @@ class Throttle:
         kind = kind_of(line)
         known = kind in self._told or len(self._told) < _MOST_CAUSES
         return kind if known else _OTHERS
+
+
+def described(fault: BaseException) -> str:
+    """Return an exception's type and message in one line."""
+    return f"{type(fault).__name__}: {shown(fault)}"
+
+
+def located(fault: BaseException) -> str:
+    """Return an unexpected exception in one line: type, message, and where it was raised."""
+    return f"{described(fault)} ({raised_at(fault)})"
+
+
+def raised_at(fault: BaseException) -> str:
+    """Return the file and line that raised an exception."""
+    where = traceback.extract_tb(fault.__traceback__)[-1]
+    return f"{where.filename}:{where.lineno}"

@@ -82,7 +82,7 @@ def test_a_disagreement_is_told(rule, tmp_path, monkeypatch):
 
 def test_other_positions_are_seen(rule, monkeypatch):
     install(monkeypatch, rule.golden, "ratio_075")
-    result = rule.compare("ratio_075", "--positions", "cumulative")
+    result = rule.compare("ratio_075", "--decode-positions", "cumulative")
     assert "first frame that differs: 0" in result.output
 
 

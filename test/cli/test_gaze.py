@@ -243,7 +243,8 @@ def test_positions_are_the_networks(clip, weights, tmp_path):
     ways = ("upstream", "cumulative")
     for way in ways:
         result = run("gaze", clip, "--out", tmp_path / way, "--checkpoint", weights, "--frames", 1,
-                     "--task-loss-requirement=-inf", "--device", "cpu", "--positions", way)  # fmt: skip
+                     "--task-loss-requirement=-inf", "--device", "cpu",
+                     "--decode-positions", way)  # fmt: skip
         assert result.exit_code == 0, result.output
     one, other = ([record["token_ids"] for record in gazes(tmp_path / way)] for way in ways)
     assert one != other

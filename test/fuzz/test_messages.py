@@ -21,8 +21,7 @@ from autogaze_ros.io.images import ImageError, compressed_to_rgb, image_to_rgb
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.ros.executor import is_own
-from autogaze_ros.ros.inference import stamp_of
-from autogaze_ros.ros.messages import fill_image, scaled_info
+from autogaze_ros.ros.messages import fill_image, scaled_info, stamp_of
 
 _SIZES = st.integers(0, 9) | st.integers(0, 2**32 - 1)
 _FORMATS = st.sampled_from(["jpeg", "png", "rgb8; jpeg compressed bgr8", "16UC1; compressedDepth png"])

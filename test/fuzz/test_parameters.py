@@ -45,8 +45,7 @@ _PAIRS = st.lists(st.tuples(_NAMES | _TEXT, _VALUES), min_size=1, max_size=3)
 
 @pytest.mark.parametrize("configured", [False, True])
 def test_any_parameters_are_accepted_or_refused_in_one_line(node, configured, monkeypatch):
-    if configured:
-        monkeypatch.setattr(node, "_session", Configured())
+    monkeypatch.setattr(node._live, "configured", configured)
     services = node._parameter_service
 
     @examples(100)
@@ -67,16 +66,6 @@ def test_any_parameters_are_accepted_or_refused_in_one_line(node, configured, mo
             for result in results:
                 assert result.successful or (is_one_line(result.reason) and len(result.reason) < 4000)
             for name, parameter in PARAMETERS.items():
-                parameter.check(name, node.settings[name])
+                parameter.check(name, getattr(node._live.now, name))
 
     set_them()
-
-
-class Configured:
-    """A session as far as parameters concern it."""
-
-    def follow(self, changed):
-        pass
-
-    def end(self):
-        pass

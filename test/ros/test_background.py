@@ -2,13 +2,14 @@ import threading
 from types import SimpleNamespace
 
 import numpy as np
-from workers import SETTINGS, arrival, working
+from workers import image, working
 
 from autogaze_ros.io.frames import Frame
+from autogaze_ros.parameters import Settings
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.ros.background import Background
-from autogaze_ros.ros.models import Engines
-from autogaze_ros.ros.queue import FrameBuffer
+from autogaze_ros.ros.models import Models
+from autogaze_ros.ros.queue import ImageQueue
 from autogaze_ros.selectors import create_selector
 
 LAYERS = 4
@@ -55,7 +56,7 @@ class Camera:
         self.done = threading.Event()
         self.statistics = SimpleNamespace(skipped_so_far=self.skips.append, no_reconstruction=lambda: None)
 
-    def to_rgb(self, message):
+    def decode(self, message):
         return np.zeros((48, 64, 3), np.uint8)
 
     def shows_reconstruction(self):
@@ -64,7 +65,7 @@ class Camera:
     def wants_reconstruction(self, record):
         return record.frame_index == 0
 
-    def publish(self, arrival, gazed):
+    def publish(self, image, gazed):
         self._note(f"gaze of {gazed.frame.stamp}")
 
     def publish_reconstruction(self, made):
@@ -82,21 +83,21 @@ class Camera:
 
 
 def run(meanwhile, last, publishing=None):
-    """Let a frame come; `meanwhile` gets the buffer in its reconstruction, `publishing` then."""
-    events, buffer = [], FrameBuffer(["front"], 8)
+    """Let a frame come; `meanwhile` gets the queue in its reconstruction, `publishing` then."""
+    events, queue = [], ImageQueue(["front"], 8)
     camera = Camera(events, last)
     if publishing:
-        camera.publishing = lambda: publishing(buffer)
-    engines = Engines({**SETTINGS, "selector": "uniform", "policy": "every"}, ["front"])
-    engines.reconstructor = SlowReconstructor(events, lambda: meanwhile(buffer))
-    with working(engines, {"front": camera}, buffer):
-        buffer.put("front", arrival("front", 0))
+        camera.publishing = lambda: publishing(queue)
+    models = Models(Settings.of({"selector": "uniform", "queue_policy": "every"}), ["front"])
+    models.reconstructor = SlowReconstructor(events, lambda: meanwhile(queue))
+    with working(models, {"front": camera}, queue):
+        queue.put("front", image("front", 0))
         assert camera.done.wait(30), events
     return events
 
 
 def test_a_frame_waits_for_one_layer_at_most():
-    events = run(lambda buffer: buffer.put("front", arrival("front", 7)), "reconstruction of 0")
+    events = run(lambda queue: queue.put("front", image("front", 7)), "reconstruction of 0")
     assert events == [
         "gaze of 0", "layer 0 of 0", "layer 1 of 0",
         "gaze of 7", "layer 2 of 0", "layer 3 of 0", "reconstruction of 0",
@@ -104,8 +105,8 @@ def test_a_frame_waits_for_one_layer_at_most():
 
 
 def test_a_fault_is_told_and_gazes_go_on():
-    def fail(buffer):
-        buffer.put("front", arrival("front", 7))
+    def fail(queue):
+        queue.put("front", image("front", 7))
         raise RuntimeError("CUDA out of memory")
 
     events = run(fail, "gaze of 7")
@@ -113,16 +114,16 @@ def test_a_fault_is_told_and_gazes_go_on():
 
 
 def test_a_fault_of_publishing_is_told_and_gazes_go_on():
-    def fail(buffer):
-        buffer.put("front", arrival("front", 7))
+    def fail(queue):
+        queue.put("front", image("front", 7))
         raise MemoryError("no room for a picture")
 
-    events = run(lambda buffer: None, "gaze of 7", publishing=fail)
+    events = run(lambda queue: None, "gaze of 7", publishing=fail)
     assert events[-3:] == ["reconstruction of 0", "failed: no room for a picture", "gaze of 7"]
 
 
 def test_a_fault_of_taking_a_frame_is_told_and_its_gaze_is_out():
-    events = run(lambda buffer: buffer.put("front", arrival("front", 13)), "reconstruction of 0")
+    events = run(lambda queue: queue.put("front", image("front", 13)), "reconstruction of 0")
     assert events[3:5] == ["gaze of 13", "failed: odd pixels"]
 
 

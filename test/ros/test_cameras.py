@@ -28,7 +28,7 @@ def assert_whole(gazes, count):
 def test_one_that_is_killed_and_comes_back_holds_nobody(world, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", scene(8))
     diagnostics, rear = Diagnostics(world), world.collect(GazeMask, "/autogaze/rear/gaze")
-    timing = {"silence": 0.5, "max_gap": 0.4, "batch_deadline": 0.05}
+    timing = {"no_frame_timeout": 0.5, "max_gap": 0.4, "batch_deadline": 0.05}
     world.run(NODE, {**UNIFORM, **timing, "cameras": "[left, right, rear]"})
     left, right = (Camera(world, name, f"/{name}/image") for name in ("left", "right"))
 

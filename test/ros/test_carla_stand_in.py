@@ -114,7 +114,12 @@ def test_prerendered_frames_go_to_and_fro_while_time_goes_on(world, rig):
 def test_the_node_gazes_in_simulation_time(world, rig):
     gazes = world.collect(GazeMask, "/autogaze/left/gaze")
     topic = "/carla/ego_vehicle/rgb_front_left/image"
-    node = {"selector": "patch_difference", "cameras": "[left]", "left.image_topic": topic, "policy": "every"}
+    node = {
+        "selector": "patch_difference",
+        "cameras": "[left]",
+        "left.image_topic": topic,
+        "queue_policy": "every",
+    }
     world.run("ros.gaze_node", {**node, "use_sim_time": "true"})
     world.wait_for_links("left", publishers=0)
     path = rig(camera("rgb", "rgb_front_left", 160, 120, 70.0, yaw=55.0))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from workers import SETTINGS
 
 from autogaze_ros.io.frames import Frame
+from autogaze_ros.parameters import Settings
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.ros import diagnostics, statistics
 from autogaze_ros.ros.diagnostics import CameraReport
@@ -38,7 +38,7 @@ class Scene:
         self.now += seconds
 
     def judged(self, **settings):
-        status = self._report.make({**SETTINGS, "silence": 0.5, **settings}, "active", {}, "")
+        status = self._report.make(Settings.of({"no_frame_timeout": 0.5, **settings}), "active", {}, "")
         return status.level, status.message
 
 
@@ -67,7 +67,7 @@ def test_a_gaze_is_missed_when_it_is_late_for_this_mode_and_rate(scene, settings
     assert scene.judged(**settings) == GAZING
     scene.show(2, gazed=False)
     level, message = scene.judged(**settings)
-    assert level == WARN and "though frames come" in message
+    assert level == WARN and "though frames arrive" in message
 
 
 def test_frames_after_a_pause_are_not_late(scene):

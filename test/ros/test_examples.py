@@ -28,7 +28,7 @@ def test_the_consumer_is_short():
 def test_it_understands_the_nodes_gazes(world, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", scene(8))
     consumer = start(world)
-    world.run("ros.gaze_node", {"selector": "patch_difference", "policy": "every"})
+    world.run("ros.gaze_node", {"selector": "patch_difference", "queue_policy": "every"})
     world.run("ros.demo.clip_player", {"clip": clip, "loop": "true", "wait_for": 1})
     world.wait_for(lambda: "go on" in consumer.log(), "advice")
     left, ahead, right, loss = re.search(

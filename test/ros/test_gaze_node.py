@@ -62,7 +62,7 @@ def test_a_hundred_frames_none_lost(world, hundred, reliable, profile):
     policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
     images = world.collect(Image, IMAGE, QoSProfile(depth=20, reliability=policy))
     # Under `latest` a stall of this machine of a tenth of a second would be a drop, and rightly.
-    node = world.run(NODE, {**PATCHES, "policy": "every"})
+    node = world.run(NODE, {**PATCHES, "queue_policy": "every"})
     world.wait_for_links(publishers=0)
     size = {"width": 800, "height": 600, "rate": 10.0, "reliable": reliable, "wait_for": 2}
     world.run(PLAYER, {"clip": hundred, **size}, profile=profile)
@@ -91,7 +91,7 @@ def test_node_and_command_line_give_the_same_gazes(world, weights, selector, tmp
     assert len(expected) == 38
 
     gazes, infos = world.collect(GazeMask, GAZE), world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
-    world.run(NODE, {**options, "policy": "every"})
+    world.run(NODE, {**options, "queue_policy": "every"})
     pause = 200.0  # milliseconds
     world.wait_for_links(publishers=0)
     world.wait_for(lambda: infos, "loaded weights")  # images that come before would wait
@@ -149,7 +149,7 @@ def test_the_licence_of_weights_is_told(world, weights):
 def test_by_default_the_embedded_weights_gaze_and_rebuild(world):
     infos = world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
     world.environment |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")  # no network
-    node = world.run(NODE, {"device": "cpu", "reconstruction": "embedded"})
+    node = world.run(NODE, {"device": "cpu", "reconstruction_checkpoint": "embedded"})
     world.wait_for(lambda: infos, "info")
     info = infos[0]
     assert (info.selector, info.checkpoint, info.license) == ("autogaze", "embedded", "Apache-2.0")
@@ -182,7 +182,7 @@ FAULTS = {
 def test_faulty_messages_are_reported_and_the_node_goes_on(world):
     gazes = world.collect(GazeMask, GAZE)
     reports = world.collect(DiagnosticArray, "/diagnostics")
-    node = world.run(NODE, {**PATCHES, "policy": "every"})
+    node = world.run(NODE, {**PATCHES, "queue_policy": "every"})
     publisher = world.node.create_publisher(Image, IMAGE, 10)
     world.wait_for_links()
     publisher.publish(picture(second=1))
@@ -238,7 +238,10 @@ def test_where_torch_is_missing_it_is_told_and_what_needs_none_gazes(world, tmp_
     world.environment["PYTHONPATH"] = str(tmp_path)
     for parameters, told in (
         ({}, "the autogaze selector needs torch, safetensors and huggingface_hub in "),
-        ({**PATCHES, "reconstruction": "embedded"}, "reconstruction needs torch (pip install torch): "),
+        (
+            {**PATCHES, "reconstruction_checkpoint": "embedded"},
+            "reconstruction needs torch (pip install torch): ",
+        ),
     ):
         node = world.run(NODE, parameters)
         assert node.wait() == 1
@@ -291,7 +294,7 @@ def test_a_users_mistakes_end_the_start_with_one_line(world, weights, tmp_path, 
         folder = broken(weights, tmp_path, parameters["checkpoint"])
         parameters = {"device": "cpu", **parameters, "checkpoint": folder}
     # On a busy machine loading may outlast the default silence, of which the node warns.
-    node = world.run(NODE, {"silence": 600.0, **parameters})
+    node = world.run(NODE, {"no_frame_timeout": 600.0, **parameters})
     assert node.wait() == 1
     lines = [line for line in node.log().splitlines() if line.strip() and "[INFO]" not in line]
     assert len(lines) == 1, node.log()

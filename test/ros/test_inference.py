@@ -2,12 +2,13 @@ import threading
 
 import numpy as np
 import pytest
-from workers import SETTINGS, arrival, working
+from workers import image, working
 
 from autogaze_ros.errors import ImageError
+from autogaze_ros.parameters import Settings
 from autogaze_ros.pipeline import Choice
-from autogaze_ros.ros.models import Engines
-from autogaze_ros.ros.queue import FrameBuffer
+from autogaze_ros.ros.models import Models
+from autogaze_ros.ros.queue import ImageQueue
 from autogaze_ros.selectors.untrained import UniformSelector
 
 
@@ -26,19 +27,20 @@ class Failing(UniformSelector):
 class Camera:
     def __init__(self, name, expected):
         self.name, self.published, self.losses, self._expected = name, [], [], expected
-        self.done = threading.Event()
+        self.done, self._last = threading.Event(), 0
 
-    def to_rgb(self, message):
+    def decode(self, message):
         if message.kind == "broken":
             raise ImageError("broken")
         return np.full((48, 64, 3), 255 * (message.kind == "red"), np.uint8)
 
-    def publish(self, arrival, gazed):
+    def publish(self, image, gazed):
         record = gazed.record
-        self.published.append((gazed.frame.stamp, record.stream_id, record.dropped_since_last))
+        self.published.append((gazed.frame.stamp, record.stream_id, image.sequence - self._last - 1))
+        self._last = image.sequence
         self._note()
 
-    def lose(self, cause, text):
+    def drop(self, cause, text):
         self.losses.append((cause, text))
         self._note()
 
@@ -49,15 +51,15 @@ class Camera:
 
 def run(frames, kind=Camera, **settings):
     """Let a worker have frames of kinds by camera; returns the cameras and what ended it."""
-    engines = Engines({**SETTINGS, "selector": "uniform", "chunk_size": 4}, list(frames))
-    engines.pipeline.change(Choice(Failing(4), 0.1))
+    models = Models(Settings.of({"selector": "uniform", "chunk_size": 4}), list(frames))
+    models.pipeline.change(Choice(Failing(4), 0.1))
     cameras = {name: kind(name, len(kinds)) for name, kinds in frames.items()}
-    buffer = FrameBuffer(frames, 32)
+    queue = ImageQueue(frames, 32)
     for place in range(max(map(len, frames.values()))):
         for name, kinds in frames.items():
             if place < len(kinds):
-                buffer.put(name, arrival(name, place, kind=kinds[place]))
-    with working(engines, cameras, buffer, **settings) as faults:
+                queue.put(name, image(name, place, kind=kinds[place]))
+    with working(models, cameras, queue, **settings) as faults:
         for camera in cameras.values():
             assert camera.done.wait(30)
     return cameras, faults
@@ -97,16 +99,16 @@ def test_few_large_images_are_decoded_at_once(mode):
     held, most = set(), 0
 
     class Frames(Camera):
-        def to_rgb(self, message):
+        def decode(self, message):
             nonlocal most
-            image = super().to_rgb(message)
+            pixels = super().decode(message)
             held.add(id(message))
             most = max(most, len(held))
-            return image
+            return pixels
 
-        def publish(self, arrival, gazed):
-            held.discard(id(arrival.message))
-            super().publish(arrival, gazed)
+        def publish(self, image, gazed):
+            held.discard(id(image.message))
+            super().publish(image, gazed)
 
     small = run(kinds, Frames, mode=mode, max_image_pixels=4 * 48 * 64)[0]
     assert most == 2  # half of the pixels that one image may have

@@ -39,7 +39,7 @@ ARGUMENTS = {
 }
 CHEAP = {"selector": "random", "gazing_ratio": "0.1", "chunk_size": "4"}
 # On a busy machine processes may be up before they know of each other: no frame may be missed for that.
-EVERY = {**CHEAP, "policy": "every"}
+EVERY = {**CHEAP, "queue_policy": "every"}
 
 
 def file(name):
@@ -201,6 +201,8 @@ def test_a_bag_with_a_frame_that_got_no_gaze(start, tmp_path):
         ("carla", {**CHEAP, "role_name": "my car"}, "/carla/my car/rgb_front/image"),
         ("dashcam", {**CHEAP, "clip": "missing.mp4"}, "missing.mp4 does not exist"),
         ("replay", {**CHEAP, "out": "out"}, "parameter bag is empty: Recording to replay"),
+        ("dashcam", {"policy": "every"}, "parameter policy has been renamed: use queue_policy"),
+        ("replay", {"silence": "1.0"}, "parameter silence has been renamed: use no_frame_timeout"),
     ],
     ids=str,
 )

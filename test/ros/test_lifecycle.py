@@ -28,7 +28,7 @@ from autogaze_ros.msg import GazeMask
 
 
 def start(world, **parameters):
-    return start_faulty(world, policy="every", **parameters)
+    return start_faulty(world, queue_policy="every", **parameters)
 
 
 def test_activation_is_accepted_while_loading_and_gazes_come_when_that_is_done(world, pipe):
@@ -163,26 +163,74 @@ def test_a_node_of_another_name_says_so_in_diagnostics(world):
 
 
 @pytest.mark.parametrize(
-    "module, cut",
+    "module, start",
     [
-        ("autogaze_ros.ros.gaze_node", "module.GazeNode = cut; sys.exit(module.main())"),
-        ("autogaze_ros.ros.demo.playing", "sys.exit(module.play(cut, 'player', None))"),
+        ("autogaze_ros.ros.gaze_node", "module.GazeNode = Cut; sys.exit(module.main())"),
+        ("autogaze_ros.ros.running", "sys.exit(module.run_node(Cut, 'player', None))"),
     ],
 )
-def test_an_interrupt_upon_the_error_that_it_caused_is_no_error(module, cut):
+def test_an_interrupt_upon_the_error_that_it_caused_is_no_error(module, start):
     """The handler of signals ends rclpy first, which makes whatever runs fail, and then interrupts Python."""
     code = f"""
 import sys
+import rclpy
+import autogaze_ros.ros.running as running
 import {module} as module
 
 def interrupted():
     raise KeyboardInterrupt
 
-def cut():
-    module.rclpy.ok = interrupted
-    raise module._rclpy.RCLError("rcl node's context is invalid")
+class Cut:
+    exit_status = 0
 
-{cut}
+    def __init__(self):
+        rclpy.ok = interrupted
+        raise running._rclpy.RCLError("rcl node's context is invalid")
+
+{start}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_users_mistake_is_told_in_one_line_and_a_fault_of_the_program_with_its_traceback():
+    code = """
+import sys
+from autogaze_ros.errors import ParameterError
+from autogaze_ros.ros.running import run_node
+
+class Node:
+    exit_status = 7
+
+    def run(self):
+        if fault is not None:
+            raise fault
+
+    def close(self):
+        return True
+
+mistake, full = ParameterError("rate must be 10"), OSError(28, "No space left on device")
+for fault in (None, mistake, full, ValueError("a bug")):
+    print(run_node(Node, "player", []))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["7", "1", "1", "1"]
+    first, second, *rest = done.stderr.splitlines()
+    assert (first, second) == ("player: rate must be 10", "player: [Errno 28] No space left on device")
+    assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "ValueError: a bug")
+
+
+@pytest.mark.parametrize("fault", ["ZeroDivisionError('a bug')", "FileNotFoundError('weights.bin')"])
+def test_a_fault_of_loading_is_told_and_one_of_the_program_with_its_place(world, tmp_path, fault):
+    script = tmp_path / "loading.py"
+    script.write_text(
+        "import sys\nfrom autogaze_ros.ros import gaze_node, models\n"
+        f"def create(name, **options):\n    raise {fault}\n"
+        "models.create_selector = create\nsys.exit(gaze_node.main())\n"
+    )
+    node = world.start([sys.executable, str(script)])
+    assert node.wait() == 1
+    located = f"ZeroDivisionError: a bug ({script}:4)"
+    assert (located in node.log()) == fault.startswith("Zero")
+    assert "weights.bin" in node.log() or fault.startswith("Zero")
+    assert "Traceback" not in node.log()

@@ -13,7 +13,7 @@ from autogaze_ros.msg import GazeInfo
 from autogaze_ros.parameters import PARAMETERS
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-RANDOM = {"selector": "random", "gazing_ratio": 0.2, "policy": "every"}
+RANDOM = {"selector": "random", "gazing_ratio": 0.2, "queue_policy": "every"}
 
 
 def pictures(first, count):
@@ -59,7 +59,12 @@ def holds(gaze):
 def test_what_is_set_together_holds_together_for_each_camera(world):
     diagnostics, infos = Diagnostics(world), world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
     front, rear = (Camera(world, name, f"/{name}/image") for name in ("front", "rear"))
-    patches = {"selector": "patch_difference", "chunk_size": 3, "batch_deadline": 0.0, "policy": "every"}
+    patches = {
+        "selector": "patch_difference",
+        "chunk_size": 3,
+        "batch_deadline": 0.0,
+        "queue_policy": "every",
+    }
     world.run(NODE, {**patches, "cameras": "[front, rear]"})
     world.wait_for_links("front", "rear")
     old, new = ("patch_difference", 0.75, 0.3), ("random", 0.5, -math.inf)
@@ -195,8 +200,8 @@ FIT = {
     "reconstruct_every": [1, 1000],
     "max_gap": [100.0],
     "max_image_pixels": [1_000_000, 178_000_000],
-    "silence": [0.1, 3600.0],
-    "policy": ["every"],
+    "no_frame_timeout": [0.1, 3600.0],
+    "queue_policy": ["every"],
     "queue_size": [64, 1000],
 }
 UNFIT = {
@@ -210,7 +215,7 @@ UNFIT = {
     "mask_scale": [0, 65, True],
     "max_image_pixels": [0, 178_000_001, 1e6],
     "overlay_reconstruction": [1, "yes"],
-    "policy": ["oldest"],
+    "queue_policy": ["oldest"],
     "queue_size": [0],
     "autostart": [False],
     "snapshot_folder": ["elsewhere"],

@@ -79,7 +79,7 @@ def test_stops_floods_and_changes_of_reliability_with_three_publishers_leave_no_
     world, stopped, policy
 ):
     diagnostics, cameras = Diagnostics(world), Publishers(world)
-    node = world.run(NODE, {**EVERY, "policy": policy})
+    node = world.run(NODE, {**EVERY, "queue_policy": policy})
     world.wait_for_links()
 
     def counted(key):

@@ -4,11 +4,12 @@ import threading
 
 import numpy as np
 import pytest
-from workers import SETTINGS, arrival, working
+from workers import image, working
 
+from autogaze_ros.parameters import Settings
 from autogaze_ros.pipeline import Choice, Pipeline
-from autogaze_ros.ros.models import Engines
-from autogaze_ros.ros.queue import FrameBuffer
+from autogaze_ros.ros.models import Models
+from autogaze_ros.ros.queue import ImageQueue
 from autogaze_ros.selectors import create_selector
 from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
@@ -34,15 +35,15 @@ class Camera:
     def __init__(self, name):
         self.name, self.gazes, self.losses, self.done = name, [], [], threading.Event()
 
-    def to_rgb(self, message):
+    def decode(self, message):
         if message.kind == "odd":
             raise IndexError("nobody expected this")
         if message.kind == "red":
             return np.full((48, 64, 3), 255, np.uint8)
         return IMAGES[message.header.stamp.nanosec]
 
-    def publish(self, arrival, gazed):
-        if arrival.message.kind == "unpublishable":
+    def publish(self, image, gazed):
+        if image.message.kind == "unpublishable":
             raise RuntimeError("no publisher")
         record = gazed.record
         self.gazes.append(
@@ -50,7 +51,7 @@ class Camera:
         )
         self._note()
 
-    def lose(self, cause, text):
+    def drop(self, cause, text):
         self.losses.append((cause, text))
         self._note()
 
@@ -62,14 +63,14 @@ class Camera:
 def gaze(faulty, mode="stream"):
     """Let a healthy and a faulty camera share every batch; returns both."""
     names = ["healthy", "sick"]
-    engines = Engines({**SETTINGS, "selector": "uniform", "chunk_size": 4}, names)
-    engines.pipeline.change(Choice(HalfWay(4), 0.05))
-    cameras, buffer = {name: Camera(name) for name in names}, FrameBuffer(names, FRAMES)
+    models = Models(Settings.of({"selector": "uniform", "chunk_size": 4}), names)
+    models.pipeline.change(Choice(HalfWay(4), 0.05))
+    cameras, queue = {name: Camera(name) for name in names}, ImageQueue(names, FRAMES)
     for number in range(FRAMES):
-        buffer.put("healthy", arrival("healthy", number, kind="plain"))
+        queue.put("healthy", image("healthy", number, kind="plain"))
         kind = faulty if number % 3 == 1 else "plain"
-        buffer.put("sick", arrival("sick", number, kind=kind))
-    with working(engines, cameras, buffer, mode=mode) as faults:
+        queue.put("sick", image("sick", number, kind=kind))
+    with working(models, cameras, queue, mode=mode) as faults:
         assert all(camera.done.wait(60) for camera in cameras.values())
     assert not faults
     return cameras

@@ -79,14 +79,16 @@ def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, at_work):
 
 def test_frames_without_gazes_are_a_warning(world, at_work):
     diagnostics, camera = Diagnostics(world), Camera(world)
-    start_faulty(world, silence=0.5, policy="every", queue_size=1000)  # no drop to be warned of before
+    start_faulty(
+        world, no_frame_timeout=0.5, queue_policy="every", queue_size=1000
+    )  # no drop to be warned of before
     world.wait_for_links()
     camera.gaze_at(*images(1, 2))
     camera.show(picture(2, BLUE))
 
     def warned():
         camera.show(picture(2 + camera.shown / 1000))
-        return diagnostics.said("autogaze: front", WARN, "though frames come")
+        return diagnostics.said("autogaze: front", WARN, "though frames arrive")
 
     with at_work():
         world.wait_for(warned, "a warning")
@@ -110,7 +112,7 @@ def test_in_mode_chunk_the_newest_chunk_wins(world, at_work):
 def waiting(world, pipe):
     """Diagnostics and a camera of which eight images wait in the node while it loads."""
     diagnostics, camera = Diagnostics(world), Camera(world)
-    start_faulty(world, policy="every", checkpoint=pipe)
+    start_faulty(world, queue_policy="every", checkpoint=pipe)
     world.wait_for_links()
     show_more(world, camera, diagnostics, images(1, 8))
     return diagnostics, camera

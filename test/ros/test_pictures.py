@@ -38,7 +38,7 @@ def decoded(message):
 def test_pictures_come_as_jpeg_too_with_a_calibration_of_their_size(world):
     parameters = {
         "selector": "patch_difference",
-        "reconstruction": "embedded",
+        "reconstruction_checkpoint": "embedded",
         "device": "cpu",
         "chunk_size": 2,
     }

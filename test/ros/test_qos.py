@@ -19,7 +19,7 @@ def test_both_sides_of_what_does_not_fit_are_named(world):
             **UNIFORM,
             "cameras": f"[{', '.join(names)}]",
             "reliability": "reliable",
-            "silence": 4.0,  # by then everybody is known by name
+            "no_frame_timeout": 4.0,  # by then everybody is known by name
             "qos_overrides./late/image.subscription.durability": "transient_local",
         },
     )

@@ -21,7 +21,12 @@ from autogaze_ros.reconstruction import Reconstructor
 from autogaze_ros.ros.messages import fill_image
 from autogaze_ros.selectors import create_selector
 
-NODE = {"selector": "patch_difference", "task_loss_requirement": 0.2, "gazing_ratio": 0.3, "policy": "every"}
+NODE = {
+    "selector": "patch_difference",
+    "task_loss_requirement": 0.2,
+    "gazing_ratio": 0.3,
+    "queue_policy": "every",
+}
 COUNT, CHUNK = 12, 4
 
 
@@ -58,7 +63,7 @@ class Camera:
 def test_every_frame_is_reconstructed_as_off_line(world, checkpoint):
     made = world.collect(Image, "/autogaze/front/reconstruction")
     reports = world.collect(DiagnosticArray, "/diagnostics")
-    node = world.run("ros.gaze_node", {**NODE, "reconstruction": checkpoint, "chunk_size": CHUNK})
+    node = world.run("ros.gaze_node", {**NODE, "reconstruction_checkpoint": checkpoint, "chunk_size": CHUNK})
     camera = Camera(world)
     first = camera.show_until(made)
     while len(camera.shown) < COUNT:
@@ -91,7 +96,12 @@ def test_every_frame_is_reconstructed_as_off_line(world, checkpoint):
 
 def test_every_other_frame_and_beside_the_overlay(world, checkpoint):
     overlays = world.collect(Image, "/autogaze/front/overlay")
-    parameters = {**NODE, "reconstruction": checkpoint, "chunk_size": CHUNK, "overlay_reconstruction": "true"}
+    parameters = {
+        **NODE,
+        "reconstruction_checkpoint": checkpoint,
+        "chunk_size": CHUNK,
+        "overlay_reconstruction": "true",
+    }
     world.run("ros.gaze_node", parameters)
     request = SetParameters.Request(parameters=[Parameter("reconstruct_every", value=2).to_parameter_msg()])
     assert world.call(SetParameters, "/autogaze/set_parameters", request).results[0].successful
@@ -107,6 +117,6 @@ def test_every_other_frame_and_beside_the_overlay(world, checkpoint):
 
 
 def test_a_checkpoint_that_is_none_is_told(world, tmp_path):
-    node = world.run("ros.gaze_node", {**NODE, "reconstruction": str(tmp_path)})
+    node = world.run("ros.gaze_node", {**NODE, "reconstruction_checkpoint": str(tmp_path)})
     assert node.wait() == 1
     assert str(tmp_path) in node.log() and "Traceback" not in node.log()

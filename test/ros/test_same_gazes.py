@@ -59,7 +59,12 @@ def test_folder_video_bags_and_live_topics(world, tmp_path):
         assert_same(gazes(tmp_path / "others"), expected)
 
     live = world.collect(GazeMask, "/autogaze/front/gaze")
-    node = {"selector": "patch_difference", "task_loss_requirement": 0.2, "chunk_size": 5, "policy": "every"}
+    node = {
+        "selector": "patch_difference",
+        "task_loss_requirement": 0.2,
+        "chunk_size": 5,
+        "queue_policy": "every",
+    }
     world.run("ros.gaze_node", node)
     world.wait_for_links(publishers=0)
     world.run("ros.demo.clip_player", {"clip": scenario, "wait_for": 1})
@@ -137,7 +142,7 @@ def test_jumps_break_off_live_and_in_a_replay_as_in_the_bag(world, steps):
     if world.processes:
         begin_anew(world)
     else:
-        world.run(NODE, {**SMALL, "policy": "every"})
+        world.run(NODE, {**SMALL, "queue_policy": "every"})
     with TemporaryDirectory() as folder:
         bag = record(Path(folder, "bag"), stamps)
         expected = gazed(bag)

@@ -10,7 +10,7 @@ from ros_node import NODE, Camera, change, picture, trigger
 
 from autogaze_ros.io.images import image_to_rgb
 
-CAMERAS = {"selector": "random", "gazing_ratio": 0.1, "policy": "every", "cameras": "[left, right]"}
+CAMERAS = {"selector": "random", "gazing_ratio": 0.1, "queue_policy": "every", "cameras": "[left, right]"}
 
 
 def test_one_camera_or_all_begin_anew(world):

@@ -100,7 +100,7 @@ class Soak:
         parameters = {
             "selector": "uniform",
             "gazing_ratio": 0.1,
-            "policy": "every",
+            "queue_policy": "every",
             "cameras": "[left, right]",
             "right.transport": "compressed",
             "snapshot_folder": folder,

@@ -16,7 +16,7 @@ from autogaze_ros.msg import GazeMask
 
 
 def test_thirty_encodings_of_a_megabyte_are_one_line(world):
-    running = world.run("ros.gaze_node", {"selector": "uniform", "policy": "every"})
+    running = world.run("ros.gaze_node", {"selector": "uniform", "queue_policy": "every"})
     reports = world.collect(DiagnosticArray, "/diagnostics")
     gazes = world.collect(GazeMask, "/autogaze/front/gaze")
     publisher = world.node.create_publisher(Image, "/image", 40)

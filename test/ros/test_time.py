@@ -23,7 +23,7 @@ CASES = {
 
 
 def test_time_at_fault_begins_that_cameras_stream_anew(world):
-    node = world.run(NODE, {**UNIFORM, "silence": 600.0, "cameras": f"[{', '.join(CASES)}]"})
+    node = world.run(NODE, {**UNIFORM, "no_frame_timeout": 600.0, "cameras": f"[{', '.join(CASES)}]"})
     cameras = {name: Camera(world, name, f"/{name}/image") for name in CASES}
     world.wait_for_links(*CASES)
     for place in range(4):

@@ -56,13 +56,13 @@ def says(world, node, text):
 )  # fmt: skip
 def test_both_types_and_the_remedy_are_named(world, drivers, topic, transport, kind, remedy):
     diagnostics = Diagnostics(world)
-    given = {"front.image_topic": topic, "front.transport": transport, "silence": 3600.0}
+    given = {"front.image_topic": topic, "front.transport": transport, "no_frame_timeout": 3600.0}
     drivers("driver", kind, topic, BEST_EFFORT)
     node = world.run(NODE, {**UNIFORM, **given})
     wanted = COMPRESSED if transport == "compressed" else RAW
     told = f"another type than {wanted}: /driver (sensor_msgs/msg/{kind.__name__}); {remedy}"
     says(world, node, f"front ({topic}): publishers of {told}")
-    assert set_parameters(world, silence=0.1).successful
+    assert set_parameters(world, no_frame_timeout=0.1).successful
     says(world, node, f"publishers: nobody; publishers of {told}")
     world.wait_for(lambda: diagnostics.said("autogaze: front", WARN, told), "WARN in diagnostics")
     assert node.log().count(f"front ({topic}): publishers of {told}") == 1

@@ -8,6 +8,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from ros_node import NODE, UNIFORM, WARN, Camera, Diagnostics, picture, set_parameters
 
+from autogaze_ros.parameters import RENAMED
 from autogaze_ros.ros.checks import warn_of_arguments
 
 
@@ -127,3 +128,17 @@ def test_nodes_of_one_name_in_two_namespaces_are_none(world):
     world.wait_for(lambda: len(diagnostics.of("autogaze")) > 8, "reports of both")
     assert not any("nodes are named" in node.log() for node in nodes)
     assert not diagnostics.said("autogaze", WARN, "nodes are named")
+
+
+@pytest.mark.parametrize("old, new", RENAMED.items())
+def test_former_names_of_parameters_end_the_start_in_one_line(world, old, new):
+    node = world.run(NODE, {**UNIFORM, old: "every"})
+    assert node.wait() == 1
+    assert node.log().splitlines() == [f"autogaze: parameter {old} has been renamed: use {new}"]
+
+
+def test_former_names_of_parameters_are_refused_live(world):
+    node = world.run(NODE, UNIFORM)
+    result = set_parameters(world, policy="every")
+    assert not result.successful and "policy (renamed: use queue_policy)" in result.reason
+    assert node.interrupt() == 0

@@ -27,7 +27,7 @@ CAMERA = "/image"  # of the camera itself; a launch file remaps it
 @pytest.fixture
 def offers(world):
     """The running node's publishers, by topic: type and QoS."""
-    world.run("ros.gaze_node", {"selector": "random", "reconstruction": "embedded"})
+    world.run("ros.gaze_node", {"selector": "random", "reconstruction_checkpoint": "embedded"})
 
     def find():
         names = dict(world.node.get_publisher_names_and_types_by_node("autogaze", "/"))

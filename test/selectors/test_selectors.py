@@ -113,7 +113,9 @@ def test_untrained_selectors_take_the_budget(name, images, ratio):
 
 
 def test_autogaze_tells_what_it_runs(checkpoint):
-    info = create_selector("autogaze", checkpoint=checkpoint, device="cpu", positions="cumulative").info
+    info = create_selector(
+        "autogaze", checkpoint=checkpoint, device="cpu", decode_positions="cumulative"
+    ).info
     assert (info.checkpoint, info.license, info.device) == (checkpoint, "Apache-2.0", "cpu")
     assert (info.positions, info.dtype, len(info.sha256)) == ("cumulative", "float32", 64)
 
@@ -123,8 +125,8 @@ def test_positions_are_the_checkpoints_unless_others_are_asked_for(tmp_path):
     network.config = replace(network.config, decode_positions="cumulative")
     save_autogaze(network, tmp_path / "weights", license="Apache-2.0")
     ways = ("checkpoint", "upstream", "cumulative")
-    found = [create_selector("autogaze", checkpoint=str(tmp_path / "weights"), device="cpu", positions=way)
-             for way in ways]  # fmt: skip
+    weights = {"checkpoint": str(tmp_path / "weights"), "device": "cpu"}
+    found = [create_selector("autogaze", **weights, decode_positions=way) for way in ways]
     assert [selector.info.positions for selector in found] == ["cumulative", "upstream", "cumulative"]
 
 

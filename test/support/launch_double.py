@@ -36,6 +36,10 @@ class Run:
     running: dict[int, tuple[Node, subprocess.Popen[bytes]]] = field(default_factory=dict)
     is_shutdown: bool = False
 
+    @property
+    def launch_configurations(self) -> dict[str, str]:
+        return {**self.arguments, **self.declared}
+
     def text(self, value: Any) -> str:
         if isinstance(value, list):
             return "".join(map(self.text, value))

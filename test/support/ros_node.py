@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 from autogaze_ros.msg import GazeMask
 
 NODE = "ros.gaze_node"
-UNIFORM = {"selector": "uniform", "gazing_ratio": 0.1, "policy": "every"}  # cheap, and loses nothing
+UNIFORM = {"selector": "uniform", "gazing_ratio": 0.1, "queue_policy": "every"}  # cheap, and loses nothing
 GAZE, IMAGE = "/autogaze/front/gaze", "/image"
 FAULTY = [sys.executable, str(Path(__file__).with_name("faulty_node.py")), "--ros-args"]
 WARN, ERROR = b"\x01", b"\x02"

@@ -1,4 +1,4 @@
-"""The inference thread's work without ROS: settings, arrivals, and a worker in a thread."""
+"""The inference thread's work without DDS: queued images, and a worker in a thread."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from autogaze_ros.parameters import PARAMETERS
-from autogaze_ros.ros.inference import Arrival, Worker
-from autogaze_ros.ros.models import Engines
-from autogaze_ros.ros.queue import FrameBuffer
+from autogaze_ros.ros.inference import Worker
+from autogaze_ros.ros.models import Models
+from autogaze_ros.ros.queue import ImageQueue, QueuedImage
 from autogaze_ros.ros.statistics import Load
 
-SETTINGS: Mapping[str, Any] = {name: parameter.default for name, parameter in PARAMETERS.items()}
 
-
-def arrival(camera: str, nanoseconds: int, **fields: Any) -> Arrival:
+def image(camera: str, nanoseconds: int, **fields: Any) -> QueuedImage:
+    """An image of a camera whose images are stamped 0, 1, 2 … nanoseconds."""
     stamp = SimpleNamespace(sec=0, nanosec=nanoseconds)
     message = SimpleNamespace(header=SimpleNamespace(stamp=stamp, frame_id="camera"), **fields)
-    return Arrival(camera, message, 0.0)
+    return QueuedImage(camera, message, sequence=nanoseconds + 1, received=0.0)
 
 
 @contextmanager
 def working(
-    engines: Engines, cameras: Mapping[str, Any], buffer: FrameBuffer[Arrival], **settings: Any
+    models: Models, cameras: Mapping[str, Any], queue: ImageQueue[QueuedImage], **values: Any
 ) -> Iterator[list[Exception]]:
     """Run a worker in a thread until the context ends; yields the fault that ended it, if one did."""
-    settings = {**SETTINGS, **engines.loaded, "gazing_ratio": 0.1, "policy": "every", **settings}
+    settings = replace(models.loaded, **{"gazing_ratio": 0.1, "queue_policy": "every", **values})
     faults: list[Exception] = []
     told = ([], [])  # what was loaded, what decides
     worker = Worker(
-        engines, cameras, buffer, settings, deque(), Load(), told[0].append, lambda *now: told[1].append(now)
+        models, cameras, queue, settings, deque(), Load(), told[0].append, lambda *now: told[1].append(now)
     )
 
     def run() -> None:
@@ -47,6 +46,6 @@ def working(
     try:
         yield faults
     finally:
-        buffer.close()
+        queue.close()
         thread.join(30)
         assert not thread.is_alive()

@@ -50,7 +50,7 @@ def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of selectors, the name apart, and what they may spend: as the node's parameters."""
     kinds = {
         "checkpoint": str,
-        "positions": click.Choice(PARAMETERS["positions"].choices),
+        "decode_positions": click.Choice(PARAMETERS["decode_positions"].choices),
         "chunk_size": click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())),
         "gazing_ratio": float,
         "task_loss_requirement": _NumberOrAuto(),

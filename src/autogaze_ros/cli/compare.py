@@ -100,7 +100,7 @@ class Summary:
     epilog="""\b
 Examples:
   autogaze compare drive.mp4 --checkpoint ~/AutoGaze
-  autogaze compare drive.mp4 --checkpoint ~/AutoGaze --positions cumulative --frames 64
+  autogaze compare drive.mp4 --checkpoint ~/AutoGaze --decode-positions cumulative --frames 64
   autogaze compare frames/ --checkpoint ~/AutoGaze --against patch_difference --out compared.json
 """
 )

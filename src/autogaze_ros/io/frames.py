@@ -26,6 +26,7 @@ class Frame:
     message's header, else the camera's name. received: nanoseconds of a bag's
     recorder, else None. jpeg: the file that the image was decoded from, if it was
     a JPEG. epoch: what a frame of another epoch showed does not count any more.
+    sequence: the image's number among those of its camera, in the node.
     """
 
     image: NDArray[np.uint8]
@@ -35,6 +36,7 @@ class Frame:
     received: int | None = None
     jpeg: bytes = b""
     epoch: int = 0
+    sequence: int = 0
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]

@@ -7,23 +7,23 @@ from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from autogaze_ros.pipeline import GazedFrame
+from autogaze_ros.ros.camera import Camera
 
 if TYPE_CHECKING:
     from autogaze_ros.reconstruction import Reconstruction, Reconstructor
-    from autogaze_ros.ros.camera import Camera
 
 
 class Background:
-    """Makes reconstructions step by step, so that a frame that comes waits for one step at most.
+    """Makes reconstructions step by step, so that a new frame waits for at most one step.
 
-    A fault costs the reconstructions concerned, never a gaze: it is reported.
+    A fault costs the affected reconstructions, never a gaze, and is reported.
     """
 
     def __init__(self, reconstructor: Reconstructor | None, cameras: Mapping[str, Camera]) -> None:
         self._reconstructor = reconstructor
         self._cameras = cameras
         self._running: Generator[None, None, list[Reconstruction]] | None = None
-        self._concerned: list[str] = []  # cameras of what is running
+        self._concerned: list[str] = []  # cameras of the running reconstruction
         self._finished: deque[Reconstruction] = deque()
 
     @property
@@ -34,7 +34,7 @@ class Background:
         return bool(self._running or self._finished or self._reconstructor.wanted)
 
     def take(self, gazed: GazedFrame) -> None:
-        """Remember a frame while its camera's reconstruction is looked at, from the next context on."""
+        """Remember a frame while its camera's reconstruction has subscribers, from the next context on."""
         if self._reconstructor is None:
             return
         camera = self._cameras[gazed.record.camera]
@@ -62,7 +62,7 @@ class Background:
             self._report(self._concerned, fault)
 
     def stop(self) -> None:
-        """Give up what is unfinished."""
+        """Discard unfinished reconstructions."""
         if self._running is not None:
             self._running.close()
             self._running = None

@@ -1,4 +1,4 @@
-"""Mistakes of a setup that ROS accepts without a word: unknown parameters, two nodes of one name."""
+"""Mistakes of a setup that ROS accepts silently: unknown parameters, two nodes of one name."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.node import Node
 
-from autogaze_ros.parameters import CAMERA_PARAMETERS
+from autogaze_ros.parameters import CAMERA_PARAMETERS, RENAMED
 from autogaze_ros.reporting import listed, shown
+from autogaze_ros.ros.clocks import STEADY
 
 _PERIOD = 1.0  # seconds between two looks
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class Namesakes:
-    """Warns once when the node's full name is another's, too.
+    """Warns once if another node has the same full name.
 
-    text: what there is to tell at present; empty while there is none.
+    text: the warning while it applies; otherwise empty.
     """
 
     def __init__(self, node: Node) -> None:
@@ -32,12 +31,12 @@ class Namesakes:
         self._node = node
         self._name = (node.get_name(), node.get_namespace())
         self._before, self._told = 1, False
-        node.create_timer(_PERIOD, self._look, clock=_STEADY)
+        node.create_timer(_PERIOD, self._look, clock=STEADY)
 
     def _look(self) -> None:
-        """Count; what two looks see is none that was just ending.
+        """Count the nodes that two consecutive looks see; others are just ending.
 
-        One that was killed before this node began is not counted: it announces itself no more.
+        A node that was killed before this one began is not counted: it no longer announces itself.
         """
         count = self._node.get_node_names_and_namespaces().count(self._name)
         lasting, self._before = min(count, self._before), count
@@ -55,18 +54,20 @@ _LONGEST_NAME = 100  # bytes
 
 
 def warn_of_parameters(node: Node, shared: Collection[str] = ()) -> None:
-    """Name the given parameters that are not declared, each with the nearest that is.
+    """Warn of given parameters that are not declared, each with the nearest that is.
 
-    To be called when all are declared. shared: those of nodes that may be given the same file.
+    To be called after all declarations.
+
+    shared: parameters of other nodes, which may share the parameter file.
     """
-    given = node._parameter_overrides  # rclpy has no public way but to declare whatever is given
+    given = node._parameter_overrides  # rclpy has no public access to them
     names = [name for name in given if not name.startswith("qos_overrides.")]
     if unknown := _unknown(node, names, shared):
         node.get_logger().warning(shown(f"unknown parameters, which have no effect: {', '.join(unknown)}"))
 
 
 def refuse_unknown(node: Node) -> None:
-    """Have the node refuse to set unknown parameters by their names, which rclpy itself loses."""
+    """Have the node refuse unknown parameters by name; rclpy itself does not name them."""
 
     def check(parameters: list[Any]) -> list[Any]:
         if unknown := _unknown(node, [parameter.name for parameter in parameters]):
@@ -77,7 +78,7 @@ def refuse_unknown(node: Node) -> None:
 
 
 def warn_of_arguments(node: Node, arguments: Sequence[str]) -> None:
-    """Name parameter files without a section for the node, and arguments outside --ros-args."""
+    """Warn of parameter files without a section for the node, and of arguments outside --ros-args."""
     if stray := list(_stray(arguments)):
         text = f"arguments {' '.join(stray)} set no parameter; those stand behind --ros-args -p"
         node.get_logger().warning(shown(text))
@@ -105,6 +106,8 @@ def _unknown(node: Node, names: Collection[str], shared: Collection[str] = ()) -
 
 
 def _with_hint(name: str, known: Collection[str], cameras: Sequence[str]) -> str:
+    if name in RENAMED:
+        return f"{name} (renamed: use {RENAMED[name]})"
     hints = [f"nearest: {near}" for near in get_close_matches(name, sorted(known), 1)]
     camera, _, short = name.rpartition(".")
     if short in CAMERA_PARAMETERS and camera not in cameras:
@@ -114,7 +117,7 @@ def _with_hint(name: str, known: Collection[str], cameras: Sequence[str]) -> str
 
 
 def _stray(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield what stands outside --ros-args … --; rclpy's own function would read parameter files again."""
+    """Yield arguments outside --ros-args … --; rclpy's own function would read parameter files again."""
     ours = True
     for argument in arguments:
         if argument in ("--ros-args", "--"):
@@ -124,12 +127,12 @@ def _stray(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _sections(path: Path) -> list[str] | None:
-    """Return the nodes that a parameter file names, as it does; None where PyYAML cannot tell.
+    """Return the node names of a parameter file's sections; None if PyYAML cannot read it.
 
-    ROS itself, whose parser is another one, has taken or refused the file by now.
+    ROS itself, with another parser, has accepted or refused the file before.
     """
     try:
-        # Values stay text: a date that is none is no reason to fail.
+        # Values stay text, so that an invalid date is no error.
         return list(_nodes(yaml.load(path.read_bytes(), yaml.BaseLoader), ()))
     except (yaml.YAMLError, ValueError, RecursionError, OSError):
         return None
@@ -146,7 +149,7 @@ def _nodes(value: Any, above: tuple[str, ...]) -> Iterator[str]:
 
 
 def _matches(node: str, section: str) -> bool:
-    """Return whether a section is for a node, as rcl decides: * stands for one part of a name, ** for any."""
+    """Return True if a section applies to a node, as in rcl: * matches one part of a name, ** any number."""
     wild = {"*": r"/\w+", "**": r"(/\w+)*"}
     parts = [wild.get(part, f"/{re.escape(part)}") for part in section.split("/") if part]
     return re.fullmatch("".join(parts), node) is not None

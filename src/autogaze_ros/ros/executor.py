@@ -1,9 +1,7 @@
-"""The executor of the node: nobody's message or request ends it."""
+"""Executor that survives faulty messages and requests."""
 
 from __future__ import annotations
 
-import os
-import signal
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,21 +11,15 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 
-
-def end_with_the_terminal() -> None:
-    """Let a terminal that closes end the process as SIGTERM does, with its clean-up; nohup still prevails."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-
-
 _OURS, _RCLPY = Path(__file__).resolve().parents[1], Path(rclpy.__file__).resolve().parent
 
 
 class Executor(SingleThreadedExecutor):
-    """Goes on where rclpy raises: a parameter of unknown type, a negative /clock, a damaged message.
+    """Continues where rclpy raises: a parameter of unknown type, a negative /clock, a damaged message.
 
-    Whoever sent it gets no answer. refused: called with each of these faults. Those
-    that this package's own callbacks raise are bugs and end `spin`.
+    The sender gets no answer. Exceptions of this package's own callbacks are bugs and end `spin`.
+
+    refused: called with each of rclpy's exceptions.
     """
 
     def __init__(self, refused: Callable[[Exception], None], **options: Any) -> None:
@@ -46,7 +38,7 @@ class Executor(SingleThreadedExecutor):
                     raise
                 self._refused(fault)
 
-    # What raises while it is taken would leave its callback group occupied for ever.
+    # An exception while taking would leave the callback group occupied for ever.
     def _take_subscription(self, sub: Any) -> Any:
         return self._taken(super()._take_subscription, sub)
 
@@ -65,7 +57,7 @@ class Executor(SingleThreadedExecutor):
 
 
 def is_own(fault: Exception) -> bool:
-    """Tell whether this package raised it, rather than rclpy, be it called by this package."""
+    """Return True if this package raised an exception, rather than rclpy, even if called by this package."""
     if isinstance(fault, _rclpy.RCLError):
         return False
     for frame in reversed(traceback.extract_tb(fault.__traceback__)):

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.io.frames import Frame, SourceError
 from autogaze_ros.io.images import ImageError
+from autogaze_ros.parameters import Changes, Settings
 from autogaze_ros.pipeline import GazedFrame
-from autogaze_ros.reporting import shown
+from autogaze_ros.reporting import located
 from autogaze_ros.ros.background import Background
-from autogaze_ros.ros.models import Engines, Settings, release_memory
-from autogaze_ros.ros.queue import FrameBuffer, Terms
+from autogaze_ros.ros.camera import Camera
+from autogaze_ros.ros.messages import stamp_of
+from autogaze_ros.ros.models import Models, release_memory
+from autogaze_ros.ros.queue import BatchPolicy, ImageQueue, QueuedImage
 from autogaze_ros.ros.statistics import Load
 from autogaze_ros.selectors import Selector
 
-if TYPE_CHECKING:
-    from autogaze_ros.ros.camera import Camera
-
 
 class InferenceThread:
-    """Runs one task after the other; tasks report their own faults."""
+    """Runs tasks one after the other; tasks report their own faults."""
 
     def __init__(self) -> None:
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -35,13 +33,13 @@ class InferenceThread:
         self._thread.start()
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Run a task once all earlier ones are done."""
+        """Run a task after all earlier ones."""
         self._tasks.put(task)
 
-    def close(self, patience: float) -> bool:
-        """End the thread behind its tasks; whether it did within so many seconds."""
+    def close(self, timeout: float) -> bool:
+        """End the thread after its tasks; return True if it ended within so many seconds."""
         self._tasks.put(None)
-        self._thread.join(patience)
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -49,95 +47,78 @@ class InferenceThread:
             task()
 
 
-_MOST_FAILURES = 10  # frames in a row; then something is wrong that will not pass
+_MOST_FAILURES = 10  # frames in a row, after which the fault is taken to be permanent
 
 
 class PersistentError(Exception):
-    """Frame after frame failed; the message says with what."""
-
-
-@dataclass(eq=False)
-class Arrival:
-    """An image message and when it came.
-
-    arrived: seconds of time.perf_counter. epoch: as `Frame`'s.
-    """
-
-    camera: str
-    message: Any
-    arrived: float
-    epoch: int = 0
+    """Frame after frame failed; the message contains the last fault."""
 
 
 @dataclass
-class _Case:
-    """An arrival at work and what comes of it: a frame, then a gaze, or a fault.
+class _Job:
+    """A queued image and its results: a frame, then a gaze, or a fault.
 
-    lost: frames of its camera that were lost before it. decoding: milliseconds.
-    stumbled: whether the stream begins anew for the fault.
+    decoding: milliseconds.
+    fault: reason why the image cannot be used; may be empty.
+    failure: exception of its gaze, for which the stream restarts.
     """
 
-    arrival: Arrival
-    lost: int
+    image: QueuedImage
     decoding: float = 0.0
     frame: Frame | None = None
     gazed: GazedFrame | None = None
     fault: str = ""
-    stumbled: Exception | None = None
+    failure: Exception | None = None
 
 
 class Worker:
-    """Takes from the buffer what its terms allow, and publishes its gazes.
+    """Takes batches from the queue and publishes their gazes; advances reconstructions between them.
 
-    While nothing waits it advances the background's reconstructions.
+    A fault costs its own camera's frame: a batch that fails is tried again camera by camera, then
+    frame by frame, each time from the streams as they were before it. A frame that fails alone is
+    reported and its stream restarts. Only if frame after frame fails, `run` raises PersistentError.
 
-    A fault costs its own camera's frame: a batch that fails is tried again camera by
-    camera, then frame by frame, from streams as they were before it. A frame that
-    fails alone is reported, and its stream begins anew. Only when frame after
-    frame fails `run` raises PersistentError.
-
-    settings: all of them at the start. sets: those that were set since, oldest first.
-    changed: called when other engines were loaded, with the fault where that failed.
-    decides: called with the selector and mode of the newest gazes.
+    settings: at the start.
+    changes: settings that were set since, oldest first; may grow meanwhile.
+    on_update: called after other models were loaded, with the fault if that failed.
+    on_deciding: called with the selector and mode of the newest gazes.
     """
 
     def __init__(
         self,
-        engines: Engines,
+        models: Models,
         cameras: Mapping[str, Camera],
-        buffer: FrameBuffer[Arrival],
+        queue: ImageQueue[QueuedImage],
         settings: Settings,
-        sets: deque[Settings],
+        changes: deque[Changes],
         load: Load,
-        changed: Callable[[Exception | None], None],
-        decides: Callable[[Selector, str], None],
+        on_update: Callable[[Exception | None], None],
+        on_deciding: Callable[[Selector, str], None],
     ) -> None:
-        self._engines, self._cameras, self._buffer = engines, cameras, buffer
-        self._settings, self._sets = settings, sets
-        self._load, self._changed, self._decides = load, changed, decides
-        self._pipeline = engines.pipeline
-        self._background = Background(engines.reconstructor, cameras)
+        self._models, self._cameras, self._queue = models, cameras, queue
+        self._settings, self._changes = settings, changes
+        self._load, self._on_update, self._on_deciding = load, on_update, on_deciding
+        self._pipeline = models.pipeline
+        self._background = Background(models.reconstructor, cameras)
         self._modes: dict[str, str] = {}
-        self._mode = settings["mode"]  # of the newest gazes
-        self._untold: Counter[str] = Counter()
+        self._mode = settings.mode  # of the newest gazes
         self._failures = 0  # in a row
         self._last_failure: Exception = PersistentError()
 
     def run(self) -> None:
-        """Work until the buffer is closed."""
+        """Work until the queue is closed."""
         try:
-            held = self._engines.tried
-            self._take_in([{name: now for name, now in self._settings.items() if now != held[name]}])
+            requested = vars(self._models.requested)
+            self._apply([{k: v for k, v in vars(self._settings).items() if v != requested[k]}])
             while True:
-                terms = self._follow()
-                batch = self._buffer.take(terms, wait=not self._background.busy)
+                policy = self._follow()
+                batch = self._queue.take(policy, wait=not self._background.busy)
                 if batch is None:
                     return
                 if batch:
-                    self._follow()  # what was set before these frames came holds for them
+                    self._follow()  # settings that were set before these images arrived apply to them
                     began = time.perf_counter()
-                    pairs = (zip(taken.items, taken.lost, strict=True) for taken in batch.values())
-                    for part in self._parts([_Case(*pair) for pair in chain.from_iterable(pairs)]):
+                    for part in self._parts([_Job(image) for image in chain.from_iterable(batch.values())]):
                         self._work(part, began)
                     self._load.add(time.perf_counter() - began)
                 elif self._background.busy:
@@ -145,62 +126,61 @@ class Worker:
         finally:
             self._background.stop()
 
-    def _follow(self) -> Terms:
-        """Take in what was set."""
-        if sets := [self._sets.popleft() for _ in range(len(self._sets))]:
-            self._take_in(sets)
+    def _follow(self) -> BatchPolicy:
+        """Apply new settings."""
+        if changes := [self._changes.popleft() for _ in range(len(self._changes))]:
+            self._apply(changes)
         settings = self._settings
         for name in self._cameras:
             if name not in self._modes or self._pipeline.begins(name):
-                self._modes[name] = settings["mode"]
-        portions = {
+                self._modes[name] = settings.mode
+        sizes = {
             name: self._pipeline.remaining(name) if mode == "chunk" else 1
             for name, mode in self._modes.items()
         }
-        self._buffer.capacity = max(most_waiting(settings), *portions.values())
-        return Terms(portions, settings["batch_deadline"], settings["chunk_timeout"])
+        self._queue.capacity = max(settings.queue_capacity, *sizes.values())
+        return BatchPolicy(sizes, settings.batch_deadline, settings.chunk_timeout)
 
-    def _take_in(self, sets: Sequence[Settings]) -> None:
-        for values in sets:
-            self._settings = {**self._settings, **values}
-        reconstructor = self._engines.reconstructor
+    def _apply(self, changes: list[Changes]) -> None:
+        for values in changes:
+            self._settings = replace(self._settings, **values)
+        reconstructor = self._models.reconstructor
         try:
-            if not self._engines.follow(sets):
+            if not self._models.update(changes):
                 return
         except Exception as fault:
-            self._changed(fault)
+            self._on_update(fault)
             return
-        if self._engines.reconstructor is not reconstructor:
+        if self._models.reconstructor is not reconstructor:
             self._background.stop()
-            self._background = Background(self._engines.reconstructor, self._cameras)
-        self._changed(None)
+            self._background = Background(self._models.reconstructor, self._cameras)
+        self._on_update(None)
 
-    def _parts(self, cases: list[_Case]) -> Iterator[list[_Case]]:
-        """Yield decoded cases: of half of `max_image_pixels` together, and one more."""
-        part: list[_Case] = []
+    def _parts(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
+        """Yield decoded jobs in parts of at least half of `max_image_pixels`, which bounds the memory."""
+        part: list[_Job] = []
         pixels = 0
-        for case in cases:
-            self._decode(case)
-            part.append(case)
-            pixels += 0 if case.frame is None else case.frame.image.shape[0] * case.frame.image.shape[1]
-            if 2 * pixels >= self._settings["max_image_pixels"]:
+        for job in jobs:
+            self._decode(job)
+            part.append(job)
+            pixels += 0 if job.frame is None else job.frame.image.shape[0] * job.frame.image.shape[1]
+            if 2 * pixels >= self._settings.max_image_pixels:
                 yield part
                 part, pixels = [], 0
         if part:
             yield part
 
-    def _work(self, cases: list[_Case], began: float) -> None:
-        by_frame = {id(case.frame): case for case in cases}
-        left = [case.frame for case in cases if case.frame is not None]
+    def _work(self, jobs: list[_Job], began: float) -> None:
+        by_image = {(job.image.camera, job.image.sequence): job for job in jobs}
+        left = [job.frame for job in jobs if job.frame is not None]
         while left:
-            part = self._pipeline.first_part(left)
-            self._decide([by_frame[id(frame)] for frame in part])
-            decided = {id(frame) for frame in part}
-            left = [frame for frame in left if id(frame) not in decided]
-        for case in cases:
-            self._finish(case, began)
-        results = [case.gazed for case in cases if case.gazed is not None]
-        self._tell_deciding({gazed.record.camera for gazed in results})
+            part = {(frame.camera, frame.sequence) for frame in self._pipeline.first_part(left)}
+            self._decide([by_image[key] for key in by_image if key in part])
+            left = [frame for frame in left if (frame.camera, frame.sequence) not in part]
+        for job in jobs:
+            self._finish(job, began)
+        results = [job.gazed for job in jobs if job.gazed is not None]
+        self._report_deciding({gazed.record.camera for gazed in results})
         for gazed in results:
             self._background.take(gazed)
         if self._failures >= _MOST_FAILURES:
@@ -208,102 +188,75 @@ class Worker:
                 f"{_MOST_FAILURES} frames in a row failed, the last with {located(self._last_failure)}"
             ) from self._last_failure
 
-    def _decode(self, case: _Case) -> None:
+    def _decode(self, job: _Job) -> None:
         start = time.perf_counter()
-        message, camera = case.arrival.message, self._cameras[case.arrival.camera]
+        message, camera = job.image.message, self._cameras[job.image.camera]
         try:
-            image, header = camera.to_rgb(message), message.header
-            case.frame = Frame(
-                image, stamp_of(header), camera.name, header.frame_id, epoch=case.arrival.epoch
+            pixels, header = camera.decode(message), message.header
+            job.frame = Frame(
+                pixels,
+                stamp_of(header),
+                camera.name,
+                header.frame_id,
+                epoch=job.image.generation,
+                sequence=job.image.sequence,
             )
         except (ImageError, SourceError) as error:
-            case.fault = str(error)
+            job.fault = str(error)
         except Exception as error:
-            case.fault = located(error)
-        case.decoding = (time.perf_counter() - start) * 1e3
+            job.fault = located(error)
+        job.decoding = (time.perf_counter() - start) * 1e3
 
-    def _decide(self, cases: list[_Case]) -> None:
-        """Decide frames together, or where that fails in smaller groups."""
-        by_frame = {id(case.frame): case for case in cases}
+    def _decide(self, jobs: list[_Job]) -> None:
+        """Gaze at frames together or, if that fails, in smaller groups."""
+        by_image = {(job.image.camera, job.image.sequence): job for job in jobs}
         try:
-            for gazed in self._pipeline.decide([case.frame for case in cases if case.frame is not None]):
-                by_frame[id(gazed.frame)].gazed = gazed
+            for gazed in self._pipeline.decide([job.frame for job in jobs if job.frame is not None]):
+                by_image[gazed.frame.camera, gazed.frame.sequence].gazed = gazed
             return
         except Exception as fault:
             release_memory()
-            if len(cases) == 1:
-                self._stumble(cases[0], fault)
+            if len(jobs) == 1:
+                self._fail(jobs[0], fault)
                 return
-        cameras = {case.arrival.camera for case in cases}
-        groups = [[case for case in cases if case.arrival.camera == name] for name in sorted(cameras)]
-        for group in groups if len(groups) > 1 else [[case] for case in cases]:
+        cameras = {job.image.camera for job in jobs}
+        groups = [[job for job in jobs if job.image.camera == name] for name in sorted(cameras)]
+        for group in groups if len(groups) > 1 else [[job] for job in jobs]:
             self._decide(group)
 
-    def _stumble(self, case: _Case, fault: Exception) -> None:
-        self._pipeline.restart(case.arrival.camera)
-        case.stumbled = fault
+    def _fail(self, job: _Job, fault: Exception) -> None:
+        self._pipeline.restart(job.image.camera)
+        job.failure = fault
 
-    def _finish(self, case: _Case, began: float) -> None:
+    def _finish(self, job: _Job, began: float) -> None:
         """Publish a gaze, or report why there is none."""
-        camera = self._cameras[case.arrival.camera]
-        self._untold[camera.name] += case.lost
-        if case.gazed is not None:
+        camera = self._cameras[job.image.camera]
+        if job.gazed is not None:
             try:
-                self._publish(case, began)
+                self._publish(job, job.gazed, began)
                 self._failures = 0
                 return
             except Exception as fault:
-                case.gazed = None
-                self._stumble(case, fault)
-        self._untold[camera.name] += 1
-        if case.stumbled is None:
-            camera.lose("unusable", case.fault)
+                job.gazed = None
+                self._fail(job, fault)
+        if job.failure is None:
+            camera.drop("unusable", job.fault)
             return
         self._failures += 1
-        self._last_failure = case.stumbled
-        camera.lose("fault", f"{located(case.stumbled)}; the stream begins anew")
+        self._last_failure = job.failure
+        camera.drop("fault", f"{located(job.failure)}; the stream begins anew")
 
-    def _publish(self, case: _Case, began: float) -> None:
-        assert case.gazed is not None
-        gazed, camera = case.gazed, self._cameras[case.arrival.camera]
-        record = gazed.record
-        record.dropped_since_last = self._untold[camera.name]
-        record.latency.wait = (began - case.arrival.arrived) * 1e3
-        record.latency.preprocess += case.decoding
+    def _publish(self, job: _Job, gazed: GazedFrame, began: float) -> None:
+        camera, record = self._cameras[job.image.camera], gazed.record
+        record.latency.wait = (began - job.image.received) * 1e3
+        record.latency.preprocess += job.decoding
         if gazed.restarted:
             camera.warn(f"{gazed.restarted}; the stream begins anew as stream_id {record.stream_id}")
-        camera.publish(case.arrival, gazed)
-        self._untold[camera.name] = 0
+        camera.publish(job.image, gazed)
 
-    def _tell_deciding(self, cameras: Collection[str]) -> None:
+    def _report_deciding(self, cameras: Collection[str]) -> None:
         if not cameras:
             return
-        if any(self._modes[name] == self._settings["mode"] for name in cameras):  # else it is still to come
-            self._mode = self._settings["mode"]
-        self._decides(self._pipeline.deciding, self._mode)
-
-
-def most_waiting(settings: Settings) -> int:
-    """Return how many frames of a camera may wait, where those of a chunk are not gathered."""
-    return int(settings["queue_size"]) if settings["policy"] == "every" else 1
-
-
-def stamp_of(header: Any) -> int:
-    """Return a header's stamp in nanoseconds; rclpy's Time refuses the negative ones of some drivers."""
-    return int(header.stamp.sec * 1_000_000_000 + header.stamp.nanosec)
-
-
-def located(fault: BaseException) -> str:
-    """Return a fault that nobody expected in one line, with where it came from."""
-    return f"{described(fault)} ({raised_at(fault)})"
-
-
-def raised_at(fault: BaseException) -> str:
-    """Return file and line."""
-    where = traceback.extract_tb(fault.__traceback__)[-1]
-    return f"{where.filename}:{where.lineno}"
-
-
-def described(fault: BaseException) -> str:
-    """Return a fault in one line."""
-    return f"{type(fault).__name__}: {shown(fault)}"
+        if any(self._modes[name] == self._settings.mode for name in cameras):  # otherwise it comes later
+            self._mode = self._settings.mode
+        self._on_deciding(self._pipeline.deciding, self._mode)

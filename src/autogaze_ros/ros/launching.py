@@ -14,8 +14,9 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.installation import share_folder
-from autogaze_ros.parameters import Parameter
+from autogaze_ros.parameters import Parameter, refuse_renamed
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros import shared_memory
 from autogaze_ros.ros.middleware import profile_variables
@@ -33,10 +34,13 @@ def argument(name: str, default: Any, description: str, choices: tuple[str, ...]
 
 
 def arguments(table: Mapping[str, Parameter]) -> list[Any]:
-    """An argument for each parameter of a table."""
+    """Return an argument for each parameter of a table, and an action that refuses former names."""
     return [
-        argument(name, parameter.default, _description(parameter), parameter.choices)
-        for name, parameter in table.items()
+        OpaqueFunction(function=lambda context: refuse_renamed(context.launch_configurations)),
+        *(
+            argument(name, parameter.default, _description(parameter), parameter.choices)
+            for name, parameter in table.items()
+        ),
     ]
 
 
@@ -59,10 +63,12 @@ class _Cameras(ParameterFile):
     """A parameter file that may come from anywhere: launch itself would run commands that stand in it."""
 
     def evaluate(self, context: Any) -> Path:
-        """Return the file with arguments put in; raises ValueError where it asks for anything else."""
+        """Return the file with arguments put in; raises ParameterError for other substitutions."""
         text = (CONFIG / LaunchConfiguration("cameras").perform(context)).read_text()
         if foreign := re.search(r"\$\((?!var \w+\))[^\n]*", text):
-            raise ValueError(f"only $(var name) may stand in a file of cameras, not {shown(foreign[0], 100)}")
+            raise ParameterError(
+                f"only $(var name) may stand in a file of cameras, not {shown(foreign[0], 100)}"
+            )
         return super().evaluate(context)
 
 

@@ -1,4 +1,4 @@
-"""From records and arrays to messages."""
+"""Conversion of records and arrays to messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def gaze_mask(record: GazeRecord, header: Any) -> GazeMask:
 def gaze_info(
     selector: Selector, mode: str, reconstructor: Reconstructor | None, header: Any, cameras: Sequence[str]
 ) -> GazeInfo:
-    """Return the latched description of what makes the gazes."""
+    """Return the latched description of selector, weights and grid."""
     return GazeInfo(
         header=header,
         **asdict(selector.info),
@@ -58,20 +58,25 @@ def gaze_info(
     )
 
 
+def stamp_of(header: Any) -> int:
+    """Return a header's stamp in nanoseconds; rclpy's Time refuses the negative ones of some drivers."""
+    return int(header.stamp.sec * 1_000_000_000 + header.stamp.nanosec)
+
+
 def fill_image(message: Any, header: Any, image: NDArray[np.uint8], encoding: str) -> Any:
-    """Put a uint8 array (H, W) or (H, W, C) into a sensor_msgs/Image and return it."""
+    """Fill a sensor_msgs/Image with a uint8 array (H, W) or (H, W, C) and return it."""
     message.header = header
     message.height, message.width = image.shape[:2]
     message.encoding = encoding
     message.step = image.nbytes // image.shape[0]
-    data = array("B")  # assigning other types is checked byte by byte and slow
+    data = array("B")  # other types are checked byte by byte, which is slow
     data.frombytes(np.ascontiguousarray(image).data.cast("B"))
     message.data = data
     return message
 
 
 def fill_compressed(message: Any, header: Any, jpeg: NDArray[np.uint8]) -> Any:
-    """Put the bytes of a JPEG of RGB pixels into a sensor_msgs/CompressedImage and return it."""
+    """Fill a sensor_msgs/CompressedImage with the bytes of a JPEG of RGB pixels and return it."""
     message.header = header
     message.format = "rgb8; jpeg compressed bgr8"  # as image_transport writes it
     message.data = array("B", jpeg.tobytes())
@@ -96,5 +101,5 @@ def scaled_info(info: Any, header: Any, width: int, height: int) -> Any:
 
 
 def _scaled(edge: int, factor: float) -> int:
-    """Scale an edge of a region; one that lies beyond every image stays within a uint32."""
+    """Scale an edge of a region; limited to a uint32."""
     return min(round(edge * factor), 2**32 - 1)

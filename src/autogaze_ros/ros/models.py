@@ -1,4 +1,4 @@
-"""Engines of a configuration: selector, pipeline and reconstructor. Used by the inference thread only."""
+"""Models of a configuration: selector, pipeline and reconstructor. Only the inference thread uses them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autogaze_ros.errors import needs
+from autogaze_ros.parameters import Changes, Settings
 from autogaze_ros.pipeline import Choice, Pipeline
 from autogaze_ros.selectors import Selector, create_selector
 from autogaze_ros.threads import set_threads
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 def loading(*, torch: bool) -> Iterator[None]:
     """Import and load in the context without stopping other threads for long.
 
-    The garbage collector stops them for a fifth of a second, again and again while
-    imports fill the heap; so it waits, and never looks at what was loaded until
-    `gc.unfreeze`. torch: whether that is to be loaded.
+    Imports fill the heap, and the garbage collector would then stop all threads again and again
+    for a fifth of a second. So it is disabled, and ignores what was loaded until `gc.unfreeze`.
+
+    torch: True if torch will be imported.
     """
     if torch:
         _map_torch()
@@ -40,9 +43,9 @@ def loading(*, torch: bool) -> Iterator[None]:
 
 
 def _map_torch() -> None:
-    """Map torch's libraries, for which its import would hold Python's lock for half a second.
+    """Map torch's libraries, for which its import would hold the GIL for half a second.
 
-    A call of a foreign function lets go of the lock. What cannot be mapped is left to the import.
+    A call through ctypes releases the GIL. If mapping fails, the import does it.
     """
     if "torch" in sys.modules or sys.platform != "linux":
         return
@@ -57,15 +60,16 @@ def _map_torch() -> None:
     dlopen(os.fsencode(Path(spec.origin).with_name("lib") / "libtorch.so"), os.RTLD_LAZY)
 
 
-Settings = Mapping[str, Any]  # parameters of the table at one moment, or of one set, by name; never changed
-SELECTION = ("selector", "chunk_size")
+SELECTION = ("selector", "chunk_size")  # settings that require another selector to be loaded
 BUDGET = ("gazing_ratio", "task_loss_requirement")
 
 
-class Engines:
-    """Selector, pipeline and reconstructor as the settings want them; loading may raise anything.
+class Models:
+    """Selector, pipeline and reconstructor of a configuration. Loading may raise anything.
 
-    loaded, tried: the settings that hold, and those that were asked for.
+    requested: the settings asked for so far.
+    loaded: the settings in effect; the requested ones unless loading them failed.
+    reconstructor: None without reconstruction.
     """
 
     def __init__(self, settings: Settings, cameras: Sequence[str]) -> None:
@@ -73,101 +77,106 @@ class Engines:
             selector, self.reconstructor = _selector(settings), _reconstructor(settings)
         self.pipeline = Pipeline(
             selector,
-            gazing_ratio=settings["gazing_ratio"],
-            task_loss_requirement=settings["task_loss_requirement"],
-            first_contexts=_first_contexts(cameras, selector.chunk_size) if settings["stagger"] else {},
+            gazing_ratio=settings.gazing_ratio,
+            task_loss_requirement=settings.task_loss_requirement,
+            first_contexts=_first_contexts(cameras, selector.chunk_size) if settings.stagger else {},
         )
         _use_threads(settings)
-        self.tried = self.loaded = settings
+        self.requested = self.loaded = settings
 
-    def follow(self, sets: Sequence[Settings]) -> bool:
-        """Take in sets of parameters, one after the other; whether something else was loaded.
+    def update(self, changes: Sequence[Changes]) -> bool:
+        """Apply changes of settings in order; return True if another selector was loaded.
 
-        What is set with a selector holds with it. Of several selectors the last alone is
-        loaded; a fault leaves the one that is.
+        A budget that is set together with a selector applies to it. Of several selectors only the
+        last is loaded; if that fails, the present one stays.
         """
         changed = False
-        for values in sets:
-            before, self.tried = self.tried, {**self.tried, **values}
-            if _kind(self.tried) == _kind(before):
-                self._spend(values)
+        for values in changes:
+            before, self.requested = self.requested, replace(self.requested, **values)
+            if _selection(self.requested) == _selection(before):
+                self._set_budget(values)
             else:
                 changed = True
-        another = changed and _kind(self.tried) != _kind(self.loaded)
+        another = changed and _selection(self.requested) != _selection(self.loaded)
         if another:
-            self._load()
+            self._reload()
         elif changed:
             self._choose(self.pipeline.choice.selector)
         return another
 
-    def _spend(self, values: Settings) -> None:
-        """Change the budget alone; a requirement of a selector that is not loaded is in its units only."""
-        own = _kind(self.tried) == _kind(self.loaded)
+    def _set_budget(self, values: Changes) -> None:
+        """Change the budget alone; the requirement only if it is in the loaded selector's units."""
+        own = _selection(self.requested) == _selection(self.loaded)
         held = {name: values[name] for name in BUDGET if name in values and (own or name == "gazing_ratio")}
         if "gazing_ratio" in held:
             self.pipeline.set_gazing_ratio(held["gazing_ratio"])
         if "task_loss_requirement" in held:
             self.pipeline.set_requirement(held["task_loss_requirement"])
-        self.loaded = {**self.loaded, **held}
+        self.loaded = replace(self.loaded, **held)
 
-    def _load(self) -> None:
-        with loading(torch=_needs_torch(self.tried)):
-            selector, reconstructor = _selector(self.tried), self.reconstructor
-            if self.tried["chunk_size"] != self.loaded["chunk_size"]:
-                reconstructor = _reconstructor(self.tried)
+    def _reload(self) -> None:
+        with loading(torch=_needs_torch(self.requested)):
+            selector, reconstructor = _selector(self.requested), self.reconstructor
+            if self.requested.chunk_size != self.loaded.chunk_size:
+                reconstructor = _reconstructor(self.requested)
         self.reconstructor = reconstructor
-        _use_threads(self.tried)
+        _use_threads(self.requested)
         self._choose(selector)
 
     def _choose(self, selector: Selector) -> None:
-        self.pipeline.change(Choice(selector, *(self.tried[name] for name in BUDGET)))
-        self.loaded = self.tried
+        budget = (self.requested.gazing_ratio, self.requested.task_loss_requirement)
+        self.pipeline.change(Choice(selector, *budget))
+        self.loaded = self.requested
 
 
 def release_memory() -> None:
-    """Give memory that is not in use back to the device, where torch keeps some."""
+    """Return memory that torch caches to the device."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        with suppress(RuntimeError):  # after some faults the device answers nothing any more
+        with suppress(RuntimeError):  # after some faults the device no longer responds
             torch.cuda.empty_cache()
 
 
 def device_memory() -> int:
-    """Return the bytes that torch holds of GPUs."""
+    """Return the bytes of GPU memory that torch has reserved."""
     torch: Any = sys.modules.get("torch")
     if not (hasattr(torch, "cuda") and torch.cuda.is_initialized()):  # it may be half imported
         return 0
     return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
 
 
-def _kind(settings: Settings) -> list[Any]:
-    """Return what another selector must be loaded for."""
-    return [settings[name] for name in SELECTION]
+def _selection(settings: Settings) -> tuple[str, int]:
+    return settings.selector, settings.chunk_size
 
 
 def _selector(settings: Settings) -> Selector:
-    names = ("checkpoint", "chunk_size", "device", "positions")
-    return create_selector(settings["selector"], **{name: settings[name] for name in names})
+    return create_selector(
+        settings.selector,
+        checkpoint=settings.checkpoint,
+        chunk_size=settings.chunk_size,
+        device=settings.device,
+        decode_positions=settings.decode_positions,
+    )
 
 
 def _needs_torch(settings: Settings) -> bool:
-    return bool(settings["selector"] in ("autogaze", "upstream") or settings["reconstruction"])
+    return bool(settings.selector in ("autogaze", "upstream") or settings.reconstruction_checkpoint)
 
 
 def _use_threads(settings: Settings) -> None:
-    if "torch" in sys.modules:  # a selector without a network needs none
-        set_threads(settings["threads"])
+    if "torch" in sys.modules:  # selectors without a network need none
+        set_threads(settings.threads)
 
 
 def _reconstructor(settings: Settings) -> Reconstructor | None:
-    if not settings["reconstruction"]:
+    if not settings.reconstruction_checkpoint:
         return None
     with needs("torch", "reconstruction"):
         from autogaze_ros.reconstruction import Reconstructor
 
     return Reconstructor(
-        settings["reconstruction"], chunk_size=settings["chunk_size"], device=settings["device"]
+        settings.reconstruction_checkpoint, chunk_size=settings.chunk_size, device=settings.device
     )
 
 

@@ -1,4 +1,4 @@
-"""Quality of service: what both sides of a topic want, and what a user may override."""
+"""Quality of service: profiles of both sides of a topic, and the overrides that users may set."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
 
 from autogaze_ros.reporting import listed
 
+DISCOVERY = 0.5  # seconds from the discovery of a topic's other side until its node's name is known
 _COMMON = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
 
 
 def publisher_overrides() -> QoSOverridingOptions:
-    """Return what parameters qos_overrides.<topic>.publisher.… may say."""
+    """Return the policies that parameters qos_overrides.<topic>.publisher.… may set."""
     return QoSOverridingOptions((*_COMMON, QoSPolicyKind.RELIABILITY))
 
 
 def subscription_overrides() -> QoSOverridingOptions:
-    """Return what qos_overrides.<topic>.subscription.… may say; reliability is a parameter itself."""
+    """Return the policies that qos_overrides.<topic>.subscription.… may set; reliability is a parameter."""
     return QoSOverridingOptions(_COMMON)
 
 
 def described(profile: QoSProfile) -> str:
-    """Return the settings that decide whether two sides fit."""
+    """Return the policies on which two sides must agree."""
     return f"{profile.reliability.name.lower()}, {profile.durability.name.lower()}"
 
 
 def list_endpoints(endpoints: Iterable[Any]) -> str:
-    """Return the nodes at the other side, each with what it offers or asks for."""
+    """Return the nodes of the other side, each with the profile it offers or requests."""
     found = [f"{node_name(endpoint)} ({described(endpoint.qos_profile)})" for endpoint in endpoints]
     return listed(found) or "nobody"
 
@@ -41,12 +42,12 @@ def reliability_for(publishers: Iterable[Any]) -> ReliabilityPolicy:
 
 
 def policy_name(event: Any) -> str:
-    """Return which policy an event of incompatible QoS is about."""
+    """Return the policy that an event of incompatible QoS is about."""
     return qos_policy_name_from_kind(event.last_policy_kind).lower()
 
 
 def node_name(endpoint: Any) -> str:
     """Return the full name of the node that an endpoint belongs to."""
-    if endpoint.node_name == "_NODE_NAME_UNKNOWN_":  # rmw's word where it is not discovered, or no node
+    if endpoint.node_name == "_NODE_NAME_UNKNOWN_":  # rmw's placeholder before discovery, or without a node
         return "a node of unknown name"
     return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"

@@ -1,130 +1,76 @@
-"""The bounded buffer between subscriptions and the inference thread, and when cameras make a batch."""
+"""Bounded queue between the subscriptions and the inference thread, and the forming of batches."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-_MOST = 1000  # publishers that are remembered
+Item = TypeVar("Item")
+Batch = dict[str, list[Item]]  # by camera, oldest first
 
 
-class Numbering:
-    """Follows the numbers of each publisher of one topic.
+@dataclass(frozen=True, eq=False)
+class QueuedImage:
+    """An image message on its way to its gaze.
 
-    DDS overwrites what is not taken in time without a word; a gap in a publisher's
-    numbers tells. The first number seen of a publisher is its beginning, since what it
-    published before it was matched is nobody's loss; but see `begin`.
-
-    known: None before the first message, then whether messages carry publisher and
-    number. rclpy has both from Kilted on, and not every middleware fills them in.
+    sequence: number of the image among those of its camera, from 1; images that were lost or
+        dropped use up numbers.
+    received: seconds of time.perf_counter at receipt.
+    generation: as `Frame`'s.
     """
 
-    def __init__(self) -> None:
-        self.known: bool | None = None
-        self._newest: OrderedDict[bytes, int] = OrderedDict()
-
-    def check(self, info: Mapping[str, Any]) -> int | None:
-        """Return how many messages are missing before this one; None where it is no news.
-
-        A message that comes by two subscriptions is news once, and one that was counted
-        as missing stays so.
-        """
-        publisher, number = publisher_of(info), info.get("publication_sequence_number")
-        self.known = bool(publisher and number)
-        if not (publisher and number):
-            return 0
-        newest = self._newest.get(publisher, number - 1)
-        if number <= newest:
-            return None
-        self._newest[publisher] = number
-        self._newest.move_to_end(publisher)
-        if len(self._newest) > _MOST:
-            self._newest.popitem(last=False)
-        return int(number - newest - 1)
-
-    def begin(self, queue: Sequence[Mapping[str, Any]], since: Mapping[bytes, int]) -> None:
-        """Look at a full queue, of which images may have been overwritten, before its infos are checked.
-
-        A publisher that is heard for the first time counts from its number 1 where at its
-        pace that was after the moment since which it has been known, in nanoseconds.
-        """
-        numbered = [info for info in queue if info.get("publication_sequence_number")]
-        for publisher in ({publisher_of(info) for info in numbered} & {*since}) - {*self._newest}:
-            own = [info for info in numbered if publisher_of(info) == publisher]
-            first, last = (
-                (i["publication_sequence_number"], i["source_timestamp"]) for i in (own[0], own[-1])
-            )
-            if last[0] <= first[0]:
-                continue
-            pace = (last[1] - first[1]) / (last[0] - first[0])
-            if first[1] - pace * (first[0] - 1) >= since[publisher]:
-                self._newest[publisher] = 0
-
-
-def publisher_of(info: Mapping[str, Any]) -> bytes:
-    """Return the identity of a message's publisher; empty where it is not told."""
-    gid = info.get("publisher_gid")
-    return bytes(gid["data"]) if gid else b""
-
-
-Item = TypeVar("Item")
+    camera: str
+    message: Any
+    sequence: int
+    received: float
+    generation: int = 0
 
 
 @dataclass(frozen=True)
-class Terms:
-    """When what waits may be taken.
+class BatchPolicy:
+    """Conditions under which waiting items form a batch.
 
-    portions: by camera, how many items are taken together. deadline: seconds that a
-    camera which has its portion waits for others. timeout: seconds without a
-    further item after which a smaller portion will do.
+    batch_sizes: by camera, items that are taken together.
+    deadline: seconds that a camera with enough items waits for others.
+    timeout: seconds without a further item after which fewer items are enough.
     """
 
-    portions: Mapping[str, int]
+    batch_sizes: Mapping[str, int]
     deadline: float = 0.0
     timeout: float = math.inf
 
 
 @dataclass(frozen=True)
-class Taken(Generic[Item]):
-    """Items of one camera, oldest first, and how many were lost before each since the one before."""
-
-    items: list[Item]
-    lost: list[int]
-
-
-@dataclass
 class _Waiting(Generic[Item]):
-    """since: monotonic seconds. lost: as Taken's."""
+    """since: monotonic seconds."""
 
     item: Item
     since: float
-    lost: int
 
 
-class FrameBuffer(Generic[Item]):
-    """Keeps the newest `capacity` items of each camera; the oldest gives way.
+class ImageQueue(Generic[Item]):
+    """Keeps the newest `capacity` items of each camera; drops the oldest.
 
-    `put` never blocks. `take` hands out a portion of every camera that has one.
-    Others are waited for until the deadline, and of these only who was in time
-    since: a dead camera is waited for once. overtaken: called with the camera
-    whose oldest item gave way.
+    `put` never blocks. `take` returns a batch of all cameras that have enough items. It waits
+    for other cameras until the deadline, and only for those that kept it since the last miss:
+    a dead camera is waited for once. on_overtaken: called with the camera whose oldest item was
+    dropped.
     """
 
     def __init__(
         self,
         cameras: Iterable[str],
         capacity: int = 1,
-        overtaken: Callable[[str], None] = lambda camera: None,
+        on_overtaken: Callable[[str], None] = lambda camera: None,
     ) -> None:
         self.capacity = capacity
-        self._overtaken = overtaken
+        self._on_overtaken = on_overtaken
         self._waiting: dict[str, deque[_Waiting[Item]]] = {camera: deque() for camera in cameras}
-        self._lost = dict.fromkeys(self._waiting, 0)
         self._punctual: set[str] = set()
         self._change = threading.Condition()
         self._woken = self._closed = self._draining = False
@@ -133,61 +79,53 @@ class FrameBuffer(Generic[Item]):
         """Add a camera's newest item."""
         with self._change:
             waiting = self._waiting[camera]
-            waiting.append(_Waiting(item, time.monotonic(), self._lost[camera]))
-            self._lost[camera] = 0
+            waiting.append(_Waiting(item, time.monotonic()))
             while len(waiting) > self.capacity:
-                oldest = waiting.popleft()
-                waiting[0].lost += oldest.lost + 1
-                self._overtaken(camera)
+                waiting.popleft()
+                self._on_overtaken(camera)
             self._punctual.add(camera)
             self._change.notify()
 
-    def skip(self, camera: str, count: int) -> None:
-        """Note that so many items were lost on their way here, behind the newest."""
-        with self._change:
-            self._lost[camera] += count
+    def take(self, policy: BatchPolicy, *, wait: bool = True) -> Batch[Item] | None:
+        """Return the next batch, or None once the queue is closed.
 
-    def take(self, terms: Terms, *, wait: bool = True) -> dict[str, Taken[Item]] | None:
-        """Return what may be taken by camera, or None once the buffer is closed.
-
-        It is nothing after `wake`, and without wait where nothing is ready.
+        The batch is empty after `wake`, and without `wait` if none is ready.
         """
         with self._change:
             while not self._closed:
-                ready, pause = self._ready(terms)
+                ready, pause = self._ready(policy)
                 if ready or not wait or self._woken:
                     self._woken = False
-                    return {camera: self._pop(camera, terms.portions[camera]) for camera in ready}
+                    return {camera: self._pop(camera, policy.batch_sizes[camera]) for camera in ready}
                 self._change.wait(None if pause == math.inf else pause)
             left = [camera for camera, waiting in self._waiting.items() if waiting and self._draining]
             return {camera: self._pop(camera, len(self._waiting[camera])) for camera in left} or None
 
     def wake(self) -> None:
-        """Make a `take` that waits return, for other terms."""
+        """Make a waiting `take` return, so that its caller may change the policy."""
         with self._change:
             self._woken = True
             self._change.notify()
 
     def close(self, *, drain: bool = False) -> dict[str, int]:
-        """Make `take` return None for ever; drain: once it has handed out what waits.
+        """Make `take` return None from now on, with `drain` after the waiting items.
 
-        Returns how many items of each camera nobody will take.
+        Returns, by camera, the number of items that are dropped.
         """
         with self._change:
             self._closed, self._draining = True, drain
             self._change.notify_all()
             return {camera: len(left) for camera, left in self._waiting.items() if left and not drain}
 
-    def _pop(self, camera: str, count: int) -> Taken[Item]:
+    def _pop(self, camera: str, count: int) -> list[Item]:
         waiting = self._waiting[camera]
-        popped = [waiting.popleft() for _ in range(min(count, len(waiting)))]
-        return Taken([entry.item for entry in popped], [entry.lost for entry in popped])
+        return [waiting.popleft().item for _ in range(min(count, len(waiting)))]
 
-    def _ready(self, terms: Terms) -> tuple[list[str], float]:
-        """Return the cameras that may leave now, or for how many seconds nothing will change by itself."""
+    def _ready(self, policy: BatchPolicy) -> tuple[list[str], float]:
+        """Return the cameras to take now; if there is none, also the seconds until that may change."""
         now = time.monotonic()
         moments = {
-            camera: _complete(waiting, terms.portions[camera], terms.timeout)
+            camera: _complete(waiting, policy.batch_sizes[camera], policy.timeout)
             for camera, waiting in self._waiting.items()
             if waiting
         }
@@ -196,13 +134,13 @@ class FrameBuffer(Generic[Item]):
         pending = min((moment for moment in moments.values() if moment > now), default=math.inf)
         if not ready:
             return [], pending - now
-        left = min(moments[camera] for camera in ready) + terms.deadline
-        if missing and left > now:
-            return [], min(left, pending) - now
+        deadline = min(moments[camera] for camera in ready) + policy.deadline
+        if missing and deadline > now:
+            return [], min(deadline, pending) - now
         self._punctual -= missing
         return ready, 0.0
 
 
-def _complete(waiting: deque[_Waiting[Item]], portion: int, timeout: float) -> float:
-    """Return when what waits became, or becomes, a portion."""
-    return waiting[portion - 1].since if len(waiting) >= portion else waiting[-1].since + timeout
+def _complete(waiting: deque[_Waiting[Item]], size: int, timeout: float) -> float:
+    """Return when the waiting items became, or will become, enough."""
+    return waiting[size - 1].since if len(waiting) >= size else waiting[-1].since + timeout

@@ -1,4 +1,4 @@
-"""The node's services."""
+"""Services of the node: reset and snapshot."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
+from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from autogaze_ros.gaze_json import gaze_json
 from autogaze_ros.io.atomic import folder_written_aside
 from autogaze_ros.io.video_writers import write_picture
 from autogaze_ros.pipeline import GazedFrame
-
-if TYPE_CHECKING:
-    from autogaze_ros.ros.camera import Camera
-    from autogaze_ros.ros.gaze_node import GazeNode
+from autogaze_ros.ros.camera import Camera
+from autogaze_ros.ros.settings import LiveSettings
 
 
 def write_snapshot(
     folder: Path, node: str, newest: Mapping[str, GazedFrame], parameters: Mapping[str, Any]
 ) -> Path:
-    """Write a folder named for the time into `folder`; return its path.
+    """Write a folder named by the time into `folder`; return its path.
 
-    It holds each camera's newest frame as <camera>.png and its gaze as <camera>.json,
-    and parameters.yaml, which the node takes at its start. Raises OSError.
+    It contains each camera's newest frame as <camera>.png, its gaze as <camera>.json, and
+    parameters.yaml, a parameter file for the node. Raises OSError.
     """
     target = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
     with folder_written_aside(target) as aside:
@@ -44,25 +43,29 @@ Answer = tuple[bool, str]  # success, message
 
 
 class Services:
-    """~/reset and ~/snapshot while the node runs, ~/<camera>/reset while it is configured."""
+    """~/reset and ~/snapshot while the node runs, ~/<camera>/reset while it is configured.
 
-    def __init__(self, node: GazeNode, folder: Path) -> None:
-        self._node, self._folder = node, folder
+    Snapshots go to the folder that the parameter snapshot_folder names at start.
+    """
+
+    def __init__(self, node: Node, live: LiveSettings) -> None:
+        self._node, self._live = node, live
+        self._folder = Path(live.now.snapshot_folder).absolute()
         self._cameras: Mapping[str, Camera] = {}
-        self._offered: list[Any] = []
+        self._resets: list[Any] = []
         self._serve("~/reset", lambda: self._reset(self._cameras))
         self._serve("~/snapshot", self._snapshot)
 
-    def offer(self, cameras: Mapping[str, Camera]) -> None:
-        """Serve these cameras from now on."""
+    def create(self, cameras: Mapping[str, Camera]) -> None:
+        """Create the services of these cameras."""
         self._cameras = cameras
-        self._offered = [self._serve(f"~/{name}/reset", self._resetter(name)) for name in cameras]
+        self._resets = [self._serve(f"~/{name}/reset", self._resetter(name)) for name in cameras]
 
-    def withdraw(self) -> None:
-        """Serve no camera any more."""
-        for service in self._offered:
+    def destroy(self) -> None:
+        """Destroy the services of all cameras."""
+        for service in self._resets:
             self._node.destroy_service(service)
-        self._cameras, self._offered = {}, []
+        self._cameras, self._resets = {}, []
 
     def _serve(self, name: str, act: Callable[[], Answer]) -> Any:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -79,7 +82,7 @@ class Services:
         if not cameras:
             return False, "no camera is configured"
         for camera in cameras.values():
-            camera.intake.reset()
+            camera.subscription.reset()
         return True, f"the next frame of {', '.join(cameras)} begins a new stream"
 
     def _snapshot(self) -> Answer:
@@ -87,7 +90,7 @@ class Services:
         gazed = {name: frame for name, frame in newest.items() if frame is not None}
         if not gazed:
             return False, "no frame has been gazed at yet"
-        parameters = {"cameras": list(self._cameras), **self._node.settings}
+        parameters = {"cameras": list(self._cameras), **vars(self._live.now)}
         for name in self._cameras:
             own = self._node.get_parameters_by_prefix(name)
             parameters |= {f"{name}.{short}": parameter.value for short, parameter in own.items()}

@@ -1,4 +1,4 @@
-"""Counts and sliding windows of what the node does."""
+"""Counts and sliding windows of the frames, gazes and batches of the node."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Load:
         self._batches: deque[tuple[float, float]] = deque(maxlen=WINDOW)
 
     def reset(self) -> None:
-        """Forget what was before a pause."""
+        """Forget the batches before a pause."""
         with self._lock:
             self._batches.clear()
 
     def add(self, seconds: float) -> None:
-        """Note a batch that ends now and took so long."""
+        """Add a batch that ends now and took so many seconds."""
         with self._lock:
             self._batches.append((time.monotonic(), seconds))
 
-    def share(self) -> float:
-        """Return it, 0..1; 0 while there were no batches."""
+    def utilization(self) -> float:
+        """Return the fraction of time spent on batches, 0..1; 0 before the first batch."""
         with self._lock:
             if not self._batches:
                 return 0.0
@@ -50,10 +50,14 @@ class Load:
 class Counts:
     """Counts of one camera's frames so far.
 
-    left_out: by frame_stride and max_rate. selector, requirement: those of the newest
-    gaze. last_frame, waiting_since: monotonic seconds of the newest frame, and of the
-    first one after the newest gaze; None if there is none since the camera was opened.
-    fault: the last one since `CameraStatistics.read` was called.
+    received: image messages.
+    left_out: images skipped by frame_stride and max_rate.
+    gazed: published gazes.
+    dropped: images without a gaze, by cause.
+    stream_id, selector, requirement: those of the newest gaze.
+    last_frame: monotonic seconds of the newest image; None before the first since activation.
+    waiting_since: monotonic seconds of the first image after the newest gaze; None if there is none.
+    fault: the last one since `CameraStatistics.read` was called; may be empty.
     """
 
     received: int = 0
@@ -71,7 +75,7 @@ class Counts:
 
     @property
     def waiting(self) -> int:
-        """Images that wait or are at work; those lost by DDS were never received."""
+        """Images that wait or are being processed; those lost by DDS were never received."""
         dropped = self.dropped.total() - self.dropped[LOST_BY_DDS]
         return self.received - self.left_out - self.gazed - dropped
 
@@ -88,7 +92,7 @@ class CameraStatistics:
         self._reconstructions: deque[float] = deque(maxlen=WINDOW)
 
     def opened(self) -> None:
-        """Note that images are to come from now on."""
+        """Start to wait for images."""
         with self._lock:
             self._counts.last_frame = self._counts.waiting_since = None
 
@@ -102,12 +106,12 @@ class CameraStatistics:
                 self._counts.waiting_since = now
 
     def left_out(self) -> None:
-        """Count an image that was not wanted."""
+        """Count an image skipped by frame_stride or max_rate."""
         with self._lock:
             self._counts.left_out += 1
 
     def dropped(self, cause: str, count: int = 1) -> None:
-        """Count images that got no gaze."""
+        """Count images that will get no gaze."""
         with self._lock:
             self._counts.dropped[cause] += count
 
@@ -135,26 +139,26 @@ class CameraStatistics:
             self._newest_reconstruction = milliseconds
 
     def newest_reconstruction(self) -> float:
-        """Return how long it took, milliseconds; 0 if there is none."""
+        """Return the milliseconds of the newest reconstruction; 0 if there is none."""
         with self._lock:
             return self._newest_reconstruction
 
     def no_reconstruction(self) -> None:
-        """Note that nobody looks any more."""
+        """Forget the newest reconstruction: nobody subscribes any more."""
         with self._lock:
             self._newest_reconstruction = 0.0
 
     def skipped_so_far(self, count: int) -> None:
-        """Note how many wanted reconstructions came to nothing."""
+        """Set the number of wanted reconstructions that were not made."""
         with self._lock:
             self._counts.reconstructions_skipped = count
 
-    def read(self) -> Reading:
-        """Return what there is to report; the last fault is told once."""
+    def read(self) -> StatisticsSnapshot:
+        """Return the contents at this moment; the last fault is returned once."""
         with self._lock:
             counts = Counts(**{**vars(self._counts), "dropped": self._counts.dropped.copy()})
             self._counts.fault = ""
-            return Reading(
+            return StatisticsSnapshot(
                 counts,
                 np.array(self._arrivals),
                 np.array(self._gazes).reshape(-1, 2 + len(STAGES)),
@@ -163,11 +167,12 @@ class CameraStatistics:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Contents of `CameraStatistics` at a moment.
+class StatisticsSnapshot:
+    """Contents of `CameraStatistics` at one moment.
 
-    arrivals: seconds. gazes: (N, 2 + stages) seconds, coverage, milliseconds of the
-    stages. reconstructions: milliseconds.
+    arrivals: (N,) monotonic seconds.
+    gazes: (N, 2 + stages) monotonic seconds, coverage, milliseconds of the stages.
+    reconstructions: (N,) milliseconds.
     """
 
     counts: Counts
@@ -177,24 +182,24 @@ class Reading:
 
     @property
     def frame_rate(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return _rate(self.arrivals)
 
     @property
     def gaze_rate(self) -> float:
-        """Gazes a second."""
+        """Gazes per second."""
         return _rate(self.gazes[:, 0])
 
 
 def percentiles(samples: NDArray[np.float64]) -> Iterable[tuple[str, NDArray[np.float64]]]:
-    """Yield p50, p95 and p99 of each column, the sample of the nearest rank; NaN counts as the largest."""
+    """Yield p50, p95 and p99 of each column by nearest rank; NaN counts as the largest."""
     ordered = np.sort(samples, axis=0)
     for share in (50, 95, 99):
         yield f"p{share}", ordered[-(-share * len(ordered) // 100) - 1]
 
 
 def _rate(times: NDArray[np.float64]) -> float:
-    """Return events a second; several may come at once, so those of the first moment do not count."""
+    """Return events per second; events may coincide, so those of the first moment do not count."""
     if len(times) < 2 or times[-1] == times[0]:
         return 0.0
     return float(np.count_nonzero(times > times[0]) / (times[-1] - times[0]))

@@ -30,18 +30,20 @@ def create_selector(
     checkpoint: str = "",
     chunk_size: int = 16,
     device: str = "auto",
-    positions: AskedPositions = "checkpoint",
+    decode_positions: AskedPositions = "checkpoint",
 ) -> Selector:
     """Make a selector by name.
 
-    checkpoint and device concern autogaze and upstream only, positions autogaze.
+    checkpoint and device concern autogaze and upstream only, decode_positions autogaze.
     Raises ParameterError for an unknown name or unfit options, CheckpointError and
     MissingPackageError.
     """
     if name == "autogaze":
         from autogaze_ros.selectors.autogaze import AutoGazeSelector
 
-        return AutoGazeSelector(checkpoint, chunk_size=chunk_size, device=device, positions=positions)
+        return AutoGazeSelector(
+            checkpoint, chunk_size=chunk_size, device=device, decode_positions=decode_positions
+        )
     if name == "patch_difference":
         from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 

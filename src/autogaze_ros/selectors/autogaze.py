@@ -42,7 +42,7 @@ class AutoGazeSelector(Selector):
         *,
         chunk_size: int,
         device: str = "auto",
-        positions: AskedPositions = "checkpoint",
+        decode_positions: AskedPositions = "checkpoint",
     ):
         if not checkpoint:
             raise CheckpointError(
@@ -54,7 +54,7 @@ class AutoGazeSelector(Selector):
         self.chunk_size = chunk_size
         self.default_requirement = loaded.network.config.task_loss_requirement
         self._engine = AutoGazeEngine(
-            loaded.network, chunk_size=chunk_size, positions=positions, device=place
+            loaded.network, chunk_size=chunk_size, positions=decode_positions, device=place
         )
         self.info = SelectorInfo(
             selector="autogaze",

@@ -86,11 +86,16 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
     except (OSError, AutoGazeError) as error:
         raise click.ClickException(str(error)) from error
     # Images come only once the weights are loaded, and each waits for the answer to the one before.
-    chosen = {"checkpoint": checkpoint, "policy": "every", "silence": _PATIENCE, "max_gap": _PATIENCE}
+    chosen = {
+        "checkpoint": checkpoint,
+        "queue_policy": "every",
+        "no_frame_timeout": _PATIENCE,
+        "max_gap": _PATIENCE,
+    }
     plan = _surround(chosen) if carla else _dashcam(clip or _rendered(out), chosen)
     _prepare_middleware(out)
     rclpy.init()
-    viewer = Viewer(plan.topics, reconstructions="reconstruction" in plan.gaze)
+    viewer = Viewer(plan.topics, reconstructions="reconstruction_checkpoint" in plan.gaze)
     try:
         _run(viewer, plan)
     except ExternalShutdownException as error:
@@ -104,7 +109,7 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
     click.echo(f"Look at {video} and {out / 'context_*.png'}")
     try:
         click.echo(replay(viewer, plan.topics, chosen, out))
-    except (ValueError, AutoGazeError) as error:
+    except AutoGazeError as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -125,7 +130,7 @@ def _dashcam(clip: str, chosen: Mapping[str, Any]) -> Plan:
     scale = min(1.0, MOST[0] / width, MOST[1] / height)
     size = {"width": max(1, round(scale * width)), "height": max(1, round(scale * height))}
     play = {"clip": clip, "rate": RATE, "answers": "autogaze/front/reconstruction", **size}
-    return Plan({"front": "image"}, "clip_player", play, {"reconstruction": EMBEDDED, **chosen})
+    return Plan({"front": "image"}, "clip_player", play, {"reconstruction_checkpoint": EMBEDDED, **chosen})
 
 
 def _surround(chosen: Mapping[str, Any]) -> Plan:

@@ -13,7 +13,6 @@ from itertools import cycle, islice
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
@@ -24,60 +23,70 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.installation import share_folder
+from autogaze_ros.parameters import Parameter
 from autogaze_ros.reporting import listed
-from autogaze_ros.ros.demo.playing import Player, declare_fixed, play
+from autogaze_ros.ros.clocks import STEADY
+from autogaze_ros.ros.playing import Player
+from autogaze_ros.ros.running import run_node
+from autogaze_ros.ros.settings import declare
 from autogaze_ros.synthetic.cameras import Sensor, read_rig
 from autogaze_ros.synthetic.drive import Drive
 from autogaze_ros.synthetic.tags import paint
 
 Pictures = list[array]  # of the rig's sensors, bgra8
 _PATIENCE = 5.0  # seconds for the last messages to arrive
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # /clock is ours: nothing else makes time pass
+_PARAMETERS = {
+    "rig": Parameter("", "File in the format of objects.json; empty: six cameras.", changes="never"),
+    "role_name": Parameter("", "The car's name in topics; empty: the rig's.", changes="never"),
+    "rate": Parameter(10.0, "Frames per second, 10 or 20.", bounds=(10.0, 20.0), changes="never"),
+    "seed": Parameter(0, "Seed of the world.", bounds=(0, 2**31 - 1), changes="never"),
+    "weather": Parameter("", "Weather of the world; empty: the seed's.", changes="never"),
+    "frames": Parameter(
+        0, "End after so many frames; 0: when the road ends, after 100 km.",
+        bounds=(0, 2**31 - 1), changes="never",
+    ),
+    "wait_for": Parameter(
+        0, "Number of subscribers of each RGB image topic to wait for.", bounds=(0, 1000), changes="never"
+    ),
+    "prerendered": Parameter(
+        0, "Render so many frames beforehand and play them back and forth; 0: render each when due.",
+        bounds=(0, 1000), changes="never",
+    ),
+}  # fmt: skip
 
 
 class CarlaStandIn(Player):
     """Publishes each camera's image and camera_info with the same stamp, and /clock.
 
-    As the bridge in synchronous mode: a frame is one step of simulation time,
-    however long it takes to make; faster than `rate` it never goes.
+    As with the bridge in synchronous mode, a frame is one step of simulation time, however long
+    rendering takes, and `rate` is the maximum.
     """
 
     def __init__(self) -> None:
         super().__init__("carla_stand_in")
-        path = declare_fixed(self, "rig", "", "File in the form of objects.json; empty: six cameras.")
-        role = declare_fixed(self, "role_name", "", "The car's name in topics; empty: the rig's.")
-        rate = declare_fixed(self, "rate", 10.0, "Frames a second, 10 or 20.", (10.0, 20.0))
-        seed = declare_fixed(self, "seed", 0, "Of the world.", (0, 2**31 - 1))
-        weather = declare_fixed(self, "weather", "", "Of the world; empty: the seed's.")
-        self._wanted = declare_fixed(
-            self, "frames", 0, "End after so many; 0: when the road ends, after 100 km.", (0, 2**31 - 1)
-        )
-        self._wait_for = declare_fixed(
-            self, "wait_for", 0, "Begin once each RGB image topic has so many subscribers.", (0, 1000)
-        )
-        prerendered = declare_fixed(
-            self, "prerendered", 0,
-            "Render so many frames beforehand and play them to and fro; 0: render as it goes.", (0, 1000),
-        )  # fmt: skip
+        given = declare(self, _PARAMETERS)
+        rate = given["rate"]
         if rate not in (10.0, 20.0):
-            raise ValueError(f"parameter rate must be 10 or 20, got {rate}")
-        self._rig = read_rig(path or share_folder() / "config" / "carla_rig.json")
-        self._role = role or self._rig.role
+            raise ParameterError(f"parameter rate must be 10 or 20, got {rate}")
+        self._wanted, self._wait_for = given["frames"], given["wait_for"]
+        self._rig = read_rig(given["rig"] or share_folder() / "config" / "carla_rig.json")
+        self._role = given["role_name"] or self._rig.role
         if self._rig.ignored:
             names = listed(self._rig.ignored)
-            self.get_logger().warning(f"of the rig is left out what is no camera that can be shown: {names}")
-        self._outlets = [_Outlet(self, self._role, sensor) for sensor in self._rig.sensors]
+            self.get_logger().warning(f"the rig's other sensors are not rendered: {names}")
+        self._sensors = [_SensorTopics(self, self._role, sensor) for sensor in self._rig.sensors]
         self._time = self.create_publisher(ClockMessage, "/clock", 10)
         self._period = round(1e9 / rate)
         self._pool = ThreadPoolExecutor(os.cpu_count())
-        self._pictures = self._render(Drive(seed, weather), round(20 / rate))
-        if prerendered:
-            self._pictures = self._prerender(prerendered)
+        self._pictures = self._render(Drive(given["seed"], given["weather"]), round(20 / rate))
+        if given["prerendered"]:
+            self._pictures = self._prerender(given["prerendered"])
         self.published = 0
         self._times = (0.0, 0.0)  # of the first and the last frame, seconds
         self._next = next(self._pictures)
-        self.create_timer(1 / rate, self._tick, clock=_STEADY)
+        self.create_timer(1 / rate, self._tick, clock=STEADY)
         cameras = ", ".join(sensor.camera.name for sensor in self._rig.sensors)
         self.get_logger().info(f"vehicle {self._role} with {cameras}")
 
@@ -92,26 +101,26 @@ class CarlaStandIn(Player):
             drive.step(ticks)
 
     def _prerender(self, count: int) -> Iterator[Pictures]:
-        """Take so many frames, and play them to and fro for ever."""
+        """Render so many frames, and play them back and forth for ever."""
         kept = []
         for number, pictures in enumerate(islice(self._pictures, count), 1):
             if not self.context.ok():
                 raise ExternalShutdownException
             kept.append(pictures)
             if number % 50 == 0 or number == count:
-                self.get_logger().info(f"{number} of {count} frames are rendered")
+                self.get_logger().info(f"{number} of {count} frames rendered")
         return cycle(kept + kept[-2:0:-1])
 
     def _tick(self) -> None:
-        awaited = [outlet for outlet in self._outlets if outlet.kind == "rgb" and not self.published]
-        if self.finished.done() or any(outlet.subscribers < self._wait_for for outlet in awaited):
+        awaited = [sensor for sensor in self._sensors if sensor.kind == "rgb" and not self.published]
+        if self.finished.done() or any(sensor.subscribers < self._wait_for for sensor in awaited):
             return
         self._times = (self._times[0] if self.published else time.monotonic(), time.monotonic())
         self.published += 1
         stamp = Time(nanoseconds=self.published * self._period).to_msg()
         self._time.publish(ClockMessage(clock=stamp))
-        for outlet, picture in zip(self._outlets, self._next, strict=True):
-            outlet.publish(stamp, picture)
+        for sensor, picture in zip(self._sensors, self._next, strict=True):
+            sensor.publish(stamp, picture)
         if self.published == self._wanted:
             self._finish()
             return
@@ -122,18 +131,18 @@ class CarlaStandIn(Player):
 
     def _finish(self) -> None:
         deadline = time.monotonic() + _PATIENCE
-        for outlet in self._outlets:
-            outlet.wait_until_acknowledged(deadline)
+        for sensor in self._sensors:
+            sensor.wait_until_acknowledged(deadline)
         self.finished.set_result(0)
 
     def report(self) -> str:
-        """Return what was published."""
+        """Return the counts of what was published."""
         first, last = self._times
         rate = (self.published - 1) / (last - first) if self.published > 1 else 0.0
-        return f"published {self.published} frames of {len(self._outlets)} cameras, {rate:.2f} a second"
+        return f"published {self.published} frames of {len(self._sensors)} cameras, {rate:.2f} per second"
 
 
-class _Outlet:
+class _SensorTopics:
     """The topics of one camera."""
 
     def __init__(self, node: Node, role: str, sensor: Sensor) -> None:
@@ -180,7 +189,7 @@ def _bgra(image: NDArray[np.uint8]) -> array:
 
 def main(args: list[str] | None = None) -> int:
     """Publish until interrupted or done; returns the exit status."""
-    return play(CarlaStandIn, "carla_stand_in", args)
+    return run_node(CarlaStandIn, "carla_stand_in", args)
 
 
 if __name__ == "__main__":

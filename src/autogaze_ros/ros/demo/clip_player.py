@@ -1,4 +1,4 @@
-"""A node that plays a video file as a dashcam."""
+"""A node that publishes a video file as a dashcam would."""
 
 from __future__ import annotations
 
@@ -14,13 +14,43 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from autogaze_ros.io.frames import Frame, Source, SourceError
+from autogaze_ros.errors import ParameterError
+from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.ros.demo.playing import Player, declare_fixed, play
+from autogaze_ros.parameters import Parameter
 from autogaze_ros.ros.messages import fill_image
+from autogaze_ros.ros.playing import Player
+from autogaze_ros.ros.running import run_node
+from autogaze_ros.ros.settings import declare
 
 _ACKNOWLEDGE = Duration(seconds=5.0)
 _PATIENCE = 10.0  # seconds for an answer
+
+
+_PARAMETERS = {
+    "clip": Parameter("", "Video file or folder of images.", changes="never"),
+    "rate": Parameter(
+        0.0, "Frames per second; 0: the clip's own.", bounds=(0.0, 1000.0), changes="never"
+    ),
+    "loop": Parameter(False, "Start again at the end.", changes="never"),
+    "width": Parameter(
+        0, "Published width in pixels; 0: the clip's own.", bounds=(0, 16384), changes="never"
+    ),
+    "height": Parameter(
+        0, "Published height in pixels; 0: the clip's own.", bounds=(0, 16384), changes="never"
+    ),
+    "frame_id": Parameter("dashcam", "frame_id of the headers.", changes="never"),
+    "reliable": Parameter(
+        True, "Publish reliably; false: best effort, as many drivers do.", changes="never"
+    ),
+    "wait_for": Parameter(
+        0, "Number of matched subscribers to wait for.", bounds=(0, 1000), changes="never"
+    ),
+    "answers": Parameter(
+        "", "Topic of images that answer each frame, for which the next one waits; empty: none.",
+        changes="never",
+    ),
+}  # fmt: skip
 
 
 class ClipPlayer(Player):
@@ -28,38 +58,21 @@ class ClipPlayer(Player):
 
     def __init__(self) -> None:
         super().__init__("clip_player")
-        clip = declare_fixed(self, "clip", "", "Video file or folder of images.")
-        rate = declare_fixed(self, "rate", 0.0, "Frames per second; 0: the clip's own.", (0.0, 1000.0))
-        self._loop = declare_fixed(self, "loop", False, "Begin again at the end.")
-        self._size = (
-            declare_fixed(self, "width", 0, "Published width in pixels; 0: the clip's own.", (0, 16384)),
-            declare_fixed(self, "height", 0, "Published height in pixels; 0: the clip's own.", (0, 16384)),
-        )
-        self._frame_id = declare_fixed(self, "frame_id", "dashcam", "frame_id of the headers.")
-        reliable = declare_fixed(
-            self, "reliable", True, "Publish reliably; false: best effort, as many drivers do."
-        )
-        self._wait_for = declare_fixed(
-            self, "wait_for", 0, "Begin once this many subscribers are matched.", (0, 1000)
-        )
-        answers = declare_fixed(
-            self,
-            "answers",
-            "",
-            "Topic of images that answer each frame, which the next one waits for; empty: none.",
-        )
-        if not clip:
-            raise SourceError("parameter clip is empty: name a video file, for example -p clip:=drive.mp4")
-        self._source: Source = open_source(clip)
-        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        given = declare(self, _PARAMETERS)
+        if not given["clip"]:
+            raise ParameterError("parameter clip is empty: name a video file, for example -p clip:=drive.mp4")
+        self._loop, self._frame_id, self._wait_for = given["loop"], given["frame_id"], given["wait_for"]
+        self._size = given["width"], given["height"]
+        self._source: Source = open_source(given["clip"])
+        policy = ReliabilityPolicy.RELIABLE if given["reliable"] else ReliabilityPolicy.BEST_EFFORT
         self._publisher = self.create_publisher(Image, "image", QoSProfile(depth=10, reliability=policy))
-        self._answers = _Answers(self, answers) if answers else None
+        self._answers = _Answers(self, given["answers"]) if given["answers"] else None
         self._frames = self._read()
         self._published = 0
-        self.create_timer(1 / (rate or self._source.rate), self._tick)
+        self.create_timer(1 / (given["rate"] or self._source.rate), self._tick)
 
     def report(self) -> str:
-        """Return what was published."""
+        """Return the count of what was published."""
         return f"played {self._published} frames"
 
     def _read(self) -> Iterator[Frame]:
@@ -89,7 +102,7 @@ class ClipPlayer(Player):
 
 
 class _Answers:
-    """Images that come of the published ones, with their stamps; the next frame waits for the last one's."""
+    """Images that answer published ones with the same stamps; the next frame waits for the last."""
 
     def __init__(self, node: Node, topic: str) -> None:
         self._node = node
@@ -99,9 +112,9 @@ class _Answers:
         self._subscription = node.create_subscription(Image, topic, self._take, 10)
 
     def allow(self) -> bool:
-        """Return whether the next frame may come: the last was answered, or nobody answers any more.
+        """Return True if the next frame may be published: the last was answered, or its answer timed out.
 
-        The first may come once there is somebody to answer.
+        The first frame waits for a publisher of answers.
         """
         if self._expected and time.monotonic() - self._since > _PATIENCE:
             self._expected, self._given_up = None, True
@@ -123,7 +136,7 @@ class _Answers:
 
 def main(args: list[str] | None = None) -> int:
     """Play the clip; returns the exit status."""
-    return play(ClipPlayer, "clip_player", args)
+    return run_node(ClipPlayer, "clip_player", args)
 
 
 if __name__ == "__main__":

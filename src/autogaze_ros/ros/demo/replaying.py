@@ -13,6 +13,7 @@ from typing import Any
 
 from rclpy.serialization import serialize_message
 
+from autogaze_ros.errors import ReplayError
 from autogaze_ros.io.bag_types import IMAGE
 from autogaze_ros.io.bags import gaze_topic, open_bag
 from autogaze_ros.io.writers import bag_writer
@@ -42,8 +43,8 @@ def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any],
     """Write the first images that were seen as a bag, replay it, and hold its gazes against those seen live.
 
     topics: of the images, by camera. gazing: the node's parameters, without the
-    cameras. Leaves the bags out/bag and out/gazed_bag. Raises ValueError where the
-    replay fails, which has then said why.
+    cameras. Leaves the bags out/bag and out/gazed_bag. Raises ReplayError if the
+    replay fails; it has then printed the reason.
     """
     bag, gazed = out / "bag", out / "gazed_bag"
     shutil.rmtree(gazed, ignore_errors=True)  # of an earlier demonstration
@@ -55,7 +56,7 @@ def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any],
         process("ros.replay.replay_node", playing) as player,
     ):
         if status := player.wait():
-            raise ValueError(f"the replay ended with exit status {status}, see its message above")
+            raise ReplayError(f"the replay ended with exit status {status}, see its message above")
     count, live, same = _compare(viewer, topics, gazed)
     return (
         f"{bag} was replayed: {gazed} holds {count} gazes; of {live} that came live, too, {same} are the same"

@@ -1,4 +1,4 @@
-"""Ledger of what was replayed and waits for its gaze."""
+"""Ledger of replayed messages and the images among them that wait for their gazes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 
 class Links:
-    """Follows whether the node is ready for a replay's images, and what it drops of them."""
+    """Readiness of the node for a replay's images, and its drops, from its diagnostics."""
 
     def __init__(self, cameras: Iterable[str]) -> None:
         self._cameras = tuple(cameras)
@@ -17,13 +17,13 @@ class Links:
         self._before: dict[str, int] = {}
 
     def take(self, report: Any) -> None:
-        """Take in a DiagnosticArray."""
+        """Process a DiagnosticArray."""
         for status in report.status:
             self._values[status.name] = {pair.key: pair.value for pair in status.values}
 
     @property
     def ready(self) -> bool:
-        """True when it has loaded, and sees both ways for each camera: a message sent before may be lost."""
+        """True once it has loaded and sees both sides of each camera; an earlier message may be lost."""
         state = self._values.get("autogaze", {}).get("state")
         return state == "active" and all(
             _count(self._of(camera), end) > 0
@@ -36,7 +36,7 @@ class Links:
         self._before = {camera: self.dropped(camera) for camera in self._cameras}
 
     def dropped(self, camera: str) -> int:
-        """Return how many frames of a camera it says to have dropped since the beginning."""
+        """Return the frames of a camera dropped since `begin`."""
         return _count(self._of(camera), "frames dropped") - self._before.get(camera, 0)
 
     def _of(self, camera: str) -> dict[str, str]:
@@ -44,7 +44,7 @@ class Links:
 
 
 def _count(values: Mapping[str, str], key: str) -> int:
-    """Return a count, 0 where there is none: anybody may publish diagnostics."""
+    """Return a count; 0 if it is missing or invalid, since anybody may publish diagnostics."""
     text = values.get(key, "")
     return int(text) if text.isdecimal() and len(text) < 20 else 0
 
@@ -54,7 +54,12 @@ Message = TypeVar("Message")
 
 @dataclass(eq=False)
 class Entry(Generic[Message]):
-    """A message of the bag; camera and stamp (nanoseconds) of an image that waits, gaze once it has come."""
+    """A message of the bag.
+
+    camera, stamp: of an image that expects a gaze; stamp in nanoseconds.
+    gaze: serialized; empty until it arrives.
+    waits: True until the gaze arrives or the image is given up.
+    """
 
     message: Message
     camera: str = ""
@@ -64,10 +69,12 @@ class Entry(Generic[Message]):
 
 
 class Ledger(Generic[Message]):
-    """Keeps messages in the order of the bag until nothing before them waits any more.
+    """Keeps messages in the order of the bag until no earlier one waits for its gaze.
 
-    Gazes of a camera come in the order of its images: one that is answered leaves
-    those before it lost.
+    Gazes of a camera arrive in the order of its images: an answer to one means that all earlier
+    ones are lost.
+
+    played, gazed, lost: images by camera.
     """
 
     def __init__(self) -> None:
@@ -78,18 +85,18 @@ class Ledger(Generic[Message]):
         self._waiting: dict[str, deque[Entry[Message]]] = {}
 
     def add(self, message: Message) -> None:
-        """Note a message that waits for nothing itself."""
+        """Add a message that expects no gaze."""
         self._entries.append(Entry(message))
 
     def expect(self, message: Message, camera: str, stamp: int) -> None:
-        """Note an image whose gaze is to come."""
+        """Add an image that expects a gaze; stamp: nanoseconds."""
         entry = Entry(message, camera, stamp, waits=True)
         self._entries.append(entry)
         self._waiting.setdefault(camera, deque()).append(entry)
         self.played[camera] += 1
 
     def answer(self, camera: str, stamp: int, gaze: bytes) -> bool:
-        """Take in the gaze of the oldest image that waits with this stamp; False where there is none."""
+        """Add the gaze of the oldest waiting image of this stamp; return False if there is none."""
         waiting = self._waiting.get(camera, deque())
         if not any(entry.stamp == stamp for entry in waiting):
             return False
@@ -100,17 +107,17 @@ class Ledger(Generic[Message]):
         return True
 
     def waiting(self, camera: str) -> int:
-        """Return how many images of a camera wait."""
+        """Return the number of a camera's waiting images."""
         return len(self._waiting.get(camera, ()))
 
     def give_up(self) -> None:
-        """Wait for nothing any more: what waits is lost."""
+        """Count all waiting images as lost."""
         for waiting in self._waiting.values():
             while waiting:
                 self._lose(waiting.popleft())
 
     def settled(self) -> Iterator[Entry[Message]]:
-        """Yield, and forget, what nothing before it and not itself waits."""
+        """Pop entries from the front, up to the first that still waits for its gaze."""
         while self._entries and not self._entries[0].waits:
             yield self._entries.popleft()
 

@@ -1,4 +1,4 @@
-"""A node that replays a bag no faster than the gaze node can follow, and records the gazes beside it."""
+"""A node that replays a bag no faster than the gaze node can follow, and records its gazes beside it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import NameValidationException
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from autogaze_ros.errors import ParameterError, ReplayError
 from autogaze_ros.io.atomic import keep_apart
 from autogaze_ros.io.bag_files import BagError
 from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
@@ -23,15 +23,17 @@ from autogaze_ros.io.writers import bag_recorder
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.parameters import CAMERAS, PARAMETERS, REPLAY
 from autogaze_ros.reporting import Complaints, listed, shown
-from autogaze_ros.ros.demo.playing import Player, play
+from autogaze_ros.ros.clocks import STEADY
+from autogaze_ros.ros.playing import Player
 from autogaze_ros.ros.replay.installed_types import installed_type
 from autogaze_ros.ros.replay.ledger import Ledger, Links
-from autogaze_ros.ros.settings import declare, declare_camera, image_topic
+from autogaze_ros.ros.running import run_node
+from autogaze_ros.ros.settings import CameraSettings, declare, read_camera
 from autogaze_ros.ros.types import COMPRESSED, RAW, image_remedy
 
 LOST = 3  # exit status where a frame got no gaze
 INTERRUPTED = 130
-_OTHERS = ("/autogaze/", "/diagnostics")  # what an earlier node said would be taken for this one's
+_OTHERS = ("/autogaze/", "/diagnostics")  # of an earlier node, which would be mistaken for this one's
 _PERIOD = 0.005  # seconds between looks at what is due
 _LEAST_BYTES = 12  # of a message with a stamp
 _LATE = 0.1  # seconds behind which the bag's time has stood still
@@ -51,34 +53,33 @@ class Message:
 class Replay(Player):
     """Publishes a bag's messages, and writes them and the gazes of the node `autogaze` into a new one.
 
-    Of each camera at most queue_size images wait for their gazes; meanwhile time
-    stands still. What is written keeps the order of the bag, each gaze behind its
-    image and with the image's time of receipt.
+    Of each camera at most queue_size images wait for their gazes; meanwhile the bag's time stands
+    still. The new recording keeps the order of the bag, each gaze after its image and with the
+    image's time of receipt.
     """
 
-    shared = PARAMETERS.keys()  # the file of cameras is the gaze node's, too
+    exit_status = INTERRUPTED
+    shared = PARAMETERS.keys()  # the gaze node may share the file of cameras
 
     def __init__(self) -> None:
         super().__init__("replay")
         self._open = ExitStack()
-        for name, parameter in REPLAY.items():
-            declare(self, name, replace(parameter, changes="never"))
-        for name, parameter in {"cameras": CAMERAS, "queue_size": PARAMETERS["queue_size"]}.items():
-            declare(self, name, parameter)
+        declare(self, {**REPLAY, "cameras": CAMERAS, "queue_size": PARAMETERS["queue_size"]})
         for name in ("bag", "out"):
             if not self._value(name):
-                raise ValueError(f"parameter {name} is empty: {REPLAY[name].description}")
-        cameras = self._value("cameras")
-        self._cameras = {self._topic_of(camera): camera for camera in cameras}
+                raise ParameterError(f"parameter {name} is empty: {REPLAY[name].description}")
+        names = self._value("cameras")
+        cameras = [read_camera(self, name) for name in names]
+        self._cameras = {camera.topic: camera.name for camera in cameras}
         if len(self._cameras) != len(cameras):
-            raise ValueError(f"cameras {', '.join(cameras)} must have a topic each")
+            raise ParameterError(f"cameras {', '.join(names)} must have different topics")
         self._links = Links(self._cameras.values())
         self._ledger: Ledger[Message] = Ledger()
         keep_apart([self._value("out")], self._value("bag"))
         self._bag = self._open.enter_context(open_bag(Path(self._value("bag"))))
         for note in self._bag.notes:
             self.get_logger().warning(shown(note))
-        chosen = self._chosen()
+        chosen = self._chosen(cameras)
         self._publishers_of = {connection.id: self._publisher_of(connection) for connection in chosen}
         self._tell_silent([connection for connection in chosen if not self._publishers_of[connection.id]])
         self._images = [self._publishers_of[c.id] for c in chosen if c.topic in self._cameras]
@@ -87,13 +88,12 @@ class Replay(Player):
         self._writer = self._open.enter_context(bag_recorder(Path(self._value("out"))))
         self._ready, self._due, self._heard = False, 0.0, 0.0
         self._listen()
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_PERIOD, self._advance, clock=steady)
-        self.create_timer(1.0, self._watch, clock=steady)
+        self.create_timer(_PERIOD, self._advance, clock=STEADY)
+        self.create_timer(1.0, self._watch, clock=STEADY)
         self.get_logger().info(f"waiting until the node autogaze is ready for {', '.join(self._cameras)}")
 
     def report(self) -> str:
-        """Return what became of the images."""
+        """Return the counts of images and gazes."""
         ledger = self._ledger
         played, gazed, lost = (sum(counts.values()) for counts in (ledger.played, ledger.gazed, ledger.lost))
         unreadable = sum(self._bag.left_out[topic] for topic in self._cameras)
@@ -105,22 +105,18 @@ class Replay(Player):
         told = [f"{played} images replayed", f"{gazed} gazes in {self._value('out')}", f"{lost} without"]
         return ", ".join(told + [f"{count} {name}" for name, count in others.items() if count > 0])
 
-    def close(self) -> None:
-        """Complete the recording; images that still wait are not part of it."""
+    def complete(self) -> None:
+        """Complete the recording; images that still wait are not part of it. Raises OSError."""
         self._open.close()
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
-    def _topic_of(self, camera: str) -> str:
-        declare_camera(self, camera)
-        return image_topic(self, camera)[1]
-
-    def _chosen(self) -> list[Any]:
+    def _chosen(self, cameras: list[CameraSettings]) -> list[Any]:
         """Return the connections to replay: the wanted topics', and the cameras' in any case."""
-        for topic, camera in self._cameras.items():
-            self._bag.image_topic(topic)
-            self._check_type(topic, camera)
+        for camera in cameras:
+            self._bag.image_topic(camera.topic)
+            self._check_type(camera)
         wanted = set(self._value("topics").split())
         known = {connection.topic for connection in self._bag.connections}
         if missing := wanted - known:
@@ -135,13 +131,12 @@ class Replay(Player):
             )
         ]
 
-    def _check_type(self, topic: str, camera: str) -> None:
-        """Raise BagError where the node would wait for images of another type than those of the bag."""
-        compressed = self._value(f"{camera}.transport") == "compressed"
-        found = {connection.msgtype for connection in self._bag.connections if connection.topic == topic}
-        if (COMPRESSED if compressed else RAW) not in found:
-            remedy = image_remedy(camera, topic, compressed=compressed, found=found)
-            raise BagError(f"{self._bag.path} has {min(found)} on {topic}; {remedy}")
+    def _check_type(self, camera: CameraSettings) -> None:
+        """Raise BagError if the node would wait for images of another type than those of the bag."""
+        found = {each.msgtype for each in self._bag.connections if each.topic == camera.topic}
+        if (COMPRESSED if camera.compressed else RAW) not in found:
+            remedy = image_remedy(camera.name, camera.topic, compressed=camera.compressed, found=found)
+            raise BagError(f"{self._bag.path} has {min(found)} on {camera.topic}; {remedy}")
 
     def _publisher_of(self, connection: Any) -> Any:
         """Return a publisher of what was recorded, None where its type is not installed."""
@@ -162,11 +157,11 @@ class Replay(Player):
             names = listed([f"{connection.topic} ({connection.msgtype})" for connection in connections])
             self.get_logger().warning(
                 f"{len(connections):,} topics are recorded but not replayed, since their types are not"
-                f" installed or their names are none of ROS 2: {names}"
+                f" installed or their names are invalid in ROS 2: {names}"
             )
 
     def _readable(self, connections: list[Any]) -> Iterator[Message]:
-        """Yield the messages, but for images that nobody can read."""
+        """Yield the messages except unreadable images."""
         with Complaints(_log) as complain:
             for connection, received, data in self._bag.messages(connections):
                 if connection.topic in self._cameras:
@@ -197,7 +192,7 @@ class Replay(Player):
 
     def _keeper(self, camera: str) -> Any:
         def keep(data: bytes) -> None:
-            if len(data) < _LEAST_BYTES:  # of somebody who is no gaze node
+            if len(data) < _LEAST_BYTES:  # not from a gaze node
                 return
             self._heard = time.monotonic()
             if self._ledger.answer(camera, stamp_of(data), data):
@@ -207,7 +202,7 @@ class Replay(Player):
         return keep
 
     def _advance(self) -> None:
-        """Replay what is due, as far as the queues allow."""
+        """Replay messages that are due, as far as the queues allow."""
         if self.finished.done():
             return
         if not self._ready:
@@ -221,14 +216,14 @@ class Replay(Player):
             self._finish()
 
     def _watch(self) -> None:
-        """Raise ValueError when no gaze is to be expected any more."""
+        """Raise ReplayError if no further gaze can be expected."""
         if not self._ready or self.finished.done():
             return
         if not all(self.count_publishers(gaze_topic(camera)) for camera in self._cameras.values()):
-            raise ValueError("the node autogaze has ended")
+            raise ReplayError("the node autogaze has ended")
         waiting = any(map(self._unanswered, self._cameras.values()))
         if waiting and time.monotonic() - self._heard > _PATIENCE:
-            raise ValueError(f"no gaze for {_PATIENCE:.0f} s; see what the node autogaze says")
+            raise ReplayError(f"no gaze for {_PATIENCE:.0f} s; see the messages of the node autogaze")
 
     def _may_go(self, message: Message) -> bool:
         camera = self._cameras.get(message.connection.topic)
@@ -250,7 +245,7 @@ class Replay(Player):
             self._due = max(self._due, now - _LATE) + (self._next.time - message.time) / 1e9 / rate
 
     def _unanswered(self, camera: str) -> int:
-        """Return how many images the node has yet to gaze at, or to drop."""
+        """Return the number of images that the node has neither gazed at nor dropped."""
         skipped = self._ledger.lost[camera]
         return max(0, self._ledger.waiting(camera) - max(0, self._links.dropped(camera) - skipped))
 
@@ -270,7 +265,7 @@ class Replay(Player):
 
 def main(args: list[str] | None = None) -> int:
     """Replay until the bag's end or an interruption; returns the exit status."""
-    return play(Replay, "replay", args, interrupted=INTERRUPTED)
+    return run_node(Replay, "replay", args)
 
 
 if __name__ == "__main__":

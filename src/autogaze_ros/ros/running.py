@@ -1,0 +1,85 @@
+"""Life of a node's process: one way to start, end by signals, and report errors for all nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from typing import Protocol
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+
+from autogaze_ros.errors import AutoGazeError
+from autogaze_ros.reporting import shown
+from autogaze_ros.ros import shared_memory
+
+# Mistakes of a user; other exceptions are faults of the program and show their traceback.
+_MISTAKES = (AutoGazeError, OSError, ParameterException, _rclpy.RCLError)
+
+
+class Runnable(Protocol):
+    """A node for `run_node`.
+
+    exit_status: as things stand; as a class attribute, the status if interrupted before there is a node.
+    """
+
+    exit_status: int
+
+    def run(self) -> None:
+        """Work until the end or an interruption."""
+
+    def close(self) -> bool:
+        """Release everything; return False if a thread is still busy. Raises OSError."""
+
+
+def run_node(make: type[Runnable], name: str, args: list[str] | None) -> int:
+    """Make a node, run it until its end or an interruption, and close it; return the exit status.
+
+    name: for messages. args: of the command line; None takes the process's own.
+    """
+    node, begun, failed = None, False, False
+    _end_with_the_terminal()
+    try:
+        try:
+            rclpy.init(args=args)
+            begun = True
+            node = make()
+            node.run()
+        except Exception as error:
+            failed = not begun or rclpy.ok()  # otherwise a signal interrupted something
+            if failed:
+                _report(name, error)
+    except KeyboardInterrupt:  # possibly after the exception that the same signal caused
+        pass
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a second one must not cut the clean-up short
+    ended = True
+    try:
+        ended = node is None or node.close()
+    except OSError as error:
+        failed = True
+        _report(name, error)
+    rclpy.try_shutdown()
+    status = 1 if failed else (node or make).exit_status
+    if not ended:  # loading cannot be interrupted, and the interpreter would wait for it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        shared_memory.give_back()
+        os._exit(status)
+    return status
+
+
+def _end_with_the_terminal() -> None:
+    """Have a closing terminal end the process as SIGTERM does, with its clean-up; nohup still prevails."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def _report(name: str, error: Exception) -> None:
+    if isinstance(error, _MISTAKES):
+        print(f"{name}: {shown(error)}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
