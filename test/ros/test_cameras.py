@@ -63,6 +63,7 @@ def test_one_that_is_killed_and_comes_back_holds_nobody(world, tmp_path):
     flow_until(lambda: any(gaze.stream_id > known for gaze in rear[before:]), "the third camera's new stream")
     for camera in (left, right):
         assert_whole(camera.gazes, camera.shown)
+        settle(world, diagnostics, camera)
     sizes = [gaze.latency.batch_size for gaze in left.gazes]
     assert {2, 3} & {*sizes}  # decided together, as far as they come together
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accounts import settle
 from click.testing import CliRunner
 from clips import scene, write_video
 from diagnostic_msgs.msg import DiagnosticArray
 from golden import shared
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_node import Camera
+from ros_node import Camera, Diagnostics
 from sensor_msgs.msg import Image
 
 from autogaze_ros.checkpoints.embedded import GAZE as GAZE_WEIGHTS
@@ -180,25 +181,23 @@ FAULTS = {
 
 
 def test_faulty_messages_are_reported_and_the_node_goes_on(world):
-    gazes = world.collect(GazeMask, GAZE)
     reports = world.collect(DiagnosticArray, "/diagnostics")
     node = world.run(NODE, {**PATCHES, "queue_policy": "every"})
-    publisher = world.node.create_publisher(Image, IMAGE, 10)
+    diagnostics, camera = Diagnostics(world), Camera(world)
+    gazes = camera.gazes
     world.wait_for_links()
-    publisher.publish(picture(second=1))
-    world.wait_for(lambda: len(gazes) == 1, "first gaze")
+    camera.gaze_at(picture(second=1))
     for message, change in FAULTS.items():
-        publisher.publish(spoilt(change))
+        camera.show(spoilt(change))
         world.wait_for(lambda message=message: message in node.log(), message)
     worst = lambda: [s.message for r in reports for s in r.status if s.level == b"\x02"]  # noqa: E731
     world.wait_for(lambda: any("step 10" in message for message in worst()), "ERROR in diagnostics")
-    publisher.publish(picture(second=2))
-    world.wait_for(lambda: len(gazes) == 2, "gaze after the faults")
+    camera.gaze_at(picture(second=2))
     assert (gazes[1].stream_id, gazes[1].frame_index, gazes[1].dropped_since_last) == (0, 1, len(FAULTS))
-    publisher.publish(picture(100, 50, second=3))
-    world.wait_for(lambda: len(gazes) == 3, "gaze of the new size")
+    camera.gaze_at(picture(100, 50, second=3))
     assert (gazes[2].stream_id, gazes[2].frame_index, gazes[2].index_in_context) == (1, 0, 0)
     assert "image size changed from 64x48 to 100x50" in node.log()
+    settle(world, diagnostics, camera)
     assert node.interrupt() == 0
     assert "Traceback" not in node.log()
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros.ros.replay.ledger import Ledger
+from autogaze_ros.ros.ledger import Ledger
 
 CAMERAS = ("left", "right")
 

@@ -4,6 +4,7 @@ import math
 import random
 
 import pytest
+from accounts import settle
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -140,6 +141,7 @@ def test_what_cannot_be_loaded_is_taken_back(world):
     kept = {"selector": "random", "gazing_ratio": 0.2}
     world.wait_for(lambda: values_of(world, kept) == kept, "the old parameters")
     assert {holds(gaze) for gaze in camera.gaze_at(*pictures(0, 3))} == {("random", 0.2, -math.inf)}
+    settle(world, diagnostics, camera)
 
 
 def test_thinned_frames_are_no_drops(world):
@@ -153,9 +155,8 @@ def test_thinned_frames_are_no_drops(world):
     world.wait_for(lambda: len(camera.gazes) == 5, "gazes of five frames a second")
     assert [round(10 * stamp(gaze)) for gaze in camera.gazes] == [10, 12, 14, 16, 18]
     assert {gaze.dropped_since_last for gaze in camera.gazes} == {0}
-    left_out = lambda: diagnostics.newest("autogaze: front").get("frames left out")  # noqa: E731
-    world.wait_for(lambda: left_out() == "5", "frames left out in diagnostics")
-    assert diagnostics.newest("autogaze: front")["frames dropped"] == "0"
+    found = settle(world, diagnostics, camera)
+    assert (found["frames left out"], found["frames dropped"]) == (5, 0)
 
 
 def test_live_parameters_hold_from_the_next_frame(world):

@@ -92,6 +92,7 @@ def test_frames_without_gazes_are_a_warning(world, at_work):
 
     with at_work():
         world.wait_for(warned, "a warning")
+    settle(world, diagnostics, camera)
 
 
 def test_in_mode_chunk_the_newest_chunk_wins(world, at_work):
@@ -127,9 +128,14 @@ def test_while_weights_are_loaded_frames_wait_as_the_policy_says(world, waiting,
     assert [gaze.dropped_since_last for gaze in camera.gazes] == [0] * 8
 
 
-def test_what_waits_when_the_node_is_deactivated_is_counted(world, waiting):
+def test_what_waits_when_the_node_is_deactivated_is_counted_and_told_by_the_next_gaze(world, waiting, pipe):
     diagnostics, camera = waiting
     assert change(world, Transition.TRANSITION_DEACTIVATE)
     counted = lambda: diagnostics.newest("autogaze: front").get("frames dropped: deactivated")  # noqa: E731
     world.wait_for(lambda: counted() == "8", "drops")
     settle(world, diagnostics, camera, left=8)
+    pipe.write_text("")
+    assert change(world, Transition.TRANSITION_ACTIVATE)
+    world.wait_for_links()
+    assert camera.gaze_at(picture(9))[0].dropped_since_last == 8
+    settle(world, diagnostics, camera)

@@ -17,7 +17,7 @@ from autogaze_ros.cli import cli
 from autogaze_ros.io.bag_types import message_types
 from autogaze_ros.io.bags import gaze_topic, open_bag
 
-NODE, REPLAY = "ros.gaze_node", "ros.replay.replay_node"
+NODE, REPLAY = "ros.gaze_node", "ros.replay"
 EVERY = {"queue_policy": "every", "selector": "patch_difference", "gazing_ratio": 0.1}
 FOREIGN = [
     "drive/msg/Note", "std_srvs/msg/Note", "antigravity/msg/Note", "os.path/msg/Note", "../drive/msg/Note",

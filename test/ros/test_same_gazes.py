@@ -153,7 +153,7 @@ def test_jumps_break_off_live_and_in_a_replay_as_in_the_bag(world, steps):
         assert_same([fields_of(gaze) for gaze in live], expected, len(stamps))
         begin_anew(world)
         out = Path(folder, "out")
-        assert world.run("ros.replay.replay_node", {"bag": bag, "out": out, "rate": 0.0}).wait() == 0
+        assert world.run("ros.replay", {"bag": bag, "out": out, "rate": 0.0}).wait() == 0
         replayed = [fields_of(gaze) for _, gaze in decoded(out, "/autogaze/front/gaze")]
         assert_same(replayed, expected, len(stamps))
 

@@ -5,8 +5,9 @@ import json
 import cv2
 import numpy as np
 import yaml
+from accounts import settle
 from lifecycle_msgs.msg import Transition
-from ros_node import NODE, Camera, change, picture, trigger
+from ros_node import NODE, Camera, Diagnostics, change, picture, trigger
 
 from autogaze_ros.io.images import image_to_rgb
 
@@ -14,6 +15,7 @@ CAMERAS = {"selector": "random", "gazing_ratio": 0.1, "queue_policy": "every", "
 
 
 def test_one_camera_or_all_begin_anew(world):
+    diagnostics = Diagnostics(world)
     world.run(NODE, CAMERAS)
     cameras = {name: Camera(world, name, f"/{name}/image") for name in ("left", "right")}
     world.wait_for_links(*cameras)
@@ -29,6 +31,8 @@ def test_one_camera_or_all_begin_anew(world):
     assert streams(2) == [(1, 1, 1), (0, 2, 2)]
     assert trigger(world, "reset").message == "the next frame of left, right begins a new stream"
     assert streams(3) == [(2, 0, 0), (1, 0, 0)]
+    for camera in cameras.values():
+        settle(world, diagnostics, camera)
     assert change(world, Transition.TRANSITION_DEACTIVATE) and change(world, Transition.TRANSITION_CLEANUP)
     answer = trigger(world, "reset")
     assert not answer.success and answer.message == "no camera is configured"

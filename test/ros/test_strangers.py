@@ -8,25 +8,21 @@ import time
 from pathlib import Path
 
 import pytest
+from accounts import settle
 from diagnostic_msgs.msg import DiagnosticArray
-from ros_node import picture
-from sensor_msgs.msg import Image
-
-from autogaze_ros.msg import GazeMask
+from ros_node import Camera, Diagnostics, picture
 
 
 def test_thirty_encodings_of_a_megabyte_are_one_line(world):
     running = world.run("ros.gaze_node", {"selector": "uniform", "queue_policy": "every"})
     reports = world.collect(DiagnosticArray, "/diagnostics")
-    gazes = world.collect(GazeMask, "/autogaze/front/gaze")
-    publisher = world.node.create_publisher(Image, "/image", 40)
+    diagnostics, camera = Diagnostics(world), Camera(world, qos=40)
     world.wait_for_links()
     for number in range(30):
         message = picture()
         message.encoding = f"\x1b[2J{number:04}" + "E" * 1_000_000
-        publisher.publish(message)
-    publisher.publish(picture())
-    world.wait_for(lambda: gazes, "gaze")
+        camera.show(message)
+    camera.gaze_at(picture())
     heard = len(reports)
     world.wait_for(lambda: len(reports) > heard + 1, "reports")
     lines = [line for line in running.log().splitlines() if "frame ignored" in line]
@@ -35,10 +31,7 @@ def test_thirty_encodings_of_a_megabyte_are_one_line(world):
     statuses = [status for report in reports for status in report.status]
     assert max(len(status.message.encode()) for status in statuses) <= 1000
     assert max(len(pair.value.encode()) for status in statuses for pair in status.values) <= 1000
-    dropped = [
-        pair.value for status in statuses for pair in status.values if pair.key == "frames dropped: unusable"
-    ]
-    assert dropped[-1] == "30"
+    assert settle(world, diagnostics, camera)["frames dropped: unusable"] == 30
 
 
 def segments(process):

@@ -1,5 +1,6 @@
 """Stamps that do not go on as time does."""
 
+from accounts import settle
 from cli_harness import run
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -23,6 +24,7 @@ CASES = {
 
 
 def test_time_at_fault_begins_that_cameras_stream_anew(world):
+    diagnostics = Diagnostics(world)
     node = world.run(NODE, {**UNIFORM, "no_frame_timeout": 600.0, "cameras": f"[{', '.join(CASES)}]"})
     cameras = {name: Camera(world, name, f"/{name}/image") for name in CASES}
     world.wait_for_links(*CASES)
@@ -38,6 +40,7 @@ def test_time_at_fault_begins_that_cameras_stream_anew(world):
         assert begun == [0] * len({*streams}), name
         if told:
             assert node.log().count(f"{name} (/{name}/image): {told}") == 1, name
+        settle(world, diagnostics, cameras[name])
     assert "steady (" not in node.log()  # nothing to be told
 
 

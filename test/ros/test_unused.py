@@ -90,7 +90,7 @@ def test_a_file_that_was_a_pipe_is_not_read_again(world, pipe, capfd):
         ("ros.demo.carla_stand_in", {"frames": 1, "sead": 2}, "sead (nearest: seed)"),
         # The gaze node's parameters may stand in the same file.
         (
-            "ros.replay.replay_node",
+            "ros.replay",
             {"bag": "bag", "out": "out", "rates": 1.0, **UNIFORM},
             "rates (nearest: rate)",
         ),

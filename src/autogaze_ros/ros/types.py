@@ -1,8 +1,14 @@
-"""Publishers whose type is not that of the subscription: who they are, and which parameter mends it."""
+"""Message types: their names, those installed, and publishers whose type is not the expected one."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
+import re
+import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
@@ -18,13 +24,44 @@ def type_name(kind: type) -> str:
 
 
 RAW, COMPRESSED = type_name(Image), type_name(CompressedImage)
-_MOST_TOLD = 100  # sets of publishers that are remembered: names may change for ever
+_MOST_TOLD = 100  # sets of publishers that are remembered, since names may change for ever
+_NAME = re.compile(r"([a-z][a-z0-9_]*)/msg/([A-Z][A-Za-z0-9]*)")
+_INDEX = "share/ament_index/resource_index/rosidl_interfaces"
+
+
+def installed_type(name: str) -> type | None:
+    """Return the class of a type such as std_msgs/msg/String; None if it is not installed.
+
+    Only types in ROS's own index are imported, since the name may come from anywhere.
+    """
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    package, short = match.groups()
+    if not {f"msg/{short}.msg", f"msg/{short}.idl"} & _interfaces(package):
+        return None
+    try:
+        kind = getattr(importlib.import_module(f"{package}.msg"), short)
+    except (ImportError, AttributeError):  # installed for another Python
+        return None
+    return kind if isinstance(kind, type) else None
+
+
+@functools.cache
+def _interfaces(package: str) -> frozenset[str]:
+    """Return the interfaces that an installed package has, such as msg/String.msg."""
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    for prefix in (*filter(None, prefixes), sys.prefix):  # wheels need no variable
+        entry = Path(prefix, _INDEX, package)
+        if entry.is_file():
+            return frozenset(entry.read_text().split())
+    return frozenset()
 
 
 class TypeWatch:
-    """Tells once of each set of publishers on a topic whose type is another one.
+    """Warns once of each set of publishers on a topic whose type is not the expected one.
 
-    others: those that there are now, in one line with the remedy; empty where there are none.
+    others: the present ones, in one line with the remedy; empty if there are none.
     """
 
     def __init__(
@@ -41,11 +78,11 @@ class TypeWatch:
         self._told: set[str] = set()
 
     def fitting(self) -> list[Any]:
-        """Return the publishers that a subscription can hear."""
+        """Return the publishers of the expected type."""
         return [offer for offer in self._offers() if offer.topic_type == self._wanted]
 
     def look(self) -> None:
-        """Tell of the others once two looks agree: who has just been discovered has no name yet."""
+        """Warn of the others once two looks agree: a node just discovered has no name yet."""
         found = [offer for offer in self._offers() if offer.topic_type != self._wanted]
         names = listed(sorted(f"{node_name(offer)} ({offer.topic_type})" for offer in found))
         text = f"publishers of another type than {self._wanted}: {names}" if found else ""
@@ -63,7 +100,7 @@ class TypeWatch:
 
 
 def image_remedy(camera: str, topic: str, *, compressed: bool, found: Collection[str]) -> str:
-    """Return what to set where images of other types are found on a camera's topic."""
+    """Return the parameters to set if images of other types are found on a camera's topic."""
     if compressed and RAW in found:
         return f"set {camera}.transport: raw, {camera}.image_topic: {topic}"
     if compressed or COMPRESSED not in found:
@@ -74,7 +111,7 @@ def image_remedy(camera: str, topic: str, *, compressed: bool, found: Collection
 
 
 def image_beside(node: Node, camera: str, topic: str, *, compressed: bool) -> str:
-    """Return what to set where a silent topic's images come by the other transport; empty where none do."""
+    """Return the parameters to set if the images use the other transport; empty if they do not."""
     if compressed:
         beside, kind, transport = topic.removesuffix("/compressed"), RAW, "raw"
     else:

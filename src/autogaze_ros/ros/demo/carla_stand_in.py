@@ -75,7 +75,7 @@ class CarlaStandIn(Player):
         self._role = given["role_name"] or self._rig.role
         if self._rig.ignored:
             names = listed(self._rig.ignored)
-            self.get_logger().warning(f"the rig's other sensors are not rendered: {names}")
+            self.get_logger().warning(f"sensors of the rig that are not cameras are left out: {names}")
         self._sensors = [_SensorTopics(self, self._role, sensor) for sensor in self._rig.sensors]
         self._time = self.create_publisher(ClockMessage, "/clock", 10)
         self._period = round(1e9 / rate)

@@ -53,7 +53,7 @@ def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any],
     playing = {"bag": str(bag), "out": str(gazed), "rate": 0.0, **cameras}
     with (
         process("ros.gaze_node", {**gazing, **cameras}),
-        process("ros.replay.replay_node", playing) as player,
+        process("ros.replay", playing) as player,
     ):
         if status := player.wait():
             raise ReplayError(f"the replay ended with exit status {status}, see its message above")

@@ -1,1 +1,0 @@
-"""Bags replayed to the node, and its gazes recorded beside what was replayed."""
