@@ -25,7 +25,7 @@ CONFIG = share_folder() / "config"
 
 
 def argument(name: str, default: Any, description: str, choices: tuple[str, ...] = ()) -> Any:
-    """An argument; one whose default is true or false takes nothing else."""
+    """Return a launch argument; one with a boolean default takes only true and false."""
     if isinstance(default, bool):
         default, choices = str(default).lower(), ("true", "false")
     return DeclareLaunchArgument(
@@ -45,7 +45,7 @@ def arguments(table: Mapping[str, Parameter]) -> list[Any]:
 
 
 def values(table: Mapping[str, Parameter], prefix: str = "") -> dict[str, Any]:
-    """Return the arguments' values, by the names of the parameters."""
+    """Return the arguments' values by parameter name."""
     return {
         f"{prefix}{name}": ParameterValue(LaunchConfiguration(name), value_type=type(parameter.default))
         for name, parameter in table.items()
@@ -53,17 +53,17 @@ def values(table: Mapping[str, Parameter], prefix: str = "") -> dict[str, Any]:
 
 
 def cameras_argument(default: str) -> Any:
-    """The argument that names a parameter file with `cameras` and what belongs to each."""
+    """Return the argument for a parameter file with `cameras` and the parameters of each."""
     return argument(
         "cameras", default, "Parameter file that names the cameras: one of this package's config, or a path."
     )
 
 
 class _Cameras(ParameterFile):
-    """A parameter file that may come from anywhere: launch itself would run commands that stand in it."""
+    """A parameter file that may come from anywhere: launch itself would run commands in it."""
 
     def evaluate(self, context: Any) -> Path:
-        """Return the file with arguments put in; raises ParameterError for other substitutions."""
+        """Return the file with arguments substituted; raises ParameterError for other substitutions."""
         text = (CONFIG / LaunchConfiguration("cameras").perform(context)).read_text()
         if foreign := re.search(r"\$\((?!var \w+\))[^\n]*", text):
             raise ParameterError(
@@ -73,12 +73,12 @@ class _Cameras(ParameterFile):
 
 
 def cameras() -> Any:
-    """Return the parameters in the file of cameras; `$(var name)` in it stands for an argument."""
+    """Return the parameters in the file of cameras, with `$(var name)` replaced by the argument."""
     return _Cameras(PathJoinSubstitution([str(CONFIG), LaunchConfiguration("cameras")]), allow_substs=True)
 
 
 def dds_profile() -> list[Any]:
-    """Default DDS loses most large best-effort images; a profile of the user's own wins."""
+    """Return actions that set our DDS profile, unless the user has one; the default loses large images."""
     variables = [SetEnvironmentVariable(name, path) for name, path in profile_variables().items()]
     return [OpaqueFunction(function=_clear_memory), *variables]
 
@@ -89,12 +89,12 @@ def _clear_memory(context: Any) -> None:
 
 
 def rviz_argument() -> Any:
-    """The argument that `rviz` asks."""
+    """Return the argument that turns `rviz` on."""
     return argument("rviz", False, "Show the front camera in RViz, which must be installed.")
 
 
 def rviz(image_topic: Any, *, use_sim_time: bool = False) -> Any:
-    """RViz with our configuration, if the argument says so; image_topic: of the front camera."""
+    """Return RViz with our configuration, if the argument is true; image_topic: of the front camera."""
     return Node(
         package="rviz2",
         executable="rviz2",
@@ -108,7 +108,7 @@ def rviz(image_topic: Any, *, use_sim_time: bool = False) -> Any:
 
 
 def end_with(event: Any, context: Any) -> Any:
-    """End the launch with a process that ended; where that failed, with an exit status."""
+    """End the launch after a process ended; fail if the process failed."""
     if event.returncode and not context.is_shutdown:
         raise RuntimeError(f"{event.process_name} ended with exit status {event.returncode}")
     return Shutdown(reason=f"{event.process_name} has ended")

@@ -1,4 +1,4 @@
-"""The Fast DDS profile by which large images arrive, and the environment variable that names it."""
+"""Fast DDS profile for large images, and the environment variable that names it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NEW = ("kilted", "lyrical", "rolling")  # with Fast DDS 3
 
 
 def profile_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables to add to an environment, so that images go by shared memory.
+    """Return the variables to add to an environment, so that images use shared memory.
 
-    None where the user has a profile in a variable that this distribution reads.
+    Empty if the user has a profile in a variable that this distribution reads.
     """
     version = _fast_dds(environment)
-    # Fast DDS 3 still reads the old name, but ROS warns of it: a user's wins, ours takes the new one.
+    # Fast DDS 3 still reads the old name, but ROS warns of it: respect a user's, set the new one.
     read = (_FAST_DDS_2,) if version == 2 else VARIABLES
     if any(name in environment for name in read):
         return {}
@@ -30,7 +30,7 @@ def profile_variables(environment: Mapping[str, str] = os.environ) -> dict[str, 
 
 
 def _fast_dds(environment: Mapping[str, str]) -> int | None:
-    """Return Fast DDS's major version, None where it is unknown."""
+    """Return Fast DDS's major version; None if unknown."""
     if distribution := environment.get("ROS_DISTRO"):
         return 2 if distribution in _OLD else 3 if distribution in _NEW else None
     # Wheels set no ROS_DISTRO; Fast DDS was renamed when it became version 3.

@@ -1,4 +1,4 @@
-"""Fast DDS's files in /dev/shm: those whose owners are dead, and this process's own.
+"""Files of Fast DDS in /dev/shm: those of dead owners, and this process's own.
 
 A segment `fastdds_<16 hexadecimal digits>`, `fastrtps_` before version 3, has beside it a file `…_el`,
 which its owner keeps locked (flock) as long as it lives. Who reads a port `fastdds_port<number>` holds
@@ -33,12 +33,12 @@ class Orphan:
 
     @property
     def is_segment(self) -> bool:
-        """True for a participant's own segment; Fast DDS uses a port again itself."""
+        """True for a participant's own segment; Fast DDS reuses ports itself."""
         return bool(_SEGMENT.fullmatch(self.path.name))
 
 
 def orphans() -> list[Orphan]:
-    """Return what processes that ended without cleaning up have left behind."""
+    """Return the files that processes left behind when they ended without cleaning up."""
     names = os.listdir(FOLDER) if FOLDER.is_dir() else []
     bases = {name[:-3] if name.endswith(_LOCKS) else name for name in names}
     files = [FOLDER / name for name in sorted(bases) if _SEGMENT.fullmatch(name) or _PORT.fullmatch(name)]
@@ -48,12 +48,12 @@ def orphans() -> list[Orphan]:
 
 
 def remove(found: Iterable[Orphan]) -> list[Orphan]:
-    """Remove what nobody holds; return what belongs to another user and is still there."""
+    """Remove files that nobody holds; return those of other users, which remain."""
     return [orphan for orphan in found if not _unlocked(orphan.path, remove=True)]
 
 
 def clear() -> str:
-    """Remove dead processes' segments; return in one line what to do about those of other users."""
+    """Remove dead processes' segments; return one line about those of other users, or nothing."""
     left = remove(orphan for orphan in orphans() if orphan.is_segment)
     if not left:
         return ""
@@ -65,7 +65,7 @@ def clear() -> str:
 
 
 def give_back() -> None:
-    """Remove this process's own segments, for an end that skips what Fast DDS would do."""
+    """Remove this process's own segments, before an exit that skips Fast DDS's own clean-up."""
     for descriptor in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             lock = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -75,7 +75,7 @@ def give_back() -> None:
 
 
 def _unlocked(path: Path, *, remove: bool) -> bool:
-    """Return True where all locks could be had, and what they are for was removed if asked for."""
+    """Return True if all locks could be taken; then also remove the file if asked to."""
     with ExitStack() as held:
         try:
             locks = [path.with_name(path.name + end) for end in _LOCKS]
@@ -94,7 +94,7 @@ def _unlocked(path: Path, *, remove: bool) -> bool:
 
 
 def _mapped() -> set[Path]:
-    """Return the files that processes map, as far as this user may see them."""
+    """Return the files that processes map, as far as this user may see."""
     found = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):  # another user's, or it has just ended

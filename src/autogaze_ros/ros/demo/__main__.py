@@ -1,6 +1,6 @@
-"""The demonstration: camera and node as separate processes, and a user's subscriber.
+"""Demonstration: camera, gaze node and a subscriber in separate processes over real DDS.
 
-Over real DDS on this machine only, unless the environment says otherwise.
+Restricted to this machine unless the environment is set otherwise.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SIZE = (636, 358)  # three such pictures and the gaps between them are no wider 
 WIDTH = 1920  # pixels of the pictures
 SEED = 8  # a drive through many kinds of streets
 MOST = (636, 1080)  # pixels; larger clips are scaled down
-MOST_FRAMES = 160  # ten contexts: of a longer clip the beginning
+MOST_FRAMES = 160  # ten contexts; a longer clip is cut
 _PATIENCE = 60.0  # seconds for a process to come up
 _QUIET = 10.0  # seconds without news after which nothing more is expected
 # In the order in which they are shown, three a row.
@@ -45,10 +45,12 @@ _SURROUND = ("front_left", "front", "front_right", "back_left", "back", "back_ri
 
 @dataclass(frozen=True)
 class Plan:
-    """Publishers of a demonstration, and their topics.
+    """Nodes of a demonstration.
 
-    topics: of the images, by camera. player: module that publishes them; play and
-    gaze: its parameters and the node's.
+    topics: of the images, by camera.
+    player: module that publishes them.
+    play: the player's parameters.
+    gaze: the gaze node's parameters.
     """
 
     topics: Mapping[str, str]
@@ -85,7 +87,7 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, AutoGazeError) as error:
         raise click.ClickException(str(error)) from error
-    # Images come only once the weights are loaded, and each waits for the answer to the one before.
+    # Images start once the weights are loaded, and each waits for the answer to the previous one.
     chosen = {
         "checkpoint": checkpoint,
         "queue_policy": "every",
@@ -141,7 +143,7 @@ def _surround(chosen: Mapping[str, Any]) -> Plan:
 
 
 def _prepare_middleware(out: Path) -> None:
-    """Keep to this machine and a domain of our own, unless the user chose; images by shared memory."""
+    """Restrict DDS to this machine and a domain of our own, unless set otherwise; use shared memory."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_LOG_DIR", str(out / "log"))
@@ -157,7 +159,7 @@ def _run(viewer: Viewer, plan: Plan) -> None:
         _wait_for(lambda: viewer.infos, viewer, node, _PATIENCE)
         if viewer.infos[0].license:
             click.echo(about(viewer.infos[0].checkpoint, viewer.infos[0].license))
-        # Node and viewer: no frame is lost for want of a listener.
+        # The player waits for node and viewer, so that no frame is lost.
         paced = {**plan.play, "wait_for": 2}
         player = running.enter_context(process(f"ros.demo.{plan.player}", paced))
         _wait_for(lambda: _played(viewer, player), viewer, node, _PATIENCE)
@@ -166,7 +168,7 @@ def _run(viewer: Viewer, plan: Plan) -> None:
 
 
 def _wait_for(done: Callable[[], Any], viewer: Viewer, node: Process, patience: float) -> None:
-    """Let the viewer see until done; ClickException if the node ends, or nothing comes for so long."""
+    """Spin the viewer until done; raises ClickException if the node ends, or after silence for `patience`."""
     began = time.monotonic()
     while not done():
         rclpy.spin_once(viewer, timeout_sec=0.1)
@@ -177,12 +179,12 @@ def _wait_for(done: Callable[[], Any], viewer: Viewer, node: Process, patience: 
 
 
 def _played(viewer: Viewer, player: Process) -> bool:
-    """Return whether the player has ended, or shown enough."""
+    """Return True if the player has ended or published enough."""
     return player.poll() is not None or viewer.most_images >= MOST_FRAMES
 
 
 def _settled(viewer: Viewer) -> bool:
-    """Return whether all is there that will come."""
+    """Return True if no further message is expected."""
     return viewer.complete or time.monotonic() - viewer.last_news > _QUIET
 
 

@@ -1,4 +1,4 @@
-"""The demonstration's end: what was seen as a bag, replayed to a node anew."""
+"""Last part of the demonstration: the images as a bag, replayed to a new node."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Process = subprocess.Popen[bytes]
 
 @contextmanager
 def process(module: str, parameters: Mapping[str, Any]) -> Iterator[Process]:
-    """Run one of our nodes; it is ended in any case."""
-    # JSON is YAML that leaves no doubt about a path's colons, brackets or digits.
+    """Run one of our nodes, and end it with the context."""
+    # JSON is YAML without ambiguity about a path's colons, brackets or digits.
     pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={json.dumps(value)}")]
     command = [sys.executable, "-m", f"autogaze_ros.{module}", "--ros-args", "--log-level", "WARN", *pairs]
     running = subprocess.Popen(command)
@@ -40,7 +40,7 @@ FRAMES = 16  # of each camera: one context
 
 
 def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any], out: Path) -> str:
-    """Write the first images that were seen as a bag, replay it, and hold its gazes against those seen live.
+    """Write the first images as a bag, replay it, and compare its gazes with the live ones.
 
     topics: of the images, by camera. gazing: the node's parameters, without the
     cameras. Leaves the bags out/bag and out/gazed_bag. Raises ReplayError if the
@@ -58,9 +58,7 @@ def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any],
         if status := player.wait():
             raise ReplayError(f"the replay ended with exit status {status}, see its message above")
     count, live, same = _compare(viewer, topics, gazed)
-    return (
-        f"{bag} was replayed: {gazed} holds {count} gazes; of {live} that came live, too, {same} are the same"
-    )
+    return f"{bag} was replayed: {gazed} contains {count} gazes; {same} of {live} also seen live are the same"
 
 
 def _write(viewer: Viewer, topics: Mapping[str, str], bag: Path) -> None:
@@ -75,7 +73,7 @@ def _write(viewer: Viewer, topics: Mapping[str, str], bag: Path) -> None:
 
 
 def _compare(viewer: Viewer, topics: Mapping[str, str], gazed: Path) -> tuple[int, int, int]:
-    """Return how many gazes a bag holds, how many of them came live, too, and how many of those are equal."""
+    """Return the number of gazes in a bag, of those also seen live, and of equal ones among these."""
     count = came = same = 0
     cameras = {gaze_topic(name): viewer.cameras[name] for name in topics}
     with open_bag(gazed) as bag:

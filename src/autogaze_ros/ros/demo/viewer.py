@@ -1,4 +1,4 @@
-"""A user's view: a node that collects images, overlays and gazes, and the pictures made of them."""
+"""A node that collects images, overlays and gazes as a user's would, and writes pictures of them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from autogaze_ros.msg import GazeInfo, GazeMask
 from autogaze_ros.rendering import stacked, titled
 
 _STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
-_QUEUED = (
-    "no frame is dropped (policy every): what the CPU cannot follow queues, and wait, total and age grow"
-)
+_QUEUED = "no frame is dropped (queue_policy every): if the CPU cannot keep up, frames queue, and wait, total and age grow"
 _PICTURES = (0, 1, 4, 15)  # places in the context that become pictures
 
 
@@ -39,14 +37,14 @@ class Seen:
 
     @property
     def complete(self) -> bool:
-        """True when every image has its gaze and overlay."""
+        """True if every image has its gaze and overlay."""
         return self.images.keys() == self.gazes.keys() == self.overlays.keys()
 
 
 class Viewer(Node):
-    """Subscribes to each camera's image topic and to what the node `autogaze` makes of it.
+    """Subscribes to each camera's image topic and to the results of the node `autogaze`.
 
-    reconstructions: whether they are looked at, too; then there is one camera.
+    reconstructions: True to subscribe to reconstructions, too, of a single camera.
     """
 
     def __init__(self, topics: Mapping[str, str], *, reconstructions: bool = False) -> None:
@@ -75,25 +73,25 @@ class Viewer(Node):
 
     @property
     def complete(self) -> bool:
-        """True when every image that came has its gaze and overlay, and the last one its reconstruction."""
+        """True if every received image has its gaze and overlay, and the last one its reconstruction."""
         cameras = self.cameras.values()
         rebuilt = all(seen.reconstructions.keys() >= {*list(seen.images)[-1:]} for seen in cameras)
         return all(seen.complete for seen in cameras) and (rebuilt or not self._reconstructions)
 
     @property
     def most_images(self) -> int:
-        """Number of images of the camera that has most."""
+        """Largest number of images of a camera."""
         return max(len(seen.images) for seen in self.cameras.values())
 
     def offered(self) -> bool:
-        """Return whether the node offers its gazes."""
+        """Return True if the node publishes gazes."""
         return all(self.count_publishers(f"autogaze/{camera}/gaze") for camera in self.cameras)
 
     def write_pictures(self, out: Path, rate: float, *, width: int, animation: str = "") -> Path:
-        """Write a video of all instants, and of the first context some pictures; returns the video's path.
+        """Write a video of all instants and some pictures of the first context; return the video's path.
 
-        width: most pixels of a picture's width and of its height. animation: gif or
-        webp, to be written beside the video; empty: none.
+        width: maximum width and height of a picture in pixels.
+        animation: gif or webp, written beside the video; empty: none.
         """
         for old in out.glob("context_*.png"):
             old.unlink()
@@ -129,7 +127,7 @@ class Viewer(Node):
         return titled(pictures)
 
     def _overlays(self, stamp: int) -> NDArray[np.uint8]:
-        """All cameras' overlays in rows of three."""
+        """Return all cameras' overlays in rows of three."""
         pictures = [(name, image_to_rgb(seen.overlays[stamp])) for name, seen in self.cameras.items()]
         return stacked(*(titled(dict(pictures[begin : begin + 3])) for begin in range(0, len(pictures), 3)))
 
@@ -163,7 +161,7 @@ class Viewer(Node):
 
 
 def _reconstruction(seen: Seen, stamp: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | str:
-    """Return a frame's reconstruction in the size of its image, or that there is none."""
+    """Return a frame's reconstruction in the size of its image, or a text if there is none."""
     if stamp not in seen.reconstructions:
         return "no reconstruction of this frame"
     return cv2.resize(image_to_rgb(seen.reconstructions[stamp]), (shape[1], shape[0]))
