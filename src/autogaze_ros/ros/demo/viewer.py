@@ -22,7 +22,7 @@ from autogaze_ros.msg import GazeInfo, GazeMask
 from autogaze_ros.rendering import stacked, titled
 
 _STAGES = ("wait", "preprocess", "gaze", "render", "total", "age")
-_QUEUED = "no frame is dropped (queue_policy every): if the CPU cannot keep up, frames queue, and wait, total and age grow"
+_QUEUED = "no frame is dropped (queue_policy every): if the CPU cannot keep up, wait, total and age grow"
 _PICTURES = (0, 1, 4, 15)  # places in the context that become pictures
 
 
