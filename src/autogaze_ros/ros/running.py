@@ -11,13 +11,14 @@ from typing import Protocol
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.qos_overriding_options import InvalidQosOverridesError
 
 from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros import shared_memory
 
-# Mistakes of a user; other exceptions are faults of the program and show their traceback.
-_MISTAKES = (AutoGazeError, OSError, ParameterException, _rclpy.RCLError)
+# A user's mistakes; other exceptions are faults of the program and show their traceback.
+MISTAKES = (AutoGazeError, OSError, ParameterException, InvalidQosOverridesError, _rclpy.RCLError)
 
 
 class Runnable(Protocol):
@@ -79,7 +80,7 @@ def _end_with_the_terminal() -> None:
 
 
 def _report(name: str, error: Exception) -> None:
-    if isinstance(error, _MISTAKES):
+    if isinstance(error, MISTAKES):
         print(f"{name}: {shown(error)}", file=sys.stderr)
     else:
         traceback.print_exception(error)
