@@ -11,14 +11,13 @@ from typing import Protocol
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
-from rclpy.qos_overriding_options import InvalidQosOverridesError
 
 from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros import shared_memory
 
 # A user's mistakes; other exceptions are faults of the program and show their traceback.
-MISTAKES = (AutoGazeError, OSError, ParameterException, InvalidQosOverridesError, _rclpy.RCLError)
+MISTAKES = (AutoGazeError, OSError, ParameterException, _rclpy.RCLError)
 
 
 class Runnable(Protocol):

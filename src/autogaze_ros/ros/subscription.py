@@ -19,6 +19,7 @@ from autogaze_ros.ros.losses import LossDetector, publisher_of
 from autogaze_ros.ros.messages import stamp_of
 from autogaze_ros.ros.qos import (
     DISCOVERY,
+    checked_overrides,
     described,
     list_endpoints,
     policy_name,
@@ -112,16 +113,17 @@ class ImageSubscription:
         self._throttle(f"{self._camera.name} ({self._camera.topic}): {text}")
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        self._subscription = self._node.create_subscription(
-            self._type,
-            self._camera.image_topic,
-            self._receive if _HAS_INFO else lambda message: self._receive(message, {}),
-            QoSProfile(depth=self.depth, reliability=reliability),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._report_incompatible, message_lost=self._count_lost
-            ),
-            qos_overriding_options=subscription_overrides(),
-        )
+        with checked_overrides():
+            self._subscription = self._node.create_subscription(
+                self._type,
+                self._camera.image_topic,
+                self._receive if _HAS_INFO else lambda message: self._receive(message, {}),
+                QoSProfile(depth=self.depth, reliability=reliability),
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=self._report_incompatible, message_lost=self._count_lost
+                ),
+                qos_overriding_options=subscription_overrides(),
+            )
         requested = described(self._subscription.qos_profile)
         self._node.get_logger().info(f"{self._camera.name}: {self._subscription.topic_name}, {requested}")
 
