@@ -235,7 +235,7 @@ def test_the_nodes_end_is_the_replays(world, images, tmp_path):
         ({"rate": -1.0}, "rate"),
         (
             {"cameras": "[left, right]", "left.image_topic": "/image", "right.image_topic": "/image"},
-            "a topic each",
+            "must have different topics",
         ),
     ],
     ids=str,

@@ -22,7 +22,6 @@ from autogaze_ros.errors import ParameterError
 from autogaze_ros.msg import GazeInfo
 from autogaze_ros.parameters import Changes
 from autogaze_ros.reporting import located, raised_at, shown
-from autogaze_ros.ros import shared_memory
 from autogaze_ros.ros.camera import Camera
 from autogaze_ros.ros.checks import Namesakes, warn_of_arguments, warn_of_parameters
 from autogaze_ros.ros.clocks import STEADY
@@ -269,8 +268,6 @@ class GazeNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit status."""
     bound_spinning()
-    if left := shared_memory.clear():
-        print(f"autogaze: {left}", file=sys.stderr)
     return run_node(GazeNode, "autogaze", args)
 
 

@@ -44,6 +44,8 @@ def run_node(make: type[Runnable], name: str, args: list[str] | None) -> int:
     _end_with_the_terminal()
     try:
         try:
+            if left := shared_memory.clear():
+                print(f"{name}: {left}", file=sys.stderr)
             rclpy.init(args=args)
             begun = True
             node = make()
