@@ -17,6 +17,7 @@ from autogaze_ros.errors import AutoGazeError, ParameterError
 from autogaze_ros.io.frames import Selection, Source, monitored
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.plugins import Plugins
 from autogaze_ros.reporting import shown
 from autogaze_ros.threads import set_threads
 
@@ -34,6 +35,21 @@ class _NumberOrAuto(click.ParamType):
             return PARAMETERS["task_loss_requirement"].check("task_loss_requirement", value)
         except ParameterError as error:
             self.fail(str(error), param, ctx)
+
+
+class PluginType(click.ParamType):
+    """Name of a built-in class, of a plugin's entry point, or MODULE:CLASS; nothing is imported."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.name, self._plugins = "name|module:class", plugins
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name, or end with one line that lists the known ones."""
+        try:
+            self._plugins.check(value)
+        except ParameterError as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 def parameter_option(name: str, kind: Any) -> Any:

@@ -15,6 +15,7 @@ import click
 
 from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import (
+    PluginType,
     SourceChoice,
     errors_in_one_line,
     gazing_options,
@@ -57,7 +58,7 @@ Examples:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results, new or empty."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the results that OUT holds; other files stay.")
-@parameter_option("selector", click.Choice(SELECTORS))
+@parameter_option("selector", PluginType(SELECTORS))
 @gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(

@@ -274,8 +274,8 @@ class GazeNode(LifecycleNode):
     def _check_parameters(self, parameters: list[Any]) -> SetParametersResult:
         try:
             for parameter in parameters:
-                configured = self._session is not None and self.has_parameter(parameter.name)
-                check_change(parameter.name, parameter.value, configured=configured)
+                declared, configured = self.has_parameter(parameter.name), self._session is not None
+                check_change(parameter.name, parameter.value, declared=declared, configured=configured)
         except (ValueError, AutoGazeError) as error:
             return SetParametersResult(successful=False, reason=shown(error))
         return SetParametersResult(successful=True)

@@ -60,6 +60,7 @@ def _map_torch() -> None:
 Settings = Mapping[str, Any]  # parameters of the table at one moment, or of one set, by name; never changed
 SELECTION = ("selector", "chunk_size")
 BUDGET = ("gazing_ratio", "task_loss_requirement")
+_WITHOUT_TORCH = ("patch_difference", "random", "uniform")  # selectors; others may import it
 
 
 class Engines:
@@ -152,7 +153,7 @@ def _selector(settings: Settings) -> Selector:
 
 
 def _needs_torch(settings: Settings) -> bool:
-    return bool(settings["selector"] in ("autogaze", "upstream") or settings["reconstruction"])
+    return bool(settings["selector"] not in _WITHOUT_TORCH or settings["reconstruction"])
 
 
 def _use_threads(settings: Settings) -> None:

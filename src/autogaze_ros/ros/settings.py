@@ -56,13 +56,16 @@ def resolved(node: Any, parameter: str, topic: str) -> str:
         raise ValueError(f"{parameter} {topic!r} is no topic name: {error}") from error
 
 
-def check_change(name: str, value: Any, *, configured: bool) -> None:
-    """Raise ValueError with one line if a parameter of the table may not take this value now."""
+def check_change(name: str, value: Any, *, declared: bool, configured: bool) -> None:
+    """Raise ValueError with one line if a parameter of the table may not take this value now.
+
+    declared: False for the value that the node is started with.
+    """
     parameter = _find(name)
     if parameter is None:
         return
-    parameter.check(name, value)
-    if configured and parameter.changes == "unconfigured":
+    parameter.check(name, value, live=declared)
+    if declared and configured and parameter.changes == "unconfigured":
         raise ValueError(f"{name} cannot change while the node is configured; clean it up first")
 
 
