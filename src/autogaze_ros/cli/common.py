@@ -17,7 +17,7 @@ from autogaze_ros.errors import AutoGazeError, ParameterError
 from autogaze_ros.io.frames import Selection, Source, monitored
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.parameters import PARAMETERS
-from autogaze_ros.plugins import Plugins
+from autogaze_ros.plugins import METRICS, Plugins
 from autogaze_ros.reporting import shown
 from autogaze_ros.threads import set_threads
 
@@ -60,6 +60,11 @@ def parameter_option(name: str, kind: Any) -> Any:
     return click.option(
         flag, type=kind, default=parameter.default, show_default=shown, help=parameter.description
     )
+
+
+def metric_option(description: str) -> Any:
+    """An option for metrics of reconstructions, which the command gets as names in `metrics`."""
+    return click.option("--metric", "metrics", type=PluginType(METRICS), multiple=True, help=description)
 
 
 def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
