@@ -20,6 +20,7 @@ from functools import cached_property, reduce
 from typing import Any
 
 from autogaze_ros.errors import AutoGazeError, ParameterError, PluginError
+from autogaze_ros.reporting import shown
 
 _OWN = "autogaze_ros"  # where a built-in class comes from, in messages
 
@@ -174,7 +175,7 @@ def _plugin_code(what: str, *passing: type[Exception]) -> Iterator[None]:
     except passing:
         raise
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{what}: {type(error).__name__}: {error}{_place(error)}") from error
+        raise PluginError(f"{what}: {type(error).__name__}: {shown(error)}{_place(error)}") from error
 
 
 def _place(error: BaseException) -> str:
