@@ -3,6 +3,7 @@
 * AutoGazeError
   - ParameterError       an option or parameter outside its range
   - MissingPackageError  an optional package that is absent or broken
+  - PluginError          a selector or metric of another package
   - SourceError          a source of frames
     + BagError           a recording or one of its messages
     + ImageError         one image
@@ -32,6 +33,10 @@ class ParameterError(AutoGazeError):
 
 class MissingPackageError(AutoGazeError):
     """An optional package that is absent or broken; the message has the command that installs it."""
+
+
+class PluginError(AutoGazeError):
+    """A class of another package that cannot be imported, does not fit, or has an ambiguous name."""
 
 
 class SourceError(AutoGazeError):

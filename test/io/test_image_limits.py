@@ -11,10 +11,10 @@ from image_messages import message
 from peak_memory import peaks
 
 from autogaze_ros.errors import ImageError, SourceError
-from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.images import decode_image, image_to_rgb
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.config import _RANGES
+from autogaze_ros.parameters import MAX_PIXELS
 
 _MOST = 512  # MiB that a small image may cost
 _DECODE = """

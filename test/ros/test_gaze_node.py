@@ -272,7 +272,7 @@ def broken(weights, tmp_path, name):
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"selector": "saliency"}, "selector must be one of autogaze, patch_difference"),
+        ({"selector": "saliency"}, "unknown selector 'saliency'; known are "),
         ({"selector": "random", "gazing_ratio": 1.5}, "gazing_ratio"),
         ({"selector": "random", "gazing_ratio": "much"}, "gazing_ratio"),
         ({"checkpoint": "''"}, "needs a checkpoint"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autogaze_ros.parameters import EMBEDDED
 from autogaze_ros.reporting import shown
 
-EMBEDDED = "embedded"  # name of either as a checkpoint
 GAZE, RECONSTRUCTOR = (Path(__file__).parent / "weights" / folder for folder in ("gaze", "reconstructor"))
 
 

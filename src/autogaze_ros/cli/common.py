@@ -17,6 +17,7 @@ from autogaze_ros.errors import AutoGazeError, ParameterError
 from autogaze_ros.io.frames import Selection, Source, monitored
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.plugins import METRICS, Plugins
 from autogaze_ros.reporting import shown
 from autogaze_ros.threads import set_threads
 
@@ -36,6 +37,21 @@ class _NumberOrAuto(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class PluginType(click.ParamType):
+    """Name of a built-in class, of a plugin's entry point, or MODULE:CLASS; nothing is imported."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.name, self._plugins = "name|module:class", plugins
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name, or end with one line that lists the known ones."""
+        try:
+            self._plugins.check(value)
+        except ParameterError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 def parameter_option(name: str, kind: Any) -> Any:
     """An option that shares default and description with the node's parameter."""
     parameter = PARAMETERS[name]
@@ -44,6 +60,11 @@ def parameter_option(name: str, kind: Any) -> Any:
     return click.option(
         flag, type=kind, default=parameter.default, show_default=shown, help=parameter.description
     )
+
+
+def metric_option(description: str) -> Any:
+    """An option for metrics of reconstructions, which the command gets as names in `metrics`."""
+    return click.option("--metric", "metrics", type=PluginType(METRICS), multiple=True, help=description)
 
 
 def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:

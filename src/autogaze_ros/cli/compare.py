@@ -16,6 +16,7 @@ import click
 
 from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import (
+    PluginType,
     SourceChoice,
     errors_in_one_line,
     gazing_options,
@@ -106,9 +107,9 @@ Examples:
 )
 @click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the results as JSON.")
-@parameter_option("selector", click.Choice(SELECTORS))
+@parameter_option("selector", PluginType(SELECTORS))
 @click.option(
-    "--against", type=click.Choice(SELECTORS), default="upstream", show_default=True,
+    "--against", type=PluginType(SELECTORS), default="upstream", show_default=True,
     help="The other selector; upstream is NVlabs' own package.",
 )  # fmt: skip
 @gazing_options

@@ -15,10 +15,12 @@ import click
 
 from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import (
+    PluginType,
     SourceChoice,
     errors_in_one_line,
     gazing_options,
     interruptible,
+    metric_option,
     parameter_option,
     source_options,
 )
@@ -57,7 +59,7 @@ Examples:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results, new or empty."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the results that OUT holds; other files stay.")
-@parameter_option("selector", click.Choice(SELECTORS))
+@parameter_option("selector", PluginType(SELECTORS))
 @gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
@@ -69,6 +71,7 @@ Examples:
     metavar="WEIGHTS",
     help="Show what the gazes hold, and measure it, with these weights: embedded, or VideoMAE's.",
 )
+@metric_option("Another metric of reconstructions: a plugin's name or MODULE:CLASS. May be repeated.")
 @click.option(
     "--width",
     type=click.IntRange(min=160),
@@ -85,6 +88,7 @@ def gaze(
     frames: int | None,
     bag: str | None,
     reconstruct: str,
+    metrics: tuple[str, ...],
     choice: SourceChoice,
     width: int,
     animation: str | None,
@@ -102,6 +106,8 @@ def gaze(
     --reconstruct the video also shows the reconstruction, and each object holds its
     metrics.
     """
+    if metrics and not reconstruct:
+        raise click.UsageError("--metric measures reconstructions: add --reconstruct WEIGHTS")
     with errors_in_one_line(), ExitStack() as filling:
         found = choice.open(source)
         keep_apart([out, *(out / name for name in _RESULTS)], source)
@@ -109,7 +115,7 @@ def gaze(
             _keep_foreign_files(out / _BAG)
         filling.enter_context(folder_to_fill(out, replace=overwrite))
         chosen = create_selector(selector, **options)
-        rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"])
+        rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"], metrics)
         for weights in (chosen.info, rebuild):
             if weights and weights.license:
                 click.echo(about(weights.checkpoint, weights.license), err=True)
@@ -158,8 +164,12 @@ def _keep_foreign_files(bag: Path) -> None:
         )
 
 
-def _reconstructor(weights: str, chunk_size: int, device: str) -> MeasuringReconstructor | None:
-    return MeasuringReconstructor(weights, chunk_size=chunk_size, device=device) if weights else None
+def _reconstructor(
+    weights: str, chunk_size: int, device: str, metrics: Sequence[str]
+) -> MeasuringReconstructor | None:
+    if not weights:
+        return None
+    return MeasuringReconstructor(weights, chunk_size=chunk_size, device=device, metrics=metrics)
 
 
 @contextmanager

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import AutoGazeError, BagError
-from autogaze_ros.pipeline import GazedFrame
-
-if TYPE_CHECKING:
-    from autogaze_ros.evaluation.metrics import FrameMetrics
-import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from pathlib import Path
-from types import TracebackType
-
-import click
-
 from autogaze_ros.gaze_json import gaze_json, json_safe
 from autogaze_ros.io.atomic import written_aside
 from autogaze_ros.io.bag_files import is_bag
@@ -29,10 +23,12 @@ from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.video_writers import animation_writer, video_writer
 from autogaze_ros.io.writers import BagWriter, bag_writer, header, image_fields, jpeg_fields
-from autogaze_ros.pipeline import GazeRecord
+from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.rendering import panels
 from autogaze_ros.reporting import shown
 from autogaze_ros.tokens import AUTOGAZE_GRID
+
+_SUMMARIZED = ("lpips", "psnr", "ssim", "l1_normalised", "l1_pixel")
 
 
 @dataclass(frozen=True)
@@ -47,16 +43,17 @@ class MeasuringReconstructor:
     """Reconstructs every frame as it comes, and measures it. Raises CheckpointError or ParameterError.
 
     license: of the checkpoint, which is `checkpoint`.
+    metrics: names of metrics beside the built-in ones.
     """
 
-    def __init__(self, checkpoint: str, *, chunk_size: int, device: str) -> None:
+    def __init__(self, checkpoint: str, *, chunk_size: int, device: str, metrics: Sequence[str] = ()) -> None:
         from autogaze_ros.evaluation.metrics import Metrics
         from autogaze_ros.reconstruction import Reconstructor
 
-        self._metrics = Metrics()
+        self._metrics = Metrics(metrics)
         self._reconstructor = Reconstructor(checkpoint, chunk_size=chunk_size, device=device)
         self.checkpoint, self.license = self._reconstructor.checkpoint, self._reconstructor.license
-        self._seen: list[FrameMetrics] = []
+        self._seen: list[dict[str, float]] = []
         self._size = 0
 
     def __call__(self, gazed: GazedFrame) -> Measured:
@@ -68,19 +65,18 @@ class MeasuringReconstructor:
         found = self._metrics(made.seen, made.picture)
         self._seen.append(found)
         height, width = gazed.frame.image.shape[:2]
-        measures = {**asdict(found), "lpips_by": self._metrics.lpips_source}
+        measures = {**found, "lpips_by": self._metrics.lpips_source}
         return Measured(made.image((width, height)), measures)
 
     def summary(self) -> str:
         """Return the means over all frames in one line."""
-        lpips, psnr, ssim, l1 = (
-            np.mean([getattr(found, name) for found in self._seen])
-            for name in ("lpips", "psnr", "ssim", "l1_normalised")
-        )
+        means = {name: np.mean([found[name] for found in self._seen]) for name in self._seen[0]}
         source = self._metrics.lpips_source
-        measures = f"LPIPS {lpips:.4f} ({source}), " if source else ""
-        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalized"
-        return f"means at {self._size}x{self._size}: {measures}"
+        parts = [f"LPIPS {means['lpips']:.4f} ({source})"] if source else []
+        parts += [f"PSNR {means['psnr']:.2f} dB", f"SSIM {means['ssim']:.4f}"]
+        parts += [f"L1 {means['l1_normalised']:.4f} normalized"]
+        parts += [f"{name} {mean:.4f}" for name, mean in means.items() if name not in _SUMMARIZED]
+        return f"means at {self._size}x{self._size}: {', '.join(parts)}"
 
 
 Copy = Callable[[Frame], None]

@@ -22,13 +22,8 @@ from torch import Tensor
 
 from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, TemporalBlock, rotary_frequencies
-from autogaze_ros.networks.decoding import (
-    ASKED_POSITIONS,
-    AskedPositions,
-    choose_chunk,
-    loss_after,
-    token_budget,
-)
+from autogaze_ros.networks.decoding import choose_chunk, loss_after, token_budget
+from autogaze_ros.parameters import ASKED_POSITIONS, AskedPositions
 from autogaze_ros.tokens import Gaze
 
 

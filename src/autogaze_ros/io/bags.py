@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import BagError, needs
 from autogaze_ros.io.bag_files import Recording, find_recording, kind_of, one_line
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
-from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
+from autogaze_ros.parameters import MAX_PIXELS
 from autogaze_ros.reporting import Complaints, listed
 
 if TYPE_CHECKING:

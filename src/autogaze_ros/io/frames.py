@@ -13,7 +13,6 @@ from autogaze_ros.errors import SourceError
 from autogaze_ros.reporting import Complaints
 
 MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
-MAX_PIXELS = 64_000_000  # of an image, unless max_image_pixels says otherwise
 DEFAULT_RATE = 10.0  # frames per second where a source does not tell: Bench2Drive's
 
 

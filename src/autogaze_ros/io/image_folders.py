@@ -16,8 +16,9 @@ from statistics import median
 import PIL.Image
 
 from autogaze_ros.errors import SourceError
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source, reason_of
+from autogaze_ros.io.frames import DEFAULT_RATE, Frame, Source, reason_of
 from autogaze_ros.io.images import decode_image
+from autogaze_ros.parameters import MAX_PIXELS
 from autogaze_ros.reporting import Complaints, listed, shown
 
 # A number has a fraction only where it is long enough for seconds since 1970 (also as

@@ -14,8 +14,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import ImageError
-from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.sniffing import check_claims, check_exif, check_metadata, check_size
+from autogaze_ros.parameters import MAX_PIXELS
 
 # Channels and bytes a channel of each encoding, and how OpenCV turns it into RGB. Alpha
 # is left out, and so is the lower byte of 16 bits: as cv2.imread does with files.

@@ -15,10 +15,11 @@ from autogaze_ros.errors import BagError, SourceError
 from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bags import open_bag, picture
 from autogaze_ros.io.drives import is_drive, open_drive
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source
+from autogaze_ros.io.frames import DEFAULT_RATE, Frame, Source
 from autogaze_ros.io.image_folders import find_cameras, is_image, open_images, open_scenario
 from autogaze_ros.io.sniffing import describe_unknown
 from autogaze_ros.io.videos import open_video
+from autogaze_ros.parameters import MAX_PIXELS
 from autogaze_ros.reporting import Complaints, shown
 
 _log = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import AutoGazeError, SourceError, needs
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, MOST_ASPECT, Frame, Source, reason_of
+from autogaze_ros.io.frames import DEFAULT_RATE, MOST_ASPECT, Frame, Source, reason_of
 from autogaze_ros.io.sniffing import is_text
+from autogaze_ros.parameters import MAX_PIXELS
 
 _ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
 _PADDING = 1 << 16  # pixels

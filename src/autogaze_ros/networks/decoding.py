@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 # as in the original, or counted on from all tokens before them.
 Positions = Literal["upstream", "cumulative"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
-# Positions as users set them; checkpoint: those that its configuration names.
-AskedPositions = Literal["checkpoint", "upstream", "cumulative"]
-ASKED_POSITIONS: tuple[AskedPositions, ...] = get_args(AskedPositions)
 
 
 def token_budget(gazing_ratio: float, num_tokens: int) -> int:

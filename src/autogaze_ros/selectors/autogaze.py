@@ -23,8 +23,7 @@ except ImportError as error:
     raise MissingPackageError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
-from autogaze_ros.checkpoints.embedded import EMBEDDED
-from autogaze_ros.networks.decoding import AskedPositions
+from autogaze_ros.parameters import EMBEDDED, AskedPositions
 
 
 class AutoGazeSelector(Selector):
