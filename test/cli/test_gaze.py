@@ -236,7 +236,7 @@ def test_the_embedded_weights_are_the_default_and_not_nvidias(clip, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.stderr.count("embedded: weights of this project, not NVIDIA's, under Apache-2.0") == 2
     assert "NSCL" not in result.output
-    assert [record["reconstruction"]["l1_normalised"] > 0 for record in gazes(tmp_path)] == [True, True]
+    assert [record["reconstruction"]["l1_normalized"] > 0 for record in gazes(tmp_path)] == [True, True]
 
 
 def test_positions_are_the_networks(clip, weights, tmp_path):
@@ -311,7 +311,7 @@ def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):
 
     def damaged():
         yield from islice(source.read(), 4)
-        raise SourceError("drive.mp4 is damaged behind frame 4")
+        raise SourceError("drive.mp4 is damaged after frame 4")
 
     damaged_source = replace(source, read=damaged)
     monkeypatch.setattr("autogaze_ros.cli.common.open_source", lambda *_, **__: damaged_source)
@@ -327,7 +327,7 @@ def test_a_cut_bag_is_processed_as_far_as_it_goes(images, tmp_path, caplog, stor
     result = run("gaze", source, "--out", tmp_path / "out", *PATCHES, "--bag", storage)
     assert result.exit_code == 0, result.output
     (warning,) = caplog.messages
-    assert "is not whole" in warning and "the rest is missing" in warning
+    assert "is incomplete" in warning and "the rest is missing" in warning
     assert 3 <= len(gazes(tmp_path / "out")) <= 5
     assert_all_have(tmp_path / "out", len(gazes(tmp_path / "out")))
 
@@ -339,7 +339,7 @@ def test_bags_that_cannot_be_gazed_at(images, tmp_path):
     for source, message in (
         (none, "holds no images, only /text"),
         (two, "several topics; choose one of /left, /right"),
-        (empty, "holds no message that can be read"),
+        (empty, "holds no readable message"),
     ):
         result = run("gaze", source, "--out", tmp_path / "out", *PATCHES, "--bag", "mcap")
         assert result.exit_code == 1 and message in result.output
@@ -444,7 +444,7 @@ def test_reconstructions_and_their_measures(clip, tmp_path):
     assert len(lines) == 4
     for line in lines:
         measures = line["reconstruction"]
-        assert set(measures) == {"lpips", "psnr", "ssim", "l1_normalised", "l1_pixel", "lpips_by"}
+        assert set(measures) == {"lpips", "psnr", "ssim", "l1_normalized", "l1_pixel", "lpips_by"}
         assert "AlexNet v0.1" in measures["lpips_by"] and measures["lpips"] > 0
         assert line["latency"]["reconstruct"] > 0
     frames = list(open_source(tmp_path / "out" / "side_by_side.mp4"))

@@ -94,12 +94,12 @@ def test_an_unscaled_rotation_breaks_parity(golden):
 
 
 def test_a_missing_ban_list_breaks_parity(golden, monkeypatch):
-    honest = engine_module.choose_chunk
+    honest = engine_module.choose_step
 
     def forgetful(logits, losses, chosen, budget, requirement):
         return honest(logits, losses, [], budget - len(chosen), requirement)
 
-    monkeypatch.setattr(engine_module, "choose_chunk", forgetful)
+    monkeypatch.setattr(engine_module, "choose_step", forgetful)
     assert ids(gaze_case(golden, "ratio_075")) != golden.gazes("ratio_075")
 
 

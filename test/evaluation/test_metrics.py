@@ -77,14 +77,14 @@ def test_lpips_is_as_published(metrics, name, published):
 
 def test_equal_images(metrics):
     assert vars(metrics(image(0), image(0))) == {
-        "lpips": 0.0, "psnr": math.inf, "ssim": pytest.approx(1.0), "l1_normalised": 0.0, "l1_pixel": 0.0
+        "lpips": 0.0, "psnr": math.inf, "ssim": pytest.approx(1.0), "l1_normalized": 0.0, "l1_pixel": 0.0
     }  # fmt: skip
 
 
 def test_evenly_grey_images(metrics):
     found = metrics(grey(0.4), grey(0.6))
     assert found.l1_pixel == pytest.approx(0.2, abs=1e-6)
-    assert found.l1_normalised == pytest.approx(0.4 * np.mean(1 / np.array(IMAGENET_STD)), abs=1e-5)
+    assert found.l1_normalized == pytest.approx(0.4 * np.mean(1 / np.array(IMAGENET_STD)), abs=1e-5)
     assert found.psnr == pytest.approx(10 * math.log10(1 / 0.2**2), abs=1e-4)
     # Without variance only the means are compared, with C1 = (0.01 * 1)^2.
     assert found.ssim == pytest.approx((2 * 0.4 * 0.6 + 1e-4) / (0.4**2 + 0.6**2 + 1e-4), abs=1e-6)
@@ -109,7 +109,7 @@ def test_ssim_is_that_of_the_paper(metrics):
 
 def test_what_cannot_be_seen_counts_in_normalised_units_only(metrics):
     white, whiter = metrics(image(3), grey(1.0)), metrics(image(3), grey(1.5))
-    assert whiter.l1_normalised > white.l1_normalised + 1
+    assert whiter.l1_normalized > white.l1_normalized + 1
     for name in ("lpips", "psnr", "ssim", "l1_pixel"):
         assert getattr(whiter, name) == pytest.approx(getattr(white, name), abs=1e-5)
 
@@ -129,7 +129,7 @@ def test_more_noise_is_worse(metrics, seed):
     original = normalize(np.stack([64 + 2 * x, 64 + 2 * y, 128 + x - y], -1).astype(np.uint8))
     noise = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (3, 64, 64)).astype(np.float32))
     rows = [metrics(original, original + strength * noise) for strength in (0.1, 0.3, 0.9)]
-    for worse in ("lpips", "l1_normalised", "l1_pixel"):
+    for worse in ("lpips", "l1_normalized", "l1_pixel"):
         assert sorted(rows, key=lambda row: getattr(row, worse)) == rows
     for worse in ("psnr", "ssim"):
         assert sorted(rows, key=lambda row: -getattr(row, worse)) == rows

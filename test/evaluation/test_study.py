@@ -71,7 +71,7 @@ def test_the_same_measures_come_frame_by_frame(tiny):
         frame = GazedPixels(pixels, torch.from_numpy(gaze.token_ids.astype(np.int64)))
         ((picture,),) = engine.reconstruct([Task(stream, [frame])])
         single = metrics(pixels, picture)
-        assert found.metrics[0, 0, 0, time] == pytest.approx([single.l1_normalised, single.lpips], abs=1e-5)
+        assert found.metrics[0, 0, 0, time] == pytest.approx([single.l1_normalized, single.lpips], abs=1e-5)
 
 
 def test_all_files_are_written(tiny, tmp_path):

@@ -75,7 +75,7 @@ def test_a_message_that_a_recording_cannot_hold_is_left_out(images, tmp_path, st
     assert [frame.stamp for frame in open_source(tmp_path / "bag")] == [0, 2 * S]
     assert len(caplog.messages) == 3
     assert caplog.messages[0] == (
-        "bag: the message of -0.000 s on /image is left out: no recording can hold this time of receipt"
+        "bag: the message of -0.000 s on /image is left out: receive time outside a recording's range"
     )
     assert caplog.messages[2].endswith("(and 2 more)")
 

@@ -37,7 +37,7 @@ def seen(path: Path, topic: str = "") -> list[int]:
 def notes(path: Path) -> list[str]:
     """What is told of a recording that is not cut off."""
     with open_bag(path) as bag:
-        assert not bag.cut
+        assert not bag.truncated
         return [note.removeprefix(f"{path}: ") for note in bag.notes]
 
 

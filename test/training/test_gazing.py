@@ -9,7 +9,7 @@ from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import GREY
 from autogaze_ros.networks.config import AutoGazeConfig
-from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
+from autogaze_ros.networks.decoding import POSITIONS, choose_step
 from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.tokens import AUTOGAZE_GRID
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
@@ -44,7 +44,7 @@ def followed(logits, losses):
     for count in COUNTS:
         chosen = []
         while len(chosen) < count:
-            chosen += choose_chunk(logits[chunk], losses[chunk], chosen, count, -np.inf)[0]
+            chosen += choose_step(logits[chunk], losses[chunk], chosen, count, -np.inf)[0]
             chunk += 1
         gazes.append(chosen)
     return gazes

@@ -83,7 +83,7 @@ class Finite(click.FloatRange):
         """Return the number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no finite number", param, ctx)
+            self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
 
@@ -116,7 +116,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--camera", default="", help="Camera of a Bench2Drive scenario or a drive.  [default: rgb_front]"
     )
-    @click.option("--topic", default="", help="Image topic of a bag that has several.")
+    @click.option("--topic", default="", help="Image topic; required for a bag with several.")
     @click.option(
         "--folder-rate",
         type=Finite(min=0.001, max=1000),
@@ -137,14 +137,14 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Take every how many frames.",
+        help="Take every n-th frame.",
     )
     @click.option(
         "--rate",
         type=Finite(min=0),
         default=0.0,
         show_default=True,
-        help="Frames per second at most; 0 takes all.",
+        help="Maximum frames per second; 0: all.",
     )
     @functools.wraps(command)
     def wrapped(
@@ -177,7 +177,7 @@ def errors_in_one_line() -> Iterator[None]:
     except ModuleNotFoundError as error:  # a ROS machine has no torch
         package = error.name
         raise click.ClickException(
-            f"this needs the package {package}, which {sys.executable} does not have (pip install {package})"
+            f"package {package} is not installed for {sys.executable} (pip install {package})"
         ) from error
 
 

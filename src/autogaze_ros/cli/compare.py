@@ -24,7 +24,7 @@ from autogaze_ros.cli.common import (
 )
 from autogaze_ros.errors import SourceError
 from autogaze_ros.gaze_json import json_safe
-from autogaze_ros.io.atomic import keep_apart, written_aside
+from autogaze_ros.io.atomic import atomic_write, keep_apart
 from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_selector
@@ -154,7 +154,7 @@ def compare(
         summary = Summary.of(compared)
         if out is not None:
             settings = {"source": source, "chunk_size": options["chunk_size"], **budget}
-            with written_aside(out) as aside:
+            with atomic_write(out) as aside:
                 aside.write_text(_json(settings, selectors, summary, compared))
     click.echo(_told(summary, selector, against))
 
@@ -167,7 +167,7 @@ def _warm_up(pipelines: Sequence[Pipeline], source: Source) -> None:
     """Run the first frame once for nothing; raises SourceError where there is none."""
     if not list(_compare(pipelines, islice(source, 1))):
         raise SourceError(
-            "no frame was selected: --first lies behind the source's end, or --last before --first"
+            "no frames selected: --first is past the end of the source, or --last is before --first"
         )
 
 

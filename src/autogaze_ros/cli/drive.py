@@ -34,16 +34,22 @@ Examples:
   autogaze drive --out bag --as mcap --camera rgb_front --camera rgb_back --width 800 --height 600
 """
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder or file to be made.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder or file to create.")
 @click.option("--as", "kind", type=click.Choice(KINDS), default="scenario", show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of the world.")
-@click.option("--weather", type=click.Choice(list(WEATHERS)), help="Of the world.  [default: the seed's]")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the world."
+)
+@click.option(
+    "--weather",
+    type=click.Choice(list(WEATHERS)),
+    help="Weather of the world.  [default: chosen by the seed]",
+)
 @click.option("--frames", type=click.IntRange(1, 50_000), default=50, show_default=True)
 @click.option(
-    "--rate", type=click.Choice(["10", "20"]), default="10", show_default=True, help="Frames a second."
+    "--rate", type=click.Choice(["10", "20"]), default="10", show_default=True, help="Frames per second."
 )
 @click.option("--camera", "cameras", type=click.Choice(CAMERAS), multiple=True,
-              help="May be repeated.  [default: all six; of a video rgb_front]")  # fmt: skip
+              help="Camera; may be repeated.  [default: all six; rgb_front for a video]")  # fmt: skip
 @click.option("--width", type=click.IntRange(16, 4096), default=400, show_default=True, help="Pixels.")
 @click.option("--height", type=click.IntRange(16, 4096), default=224, show_default=True, help="Pixels.")
 def drive(
@@ -62,7 +68,7 @@ def drive(
         with needs("numba", "the synthetic drive"):
             from autogaze_ros.synthetic.drive import Drive
         if kind in _VIDEOS and out.suffix not in (".mp4", ".mkv"):
-            raise OutputError(f"a video's name ends in .mp4 or .mkv, not as {out}")
+            raise OutputError(f"{out}: the name of a video must end in .mp4 or .mkv")
         if kind in _VIDEOS and out.exists():
             raise FileExistsError(f"{out} exists already; remove it or name another")
         if kind == "scenario" and rate != "10":

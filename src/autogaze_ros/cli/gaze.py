@@ -54,29 +54,29 @@ Examples:
 )
 @click.argument("source")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results, new or empty."
+    "--out", type=click.Path(path_type=Path), required=True, help="New or empty folder for the results."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the results that OUT holds; other files stay.")
+@click.option("--overwrite", is_flag=True, help="Replace results in OUT; other files stay.")
 @parameter_option("selector", click.Choice(SELECTORS))
 @gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
-    "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Storage of OUT/gazes_bag, which is written then."
+    "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Also write OUT/gazes_bag, in this storage format."
 )
 @click.option(
     "--reconstruct",
     default="",
     metavar="WEIGHTS",
-    help="Show what the gazes hold, and measure it, with these weights: embedded, or VideoMAE's.",
+    help="Reconstruct and measure every frame with these weights: embedded, or a VideoMAE's.",
 )
 @click.option(
     "--width",
     type=click.IntRange(min=160),
     default=1920,
     show_default=True,
-    help="Most pixels of the side-by-side picture's width, and of its height.",
+    help="Largest width and height of the side-by-side picture in pixels.",
 )
-@click.option("--animation", type=click.Choice(KINDS), help="Write OUT/side_by_side.gif or .webp, too.")
+@click.option("--animation", type=click.Choice(KINDS), help="Also write OUT/side_by_side.gif or .webp.")
 @source_options
 def gaze(
     source: str,
@@ -154,7 +154,7 @@ def _keep_foreign_files(bag: Path) -> None:
     kinds = (".yaml", ".mcap", ".db3")
     if bag.is_dir() and (others := [path.name for path in bag.iterdir() if path.suffix not in kinds]):
         raise FileExistsError(
-            f"{bag} would be replaced, but holds {others[0]}; move that, or name another OUT"
+            f"{bag} would be replaced, but contains {others[0]}; move that, or name another OUT"
         )
 
 
@@ -205,7 +205,7 @@ def _write(
             ending = error
         if not count:
             raise SourceError(
-                "no frame was selected: --first lies behind the source's end, or --last before --first"
+                "no frames selected: --first is past the end of the source, or --last is before --first"
             )
     _remove_earlier(out, [result.path.name for result in results])
     if ending is not None:

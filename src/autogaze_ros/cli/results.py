@@ -22,7 +22,7 @@ from types import TracebackType
 import click
 
 from autogaze_ros.gaze_json import gaze_json, json_safe
-from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.atomic import atomic_write
 from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
 from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
@@ -75,7 +75,7 @@ class MeasuringReconstructor:
         """Return the means over all frames in one line."""
         lpips, psnr, ssim, l1 = (
             np.mean([getattr(found, name) for found in self._seen])
-            for name in ("lpips", "psnr", "ssim", "l1_normalised")
+            for name in ("lpips", "psnr", "ssim", "l1_normalized")
         )
         source = self._metrics.lpips_source
         measures = f"LPIPS {lpips:.4f} ({source}), " if source else ""
@@ -205,13 +205,15 @@ class Result:
         except (OSError, AutoGazeError) as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
             self.fault = shown(error)
-            click.echo(f"\n{self.path} cannot be written: {self.fault}; the other results go on", err=True)
+            click.echo(
+                f"\n{self.path} cannot be written: {self.fault}; continuing with the other results", err=True
+            )
 
 
 @contextmanager
 def json_lines(path: Path) -> Iterator[Write]:
     """Yield a function that writes a gaze, and the reconstruction's measures, as a line of JSON."""
-    with written_aside(path) as aside, aside.open("w") as lines:
+    with atomic_write(path) as aside, aside.open("w") as lines:
 
         def write(gazed: GazedFrame, made: Measured | None) -> None:
             line = gaze_json(gazed)

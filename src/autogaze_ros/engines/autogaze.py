@@ -25,7 +25,7 @@ from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, TemporalBlock
 from autogaze_ros.networks.decoding import (
     ASKED_POSITIONS,
     AskedPositions,
-    choose_chunk,
+    choose_step,
     loss_after,
     token_budget,
 )
@@ -213,7 +213,7 @@ class AutoGazeEngine:
             answers = self._forward(queries, positions, [row.stream for row in active])
             going, queries, positions = [], [], []
             for row, (logits, losses) in zip(active, answers, strict=True):
-                chunk, finished = choose_chunk(logits, losses, row.chosen, row.budget, row.requirement)
+                chunk, finished = choose_step(logits, losses, row.chosen, row.budget, row.requirement)
                 row.chosen += [token for token in chunk if token != self._pad]
                 if finished:
                     row.predicted_loss = loss_after(chunk, losses, self._pad)

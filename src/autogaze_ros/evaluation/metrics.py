@@ -33,14 +33,14 @@ class FrameMetrics:
         NaN where it is not measured.
     psnr: decibels, infinite for equal images.
     ssim: at most 1, which is reached by equal images.
-    l1_normalised: mean absolute difference, normalized units.
+    l1_normalized: mean absolute difference, normalized units.
     l1_pixel: mean absolute difference of pixels in 0..1.
     """
 
     lpips: float
     psnr: float
     ssim: float
-    l1_normalised: float
+    l1_normalized: float
     l1_pixel: float
 
 
@@ -67,7 +67,7 @@ class Metrics:
     def __call__(self, original: Tensor, reconstruction: Tensor) -> FrameMetrics:
         """Compare two normalized frames (3, H, W) of at least 32x32 pixels.
 
-        All metrics but l1_normalised compare displayable pixels, clipped to 0..1. Raises
+        All metrics but l1_normalized compare displayable pixels, clipped to 0..1. Raises
         ValueError if the shapes differ.
         """
         if original.shape != reconstruction.shape or original.ndim != 3:
@@ -80,7 +80,7 @@ class Metrics:
             lpips=float(self._lpips(2 * a[None] - 1, 2 * b[None] - 1)),
             psnr=_psnr(a, b),
             ssim=self._ssim(a, b),
-            l1_normalised=float((frames[0] - frames[1]).abs().mean()),
+            l1_normalized=float((frames[0] - frames[1]).abs().mean()),
             l1_pixel=float((a - b).abs().mean()),
         )
 

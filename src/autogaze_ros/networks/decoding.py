@@ -29,7 +29,7 @@ def ratio_for(tokens: int, num_tokens: int) -> float:
     return (tokens + 0.5) / num_tokens
 
 
-def choose_chunk(
+def choose_step(
     logits: NDArray[np.float32],
     losses: NDArray[np.float32],
     chosen: Sequence[int],

@@ -214,7 +214,7 @@ class Worker:
         try:
             image, header = camera.to_rgb(message), message.header
             case.frame = Frame(
-                image, stamp_of(header), camera.name, header.frame_id, epoch=case.arrival.epoch
+                image, stamp_of(header), camera.name, header.frame_id, generation=case.arrival.epoch
             )
         except (ImageError, SourceError) as error:
             case.fault = str(error)

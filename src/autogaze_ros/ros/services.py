@@ -12,7 +12,7 @@ import yaml
 from std_srvs.srv import Trigger
 
 from autogaze_ros.gaze_json import gaze_json
-from autogaze_ros.io.atomic import folder_written_aside
+from autogaze_ros.io.atomic import atomic_folder
 from autogaze_ros.io.video_writers import write_picture
 from autogaze_ros.pipeline import GazedFrame
 
@@ -30,7 +30,7 @@ def write_snapshot(
     and parameters.yaml, which the node takes at its start. Raises OSError.
     """
     target = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
-    with folder_written_aside(target) as aside:
+    with atomic_folder(target) as aside:
         aside.mkdir()
         for camera, gazed in newest.items():
             write_picture(aside / f"{camera}.png", gazed.frame.image)

@@ -11,7 +11,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from autogaze_ros.io.frames import StampMonitor, Thinning
+from autogaze_ros.io.frames import FrameSampler, StampMonitor
 from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
 from autogaze_ros.reporting import Throttle
 from autogaze_ros.ros.inference import Arrival, stamp_of
@@ -62,7 +62,7 @@ class Intake:
         self._watch: Any = None
         self._numbering = Numbering()
         self._known_since: dict[bytes, int] = {}  # nanoseconds, by publisher
-        self._monitor, self._thinning, self._epoch = StampMonitor(), Thinning(), 0
+        self._monitor, self._thinning, self._epoch = StampMonitor(), FrameSampler(), 0
         self._heard = 0.0  # monotonic seconds of the last image
         self._reported_silence = False
 
