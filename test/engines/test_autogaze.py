@@ -80,7 +80,7 @@ def test_streaming_is_equal_too(golden, case):
 def test_cumulative_positions_are_not_the_originals(golden):
     ours, theirs = ids(gaze_case(golden, "ratio_075", positions="cumulative")), golden.gazes("ratio_075")
     assert ours[0][:10] == theirs[0][:10]
-    assert ours[0][10:20] != theirs[0][10:20]  # the second chunk is the first to know
+    assert ours[0][10:20] != theirs[0][10:20]  # the second step is the first to know
 
 
 def test_an_unscaled_rotation_breaks_parity(golden):
@@ -157,7 +157,7 @@ def test_finished_rows_leave_early(rule, clip, monkeypatch):
 
     monkeypatch.setattr(engine, "_forward", count)
     engine.gaze([Clip(engine.open_stream(), clip[:1], ratio) for ratio in (0.02, 0.1, 0.2)])
-    assert rows == [3, 2, 2, 1, 1, 1]  # 5, 26 and 53 tokens in chunks of ten
+    assert rows == [3, 2, 2, 1, 1, 1]  # 5, 26 and 53 tokens in steps of ten
 
 
 def test_limits_may_change_at_any_frame(rule, clip):

@@ -50,21 +50,21 @@ def test_a_whole_frame_keeps_its_promises(seed, budget, requirement):
     chosen, finished = [], False
     while not finished:
         before = len(chosen)
-        chunk, finished = choose_step(
+        step, finished = choose_step(
             rng.normal(size=(4, 21)).astype(np.float32),
             rng.normal(size=4).astype(np.float32),
             chosen,
             budget,
             requirement,
         )
-        chosen += [token for token in chunk if token != 20]
+        chosen += [token for token in step if token != 20]
         assert finished or len(chosen) > before
     assert 1 <= len(chosen) <= budget
     assert len(set(chosen)) == len(chosen)
 
 
 @pytest.mark.parametrize(
-    "chunk, expected", [([1, 4, 2], 1.0), ([4, 4, 4], 0.0), ([1, 2], 2.0), ([1, 2, 3], 2.0), ([4, 1, 4], 0.0)]
+    "step, expected", [([1, 4, 2], 1.0), ([4, 4, 4], 0.0), ([1, 2], 2.0), ([1, 2, 3], 2.0), ([4, 1, 4], 0.0)]
 )
-def test_loss_after(chunk, expected):
-    assert loss_after(chunk, np.array([0, 1, 2], np.float32), pad=4) == expected
+def test_loss_after(step, expected):
+    assert loss_after(step, np.array([0, 1, 2], np.float32), pad=4) == expected

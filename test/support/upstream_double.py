@@ -99,8 +99,8 @@ class AutoGazeDouble(torch.nn.Module):
         assert (gazing_ratio, task_loss_requirement) == self.replay.limits
         self.replay.videos.append(inputs["video"])
         ids = self.replay.gazes[place]
-        for chunk in range(-(-len(ids) // HEADS)):
-            self.gazing_model.gaze_decoder.task_loss_prediction_head(losses(place, chunk)[None, None])
+        for step in range(-(-len(ids) // HEADS)):
+            self.gazing_model.gaze_decoder.task_loss_prediction_head(losses(place, step)[None, None])
         return {
             "gazing_pos": ids[None],  # of a single frame, so without its number times 265
             "log_action_probs": None,
@@ -119,9 +119,9 @@ def caches(place: int) -> tuple[tuple[str, int], ...]:
     return tuple((name, place) for name in RETURNED)
 
 
-def losses(place: int, chunk: int) -> torch.Tensor:
-    """Losses (HEADS,) that the double predicts before a frame's chunk, all different."""
-    return 100.0 * place + chunk + torch.arange(HEADS) / 16
+def losses(place: int, step: int) -> torch.Tensor:
+    """Losses (HEADS,) that the double predicts before a frame's step, all different."""
+    return 100.0 * place + step + torch.arange(HEADS) / 16
 
 
 class ProcessorDouble:

@@ -18,7 +18,7 @@ from autogaze_ros.training.student import Answers, Student
 from autogaze_ros.training.teacher import GreedyTeacher, label
 
 RULE = Golden(TEST_DATA / "golden_rule")
-COUNTS = [23, 5, 10]  # a frame of several chunks, one cut short, one full
+COUNTS = [23, 5, 10]  # a frame of several steps, one truncated, one full
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -40,12 +40,12 @@ def test_taught_as_it_is_run(positions):
 
 def followed(logits, losses):
     """Choose tokens by the student's answers."""
-    gazes, chunk = [], 0
+    gazes, step = [], 0
     for count in COUNTS:
         chosen = []
         while len(chosen) < count:
-            chosen += choose_step(logits[chunk], losses[chunk], chosen, count, -np.inf)[0]
-            chunk += 1
+            chosen += choose_step(logits[step], losses[step], chosen, count, -np.inf)[0]
+            step += 1
         gazes.append(chosen)
     return gazes
 

@@ -12,7 +12,7 @@ from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.training.rollout import rollout
 
 RULE = Golden(TEST_DATA / "golden_rule")
-COUNTS = [23, 5, 10]  # a frame of several chunks, one cut short, one full
+COUNTS = [23, 5, 10]  # a frame of several steps, one truncated, one full
 
 
 @pytest.fixture(params=POSITIONS)
