@@ -146,7 +146,7 @@ def measure(options, seconds, **own):
 
 
 def settled(subscriber, cameras, published):
-    """Whether the node tells of every image what became of it, and every gaze has come."""
+    """Return True if the node accounts for every image, and every gaze has arrived."""
     fates = ("gazes published", "frames dropped", "frames left out")
     counts = [subscriber.counts.get(camera, {}) for camera in cameras]
     return all(
@@ -157,7 +157,7 @@ def settled(subscriber, cameras, published):
 
 
 def summary(subscriber, cameras, published, seconds):
-    """What became of each camera's images, and the milliseconds of all gazes."""
+    """Return the fate of each camera's images by cause, and the milliseconds of all gazes."""
     flows = {}
     for camera in cameras:
         counts, gazes = subscriber.counts[camera], subscriber.gazes[camera]

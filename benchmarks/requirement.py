@@ -1,4 +1,4 @@
-"""What the default requirement leaves: python benchmarks/requirement.py [CLIP ...] [--out FILE].
+"""Tokens left by the default requirement: python benchmarks/requirement.py [CLIP ...] [--out FILE].
 
 The embedded AutoGaze gazes at up to 48 frames of each clip and of four synthetic
 drives: as they are, at greater strides, standing still, otherwise spoilt, and with

@@ -1,4 +1,4 @@
-"""What an encoder saves that takes gathered patches only: python examples/gathered_patches.py [SOURCE].
+"""Savings of an encoder that takes gathered patches only: python examples/gathered_patches.py [SOURCE].
 
 A small ViT with random weights encodes each frame twice: all of its 265 patches,
 and those that were gazed at. The default source is a synthetic drive.

@@ -1,4 +1,4 @@
-"""What a stranger meets first: the build, the Makefile, the README and the pages in docs/."""
+"""First contact with the project: the build, the Makefile, the README and the pages in docs/."""
 
 import ast
 import os
@@ -131,7 +131,7 @@ def test_package_xml_names_what_stock_ros_must_install():
 
 @pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copies", "links"])
 def test_colcon_builds_the_tree(tmp_path, options):
-    """What `colcon build` installs on a machine with ROS is whole."""
+    """The installation by `colcon build` on a machine with ROS is complete."""
     tree = tmp_path / "ws" / "src" / "autogaze_ros"
     ignore = shutil.ignore_patterns(".venv", "build", ".git", "test", "demo_out", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, tree, ignore=ignore)

@@ -1,4 +1,4 @@
-"""What checkpoints may cost, whatever they claim, and what no network may be made of."""
+"""Limits on the memory and time that checkpoints may take, and configurations that are rejected."""
 
 import json
 import math

@@ -42,7 +42,7 @@ def clip(tmp_path_factory):
 
 
 class Inspected:
-    """What inspect tells, by its parts."""
+    """Return the output of inspect, by its parts."""
 
     def __init__(self, folder, *options):
         result = run("checkpoint", "inspect", folder, *options)
@@ -55,7 +55,7 @@ class Inspected:
         self.trial = "".join(trial).splitlines()
 
     def said_of(self, table):
-        """What the rows of a table are said to be."""
+        """Return the description of a table's rows."""
         return [line.rsplit("  ", 1)[-1] for line in self.embeddings if line.startswith(table)]
 
 

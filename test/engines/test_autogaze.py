@@ -207,7 +207,7 @@ def test_a_clip_beyond_the_context_is_refused(rule, clip):
 
 
 def test_predicted_loss_is_that_of_the_last_answer(rule, clip):
-    """What the frame's end leaves is what the teacher-forced network predicts there."""
+    """The predicted loss at a frame's end equals that of the teacher-forced network."""
     engine = AutoGazeEngine(rule.network, positions="cumulative")
     gaze = engine.gaze([Clip(engine.open_stream(), clip[:1], 35.5 / 265)])[0][0]
     tokens = torch.tensor(gaze.token_ids.astype(np.int64))

@@ -1,4 +1,4 @@
-"""What images may cost, whatever they claim."""
+"""Limits on the memory and time that images may take, whatever size they claim."""
 
 import io
 from pathlib import Path

@@ -128,7 +128,7 @@ def test_it_tells_what_it_runs(rule, weights, monkeypatch):
 
 
 def test_a_hub_id_means_the_same_weights_as_for_ours(rule, weights, monkeypatch):
-    """What `load_autogaze` has put into the hub's cache is loaded from there."""
+    """Files that `load_autogaze` has put into the hub's cache are loaded from there."""
     replay = install(monkeypatch, rule, "stop_late")
     cached = replace(load_autogaze(weights), source=OFFICIAL, revision="5100fae")
     monkeypatch.setattr(upstream, "load_autogaze", lambda source: cached)

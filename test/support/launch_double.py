@@ -28,7 +28,7 @@ import yaml
 
 @dataclass
 class Run:
-    """What the actions act upon, also as launch's context."""
+    """State that the actions change; also serves as launch's context."""
 
     arguments: dict[str, str]
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))

@@ -35,7 +35,7 @@ def seen(path: Path, topic: str = "") -> list[int]:
 
 
 def notes(path: Path) -> list[str]:
-    """What is told of a recording that is not cut off."""
+    """Return the notes on a recording that is not truncated."""
     with open_bag(path) as bag:
         assert not bag.truncated
         return [note.removeprefix(f"{path}: ") for note in bag.notes]

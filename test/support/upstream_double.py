@@ -115,7 +115,7 @@ RETURNED = ("past_key_values", "past_input_embeds", "past_attention_mask", "past
 
 
 def caches(place: int) -> tuple[tuple[str, int], ...]:
-    """What the double hands out as caches once `place` frames are decided."""
+    """Return the caches that the double hands out after `place` frames."""
     return tuple((name, place) for name in RETURNED)
 
 

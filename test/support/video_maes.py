@@ -60,7 +60,7 @@ def telling_time() -> VideoMAE:
 
 
 class Code:
-    """What a pickle may hold to run code when it is read: a folder is made."""
+    """Pickled object that runs code when it is read: it creates a folder."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace

@@ -1,4 +1,4 @@
-"""What the student learns is what the engine runs."""
+"""The student's training targets agree with the engine's inference."""
 
 import numpy as np
 import pytest

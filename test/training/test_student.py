@@ -1,4 +1,4 @@
-"""What attention is taught, on attention of which is known what it should be."""
+"""Losses that teach attention, on attention with known targets."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def attention(*shape):
 
 
 def learned(fits, attn_mask, loss):
-    """Where attention goes once it has learned: shares."""
+    """Return the shares of attention after learning."""
     optimiser = torch.optim.Adam([fits], 0.3)
     for _ in range(400):
         shares = fits.masked_fill(~attn_mask, -torch.inf).log_softmax(-1)

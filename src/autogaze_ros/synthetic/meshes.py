@@ -1,4 +1,4 @@
-"""Triangle meshes and the simple bodies that things are made of.
+"""Triangle meshes and simple bodies.
 
 Axes: x forward, y left, z up, metres.
 """
@@ -21,9 +21,9 @@ from autogaze_ros.synthetic.raster import TWO_SIDED
 class Mesh:
     """M triangles.
 
-    shape: (M, 3, 5) float32 corners x, y, z and texture coordinates u, v. colour:
-    (M, 3) float32, 1 is white. tags: (M, 3) int16 texture, flags (see raster),
-    semantic tag.
+    shape: (M, 3, 5) float32, corners x, y, z and texture coordinates u, v.
+    colour: (M, 3) float32, 1 is white.
+    tags: (M, 3) int16, texture, flags (see `raster`) and semantic tag.
     """
 
     shape: NDArray[np.float32]
@@ -32,20 +32,20 @@ class Mesh:
 
     @cached_property
     def bounds(self) -> tuple[NDArray[np.float64], float]:
-        """Centre (3,) and radius of a ball around it, metres."""
+        """Return the center (3,) and radius of a bounding sphere, metres."""
         points = self.shape[..., :3].reshape(-1, 3).astype(float)
         centre = (points.min(0) + points.max(0)) / 2
         return centre, float(np.linalg.norm(points - centre, axis=1).max())
 
     def placed(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, scale: float = 1.0) -> Mesh:
-        """Return it turned by yaw (radians, to the left), scaled and moved."""
+        """Return the mesh rotated by yaw (radians, to the left), scaled and moved."""
         shape = self.shape.copy()
         turn = np.array([[math.cos(yaw), math.sin(yaw), 0], [-math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
         shape[..., :3] = scale * self.shape[..., :3] @ turn + (x, y, z)
         return Mesh(shape, self.colour, self.tags)
 
     def flagged(self, flags: int) -> Mesh:
-        """Return it with flags added to every triangle."""
+        """Return the mesh with flags added to every triangle."""
         tags = self.tags.copy()
         tags[:, 1] |= flags
         return Mesh(self.shape, self.colour, tags)
