@@ -4,7 +4,7 @@ The embedded AutoGaze gazes at up to 48 frames of each clip and of four syntheti
 drives: as they are, at greater strides, standing still, otherwise spoilt, and with
 lower requirements. Each line tells the mean tokens of first and of later frames,
 the share of later frames that took one token alone, the loss predicted to be left,
-and how much a frame differs from the one before, in normalised units at 56x56 pixels.
+and how much a frame differs from the one before, in normalized units at 56x56 pixels.
 """
 
 import argparse

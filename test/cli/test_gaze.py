@@ -62,8 +62,8 @@ def test_the_end_tells_tokens_by_scale_coverage_and_time(clip, tmp_path):
     counts = np.mean([record["tokens_per_scale"] for record in gazes(tmp_path)], axis=0)
     scales = ", ".join(f"{count:.1f} of {n}x{n}" for count, n in zip(counts, (2, 4, 7, 14), strict=True))
     coverage = np.mean([record["coverage"] for record in gazes(tmp_path)])
-    assert f"tokens a frame: {counts.sum():.1f} ({scales}), {coverage:.1%} of 265" in result.stdout
-    assert re.search(r"ms a frame to prepare and gaze: \d+\.\d \(median\)", result.stdout)
+    assert f"tokens per frame: {counts.sum():.1f} ({scales}), {coverage:.1%} of 265" in result.stdout
+    assert re.search(r"ms per frame for preprocessing and gaze: \d+\.\d \(median\)", result.stdout)
 
 
 def test_stages_that_are_not_there_have_no_time(clip, tmp_path):
@@ -128,7 +128,7 @@ def test_a_users_file_in_an_earlier_bag_is_kept(clip, tmp_path):
     (out / "gazes_bag" / "notes.txt").write_text("mine")
     for options in ([], ["--bag", "mcap"]):
         result = run("gaze", clip, "--out", out, *PATCHES, "--overwrite", *options)
-        assert result.exit_code == 1 and "holds notes.txt" in result.output
+        assert result.exit_code == 1 and "contains notes.txt" in result.output
     (out / "gazes_bag" / "notes.txt").unlink()
     (out / "gazes_bag").rename(tmp_path / "elsewhere")
     (out / "gazes_bag").symlink_to(tmp_path / "elsewhere")
@@ -276,7 +276,7 @@ def test_the_requirement_is_the_selectors_own_unless_a_number_is_asked_for(clip,
         (["CLIP", "--selector", "saliency"], "patch_difference"),
         (["CLIP", "--checkpoint", "./nowhere"], "no checkpoint folder"),
         (["CLIP", *PATCHES, "--chunk-size", "65"], "1<=x<=64"),
-        (["CLIP", *PATCHES, "--first", "1000"], "no frame was selected"),
+        (["CLIP", *PATCHES, "--first", "1000"], "no frames selected"),
     ],
 )
 def test_mistakes_are_told_in_one_line(clip, tmp_path, arguments, message):
@@ -317,7 +317,7 @@ def test_frames_before_the_damage_are_kept(clip, tmp_path, monkeypatch):
     monkeypatch.setattr("autogaze_ros.cli.common.open_source", lambda *_, **__: damaged_source)
     result = run("gaze", clip, "--out", tmp_path, *PATCHES, "--bag", "sqlite3")
     assert result.exit_code == 1
-    assert "4 whole frames written" in result.output and "damaged behind frame 4" in result.output
+    assert "4 complete frames written" in result.output and "damaged after frame 4" in result.output
     assert_all_have(tmp_path, 4)
 
 
@@ -415,7 +415,7 @@ def test_an_interruption_leaves_whole_frames(images, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "whole frames written" in errors and "Traceback" not in errors
+    assert "complete frames written" in errors and "Traceback" not in errors
     assert 0 < len(gazes(out)) < 400
     assert_all_have(out, len(gazes(out)))
 

@@ -59,7 +59,7 @@ def image(seed, size=32, low=0, high=256):
 
 
 def grey(value, size=32):
-    """A normalised image whose pixels are all `value` of 0..1."""
+    """A normalized image whose pixels are all `value` of 0..1."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (torch.full((3, size, size), 2.0 * value - 1.0) - mean) / std
 
@@ -107,7 +107,7 @@ def test_ssim_is_that_of_the_paper(metrics):
     assert metrics(a, b).ssim == pytest.approx(float(expected.mean()), abs=1e-5)
 
 
-def test_what_cannot_be_seen_counts_in_normalised_units_only(metrics):
+def test_what_cannot_be_seen_counts_in_normalized_units_only(metrics):
     white, whiter = metrics(image(3), grey(1.0)), metrics(image(3), grey(1.5))
     assert whiter.l1_normalized > white.l1_normalized + 1
     for name in ("lpips", "psnr", "ssim", "l1_pixel"):
@@ -270,5 +270,5 @@ def test_tampered_weights_are_refused(installed):
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("foreign", [Fraction(1, 2), print, np.float32(1), {"kernel": [np.save]}])
 def test_a_pickle_that_names_anything_but_arrays_is_refused(foreign, protocol):
-    with pytest.raises(pickle.UnpicklingError, match="is no part of a numpy array"):
+    with pytest.raises(pickle.UnpicklingError, match="is not part of a numpy array"):
         own._Arrays(io.BytesIO(pickle.dumps(foreign, protocol))).load()

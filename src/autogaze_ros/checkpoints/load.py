@@ -202,7 +202,7 @@ def load_reconstructor(
 
 
 def inspect(source: str | os.PathLike[str], revision: str | None = None) -> Inspection:
-    """Compare every tensor of a checkpoint with its network, where loading would refuse it as a whole.
+    """Compare every tensor of a checkpoint with its network, even if it cannot be loaded.
 
     Arguments and errors as for `load_autogaze`, except that unfit tensors raise nothing;
     `embedded` means the AutoGaze.
@@ -236,7 +236,7 @@ def save_reconstructor(network: Reconstructing, folder: str | os.PathLike[str], 
 
 def _save(network: AutoGaze | Reconstructing, folder: str | os.PathLike[str], license: str) -> None:
     values = {**network.config.to_dict(), "license": license}
-    # The weights take their place first: without config.json they are no checkpoint yet.
+    # The weights are renamed first: without config.json they are not yet a checkpoint.
     with atomic_write(Path(folder, CONFIG)) as config, atomic_write(Path(folder, WEIGHTS)) as weights:
         write(weights, network.state_dict(), config, values)
 

@@ -29,7 +29,7 @@ class _NumberOrAuto(click.ParamType):
     name = "number|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value as it holds, or end with one line that says what is wrong."""
+        """Return the parsed value, or fail with a message of one line."""
         try:
             return PARAMETERS["task_loss_requirement"].check("task_loss_requirement", value)
         except ParameterError as error:
@@ -37,7 +37,7 @@ class _NumberOrAuto(click.ParamType):
 
 
 def parameter_option(name: str, kind: Any) -> Any:
-    """An option that shares default and description with the node's parameter."""
+    """Return an option with the default and description of the node's parameter."""
     parameter = PARAMETERS[name]
     shown = parameter.default != ""
     flag = "--" + name.replace("_", "-")
@@ -47,7 +47,7 @@ def parameter_option(name: str, kind: Any) -> Any:
 
 
 def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of selectors, the name apart, and what they may spend: as the node's parameters."""
+    """Add the options of selectors and their limits, as the node's parameters, without its name."""
     kinds = {
         "checkpoint": str,
         "positions": click.Choice(PARAMETERS["positions"].choices),
@@ -63,7 +63,7 @@ def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def threads_option() -> Any:
-    """An option that takes effect at once; the command does not get it."""
+    """Return an option that takes effect at once and is not passed to the command."""
     parameter = PARAMETERS["threads"]
 
     def take(context: click.Context, option: click.Parameter, count: int) -> None:
@@ -77,7 +77,7 @@ def threads_option() -> Any:
 
 
 class Finite(click.FloatRange):
-    """A number in a range; click's own lets NaN pass."""
+    """A number in a range; unlike click's own type it rejects NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number."""
@@ -89,7 +89,7 @@ class Finite(click.FloatRange):
 
 @dataclass(frozen=True)
 class SourceChoice:
-    """Options of a source and of its frames; see source_options."""
+    """Options of a source and of its frames; see `source_options`."""
 
     camera: str
     topic: str
@@ -111,7 +111,7 @@ class SourceChoice:
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that choose frames of a source; the command gets a SourceChoice as `choice`."""
+    """Add the options that choose frames of a source; the command gets a SourceChoice as `choice`."""
 
     @click.option(
         "--camera", default="", help="Camera of a Bench2Drive scenario or a drive.  [default: rgb_front]"
@@ -169,7 +169,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turn what a user can mend into one line and exit status 1."""
+    """Convert errors that a user can correct to one line and exit status 1."""
     try:
         yield
     except (AutoGazeError, OSError) as error:
@@ -183,7 +183,10 @@ def errors_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Make a first Ctrl-C only a flag, so that no frame is half written; a second one is as ever."""
+    """Yield a function that returns True after a first Ctrl-C; a second one interrupts as usual.
+
+    A loop that checks it never leaves a frame half written.
+    """
     flag: list[int] = []
 
     def note(number: int, frame: Any) -> None:

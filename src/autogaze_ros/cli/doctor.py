@@ -1,4 +1,4 @@
-"""`autogaze doctor`: this machine as the node finds it, and what to mend."""
+"""`autogaze doctor`: a check of this machine for the node, with remedies."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _OPTIONAL = {
     "huggingface_hub": "downloads",
 }
 _OFFICIAL = "nvidia/AutoGaze, NSCLv1: non-commercial research only; never downloaded unasked"
-Row = tuple[str, str, str]  # what, how it is, and what to mend
+Row = tuple[str, str, str]  # name, state, and remedy
 
 
 @click.command()
 @click.option("--clean", is_flag=True, help="Remove shared memory that dead processes left in /dev/shm.")
 def doctor(clean: bool) -> None:
-    """Tell what the node depends on, and what to mend.
+    """Check what the node depends on, and name remedies.
 
-    Python, torch, ROS and its middleware, shared memory, GPU and weights. With
-    --clean first removes what dead processes have left in /dev/shm, as
+    Checks Python, torch, ROS and its middleware, shared memory, GPU and weights. With
+    --clean, first removes shared memory that dead processes left in /dev/shm, as
     `fastdds shm clean` does.
     """
     if clean:
@@ -134,8 +134,8 @@ def _memory() -> Iterator[Row]:
     yield str(folder), f"{room.total >> 20} MiB, {room.free >> 20} MiB free", small or full
     size = sum(orphan.size for orphan in found) >> 20
     segments = sum(orphan.is_segment for orphan in found)
-    told = f"{segments} segments and {len(found) - segments} ports of dead processes, {size} MiB"
-    yield "orphans", told if found else "none", "autogaze doctor --clean" if found else ""
+    text = f"{segments} segments and {len(found) - segments} ports of dead processes, {size} MiB"
+    yield "orphans", text if found else "none", "autogaze doctor --clean" if found else ""
 
 
 def _weights() -> Iterator[Row]:

@@ -56,11 +56,10 @@ def drive(
     out: Path, kind: str, seed: int, weather: str | None, frames: int, rate: str,
     cameras: tuple[str, ...], width: int, height: int,
 ) -> None:  # fmt: skip
-    """Render the synthetic drive, the same for the same options.
+    """Render the synthetic drive; equal options give equal images.
 
-    A Bench2Drive scenario has exact semantic tags beside the images. A video may be
-    made for viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA
-    bridge.
+    A Bench2Drive scenario has exact semantic tags beside the images. A video is for
+    viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA bridge.
     """
     names = cameras or (("rgb_front",) if kind in _VIDEOS else CAMERAS)
     chosen = [camera.sized(width, height) for camera in BENCH2DRIVE if camera.name in names]

@@ -93,7 +93,7 @@ def gaze(
     task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
-    """Gaze at SOURCE and write down which tokens were chosen.
+    """Gaze at SOURCE and write the chosen tokens of every frame.
 
     SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2, or
     drive:SEED[@FIRST_FRAME] for the synthetic drive. Writes OUT/gazes.jsonl, one object
@@ -141,7 +141,7 @@ def gaze(
 
 
 def _remove_earlier(out: Path, written: Sequence[str]) -> None:
-    """Remove results of an earlier run, which would be taken for this one's."""
+    """Remove the results of an earlier run that this one has not replaced."""
     for path in (out / name for name in _RESULTS if name not in written):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -150,7 +150,7 @@ def _remove_earlier(out: Path, written: Sequence[str]) -> None:
 
 
 def _keep_foreign_files(bag: Path) -> None:
-    """Raise FileExistsError if an earlier bag's folder holds what no recording does."""
+    """Raise FileExistsError if the folder of an earlier bag contains files of other types."""
     kinds = (".yaml", ".mcap", ".db3")
     if bag.is_dir() and (others := [path.name for path in bag.iterdir() if path.suffix not in kinds]):
         raise FileExistsError(
@@ -177,7 +177,7 @@ def _write(
     summary: Summary,
     out: Path,
 ) -> int:
-    """Write the results of whole frames, also of those before an interruption; returns their number."""
+    """Write the results of complete frames, also before an interruption; return their number."""
     count = 0
     ending: Exception | None = None
     with ExitStack() as stack:
@@ -209,6 +209,6 @@ def _write(
             )
     _remove_earlier(out, [result.path.name for result in results])
     if ending is not None:
-        click.echo(f"\n{count} whole frames written to {out}", err=True)
+        click.echo(f"\n{count} complete frames written to {out}", err=True)
         raise ending
     return count

@@ -191,7 +191,7 @@ class _Arrays(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle may call; UnpicklingError for all else."""
+        """Return an allowed callable of a pickle; raises UnpicklingError for all others."""
         if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of a numpy array")
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of a numpy array")
         return self._ADMITTED[module, name]

@@ -95,7 +95,7 @@ def rotate(x: Tensor, rope_angles: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Weights of multi-head attention without biases; `DecoderLayer` says what is done with them."""
+    """Weights of multi-head attention without biases; used by `DecoderLayer`."""
 
     q_proj: nn.Linear
     k_proj: nn.Linear

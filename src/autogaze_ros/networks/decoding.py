@@ -1,4 +1,4 @@
-"""Decoding: how the decoder's answers become gaze tokens (greedy, as in the original)."""
+"""Greedy decoding of gaze tokens from the decoder's outputs, as in the original."""
 
 from __future__ import annotations
 

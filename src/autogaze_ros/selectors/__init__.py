@@ -32,11 +32,15 @@ def create_selector(
     device: str = "auto",
     positions: AskedPositions = "checkpoint",
 ) -> Selector:
-    """Make a selector by name.
+    """Create a selector by name.
 
-    checkpoint and device concern autogaze and upstream only, positions autogaze.
-    Raises ParameterError for an unknown name or unfit options, CheckpointError and
+    Raises ParameterError for an unknown name or invalid options, CheckpointError and
     MissingPackageError.
+
+    checkpoint: weights of autogaze and upstream.
+    chunk_size: frames of a context.
+    device: of autogaze and upstream.
+    positions: of autogaze.
     """
     if name == "autogaze":
         from autogaze_ros.selectors.autogaze import AutoGazeSelector

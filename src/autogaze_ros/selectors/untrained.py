@@ -121,7 +121,7 @@ class PatchDifferenceSelector(Selector):
     default requirement takes about as many tokens as the embedded AutoGaze's own.
     """
 
-    loss_units = "mean absolute difference at 56x56 pixels, normalised units"
+    loss_units = "mean absolute difference at 56x56 pixels, normalized units"
     default_requirement = 0.3
 
     def __init__(self, chunk_size: int) -> None:

@@ -104,7 +104,11 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Rig:
-    """role: the vehicle's name in topics. ignored: ids of sensors that are no such cameras."""
+    """The cameras of a vehicle.
+
+    role: name of the vehicle in topics.
+    ignored: ids of other sensors.
+    """
 
     role: str
     sensors: tuple[Sensor, ...]
@@ -132,7 +136,7 @@ def read_rig(path: str | os.PathLike[str]) -> Rig:
     except KeyError as error:
         raise RigError(f"{path} lacks {error} in one of its objects or cameras") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise RigError(f"{path} is no rig in the form of objects.json: {error}") from error
+        raise RigError(f"{path} is not a rig in the format of objects.json: {error}") from error
     if not rig.sensors:
         raise RigError(f"{path}: vehicle {rig.role} has no camera of {', '.join(_KINDS)}")
     names = [sensor.camera.name for sensor in rig.sensors]
@@ -147,7 +151,7 @@ def _camera(sensor: dict[str, Any]) -> Camera:
     place = {
         axis: float(sensor["spawn_point"].get(axis, 0)) for axis in ("x", "y", "z", "roll", "pitch", "yaw")
     }
-    # What the bridge leaves out is CARLA's own default.
+    # Missing values are CARLA's defaults.
     width, height = int(sensor.get("image_size_x", 800)), int(sensor.get("image_size_y", 600))
     if width * height > _MOST_PIXELS:
         raise ValueError(f"camera {sensor['id']}: {width}x{height} is too large")

@@ -23,7 +23,7 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False
 def _compiled(function: Any, **options: Any) -> Any:
     try:
         return njit(cache=True, **options, **_OPTIONS)(function)
-    except RuntimeError:  # no folder for what was compiled can be written: compiled on every run then
+    except RuntimeError:  # no writable cache folder: compile on every run
         return njit(**options, **_OPTIONS)(function)
 
 

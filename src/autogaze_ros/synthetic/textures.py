@@ -63,7 +63,8 @@ def draw_atlas(rng: Generator, lanes: int, half_road: float) -> Atlas:
     """Draw the textures of a road.
 
     lanes: per direction.
-    half_road: width to each side, metres."""
+    half_road: width to each side, metres.
+    """
     noise = {roughness: fractal(rng, roughness) for roughness in (0.6, 1.0, 1.5)}
     layers: dict[int, Picture] = {
         Texture.GRAIN: _plain(245) + 5 * noise[0.6][..., None] * _COLOUR,

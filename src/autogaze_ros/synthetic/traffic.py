@@ -47,7 +47,8 @@ class Vehicle:
     """A vehicle in a lane.
 
     way: +1 along s, -1 against it.
-    s, d: its center in road coordinates, metres."""
+    s, d: its center in road coordinates, metres.
+    """
 
     kind: str
     length: float
