@@ -1,6 +1,5 @@
 """First contact with the project: the build, the Makefile, the README and the pages in docs/."""
 
-import ast
 import os
 import re
 import shutil
@@ -88,17 +87,6 @@ def test_an_unfit_python_is_told_in_one_line(made):
     os.utime(choices, (0, 0))
     lines = [line for line in result.stderr.splitlines() if not line.startswith("make: ***")]
     assert len(lines) == 1 and "no-such-python" in lines[0]
-
-
-def test_docstrings_begin_with_a_verb_or_a_noun():
-    found = []
-    for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                text = ast.get_docstring(node) or ""
-                if re.match(r"(What|Whether|How|Who)\b", text):
-                    found.append(f"{path.name}: {text.splitlines()[0]}")
-    assert not found
 
 
 def test_every_package_is_pinned():
