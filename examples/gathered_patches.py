@@ -23,7 +23,7 @@ EVERYTHING = Gaze(np.arange(AUTOGAZE_GRID.num_tokens, dtype=np.uint16))
 
 
 class SparseViT(nn.Module):
-    """A ViT on any set of patches: each brings along its scale and its place in that scale's grid."""
+    """A ViT for any set of patches, each with its scale and its position in that scale's grid."""
 
     def __init__(self, width: int = 192, layers: int = 4, heads: int = 3) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from upstream_double import FOLDERS, install, limits_of, open_golden
 from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.cli import cli
 
-CONTROLS = ["--selector", "uniform", "--against", "random"]
+BASELINES = ["--selector", "uniform", "--against", "random"]
 
 
 class Drive:
@@ -136,13 +136,13 @@ def test_weights_licence_is_printed_once(rule):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["missing.mp4", *CONTROLS], "does not exist"),
+        (["missing.mp4", *BASELINES], "does not exist"),
         (["FRAMES", "--checkpoint", ""], "needs a checkpoint"),
-        (["FRAMES", *CONTROLS, "--first", "1000"], "no frames selected"),
-        (["FRAMES", *CONTROLS, "--gazing-ratio", "1.5"], "gazing_ratio must lie in 0..1"),
-        (["FRAMES", *CONTROLS, "--against", "saliency"], "upstream"),
+        (["FRAMES", *BASELINES, "--first", "1000"], "no frames selected"),
+        (["FRAMES", *BASELINES, "--gazing-ratio", "1.5"], "gazing_ratio must lie in 0..1"),
+        (["FRAMES", *BASELINES, "--against", "saliency"], "upstream"),
         (["FRAMES", "--selector", "uniform", "--checkpoint", "./nowhere"], "pip install '.[upstream]'"),
-        (["FRAMES", *CONTROLS, "--out", "."], "is a directory"),
+        (["FRAMES", *BASELINES, "--out", "."], "is a directory"),
     ],
 )
 def test_mistakes_are_told_in_one_line(rule, tmp_path, monkeypatch, arguments, message):

@@ -154,7 +154,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             if int.from_bytes(file.read(8), "little") > min(_MOST_HEADER, path.stat().st_size):
-                raise ValueError(f"its header has more than {_MOST_HEADER} bytes, or ends behind the file")
+                raise ValueError(f"its header has more than {_MOST_HEADER} bytes, or exceeds the file")
         return load_file(path)
     except Exception as error:  # errors of safetensors, torch and Python for damaged headers
         reason = about_pickles([path]) or f": {first_line(error)}"

@@ -270,7 +270,7 @@ class AutoGazeEngine:
 
 
 class _CausalMask:
-    """Additive causal masks for queries behind a cache, as views of one small table."""
+    """Additive causal masks for queries after a cache, as views of one small table."""
 
     def __init__(self, max_queries: int, cache_length: int, device: torch.device) -> None:
         self._cache_length = cache_length

@@ -131,7 +131,11 @@ INTERVALS = (
 
 
 def write_report(study: Study, folder: Path, about: dict[str, Any], seed: int) -> None:
-    """Write results.json and tables.md; about: origin of the results; seed: of the bootstrap."""
+    """Write results.json and tables.md.
+
+    about: origin of the results.
+    seed: of the bootstrap.
+    """
     found, calibration = groups(study, seed), calibrate(study)
     results = {
         **about,

@@ -59,7 +59,7 @@ def choose_step(
         logits[head + 1 :, token] = -np.inf
         step.append(token)
     met = [i for i in range(len(step)) if losses[i] <= requirement and (chosen or i > 0)]
-    for i in met:  # banned for later heads all the same
+    for i in met:  # but they stay excluded for later heads
         step[i] = pad
     finished = bool(met) or len(step) < heads or len(chosen) + len(step) >= budget
     return step, finished

@@ -133,7 +133,7 @@ class PatchDifferenceSelector(Selector):
         return _Canvas(self.chunk_size)
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 -> (56, 56, 3) in normalized units."""
+        """Convert (H, W, 3) uint8 to (56, 56, 3) in normalized units."""
         return cv2.resize(image, (_EDGE, _EDGE), interpolation=cv2.INTER_AREA).astype(np.float32) * _UNITS
 
     def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:

@@ -115,7 +115,7 @@ class UpstreamSelector(Selector):
         return UpstreamStream(self.chunk_size)
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) uint8 RGB -> (1, 1, 3, h, w) normalized; the network resizes it to a square."""
+        """Convert (H, W, 3) uint8 RGB to (1, 1, 3, h, w), normalized; the network resizes it to a square."""
         return self._processor([image], return_tensors="pt", input_data_format="channels_last").pixel_values
 
     @torch.inference_mode()

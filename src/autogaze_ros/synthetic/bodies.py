@@ -194,7 +194,7 @@ def person(look: int, phase: int) -> Mesh:
 
 
 def _stride(phase: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Angles of the legs' thighs and knees, forward positive."""
+    """Return the angles of thighs and knees, positive forward."""
     swing = math.sin(2 * math.pi * phase / PHASES)
     lift = math.cos(2 * math.pi * phase / PHASES)
     return (0.5 * swing, -0.5 * swing), (0.2 + 0.45 * max(0.0, lift), 0.2 + 0.45 * max(0.0, -lift))

@@ -70,7 +70,7 @@ class Finish:
 
 
 def triangles(corners: ArrayLike, finish: Finish, uv: ArrayLike | None = None) -> Mesh:
-    """Corners (M, 3, 3), texture coordinates (M, 3, 2)."""
+    """Return a mesh of corners (M, 3, 3) and texture coordinates (M, 3, 2)."""
     points = np.asarray(corners, np.float32).reshape(-1, 3, 3)
     shape = np.zeros((len(points), 3, 5), np.float32)
     shape[..., :3] = points
@@ -84,7 +84,7 @@ def triangles(corners: ArrayLike, finish: Finish, uv: ArrayLike | None = None) -
 
 
 def quad(corners: ArrayLike, finish: Finish, repeat: tuple[float, float] = (1, 1)) -> Mesh:
-    """Four corners, counterclockwise as seen from its front from the lower left; v grows downwards."""
+    """Return a quad; corners counterclockwise from the lower left of its front, v grows downwards."""
     a, b, c, d = np.asarray(corners, np.float32)
     u, v = repeat
     lower_left, lower_right, upper_right, upper_left = (0, v), (u, v), (u, 0), (0, 0)
@@ -93,7 +93,7 @@ def quad(corners: ArrayLike, finish: Finish, repeat: tuple[float, float] = (1, 1
 
 
 def hull(rings: Sequence[ArrayLike], finish: Finish) -> Mesh:
-    """A closed body through rings of n points each, oriented outwards; the ends are capped."""
+    """Return a closed body through rings of n points each, oriented outwards; the ends are capped."""
     loops = [np.asarray(ring, np.float32) for ring in rings]
     found = []
     for low, high in pairwise(loops):
@@ -116,7 +116,7 @@ def _outwards(points: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArr
 
 
 def box(low: Sequence[float], high: Sequence[float], finish: Finish) -> Mesh:
-    """A box between two corners."""
+    """Return a box between two corners."""
     ring = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
     return hull([[(x, y, z) for x, y in ring] for z in (low[2], high[2])], finish)
 
@@ -124,7 +124,7 @@ def box(low: Sequence[float], high: Sequence[float], finish: Finish) -> Mesh:
 def tube(
     start: ArrayLike, end: ArrayLike, radii: tuple[float, float], finish: Finish, sides: int = 6
 ) -> Mesh:
-    """A limb, trunk or pole between two points."""
+    """Return a limb, trunk or pole between two points."""
     a, b = np.asarray(start, float), np.asarray(end, float)
     axis = (b - a) / np.linalg.norm(b - a)
     side = np.cross(axis, (0.0, 0.0, 1.0) if abs(axis[2]) < 0.9 else (1.0, 0.0, 0.0))
@@ -136,7 +136,7 @@ def tube(
 
 
 def ball(centre: Sequence[float], radii: Sequence[float], finish: Finish, sides: int = 7) -> Mesh:
-    """An ellipsoid."""
+    """Return an ellipsoid."""
     angles = np.arange(sides) * 2 * np.pi / sides
     rings = []
     for climb in np.linspace(-0.45, 0.45, 4) * np.pi:
@@ -146,7 +146,7 @@ def ball(centre: Sequence[float], radii: Sequence[float], finish: Finish, sides:
 
 
 def disc(centre: Sequence[float], radius: float, sides: int, finish: Finish, turn: float = 0.0) -> Mesh:
-    """A regular polygon in the y-z plane, its front to -x; the texture's middle is its own."""
+    """Return a regular polygon in the y-z plane, facing -x, with the texture centered on it."""
     angles = turn + np.arange(sides) * 2 * np.pi / sides
     y, z = np.cos(angles), np.sin(angles)
     points = np.stack([np.full(sides, centre[0]), centre[1] + radius * y, centre[2] + radius * z], 1)
@@ -156,7 +156,7 @@ def disc(centre: Sequence[float], radius: float, sides: int, finish: Finish, tur
 
 
 def ring(centre: Sequence[float], radius: float, width: float, finish: Finish, sides: int = 12) -> Mesh:
-    """A thin wheel in the x-z plane."""
+    """Return a thin wheel in the x-z plane."""
     angles = np.arange(sides + 1) * 2 * np.pi / sides
     edge = np.stack([np.cos(angles), np.zeros(sides + 1), np.sin(angles)], 1)
     outer, inner = (np.asarray(centre) + r * edge for r in (radius, radius - width))

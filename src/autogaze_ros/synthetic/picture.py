@@ -90,7 +90,11 @@ _VIGNETTE = 0.35
 
 @dataclass(frozen=True)
 class View:
-    """image: (H, W, 3) uint8 RGB. labels: (H, W) uint8, tags of CARLA 0.9.15."""
+    """An image with its labels.
+
+    image: (H, W, 3) uint8 RGB.
+    labels: (H, W) uint8, tags of CARLA 0.9.15.
+    """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
