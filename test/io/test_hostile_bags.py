@@ -1,4 +1,4 @@
-"""Recordings that claim, or would cost, what no honest one does: one line, little memory, no wait."""
+"""Recordings that claim excessive sizes or time: rejected in one line, with little memory, at once."""
 
 import bz2
 import sqlite3

@@ -30,7 +30,7 @@ def said_of(path):
 
 
 def measured(files, folder):
-    """Decode files; the most MiB so far and what came of it, of each."""
+    """Decode files; return peak MiB so far and result of each."""
     for number, data in enumerate(files):
         (folder / f"{number:02d}").write_bytes(data)
     return peaks(_DECODE, sorted(folder.iterdir()))

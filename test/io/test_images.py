@@ -85,7 +85,7 @@ def test_without_cv_bridge_the_error_says_what_is_known(monkeypatch):
 
 @pytest.fixture
 def cv_bridge(monkeypatch):
-    """A stand-in that remembers what it was asked."""
+    """Test double that records its calls."""
     asked = []
 
     class CvBridge:

@@ -1,4 +1,4 @@
-"""Stamps and times of receipt in recordings, and what a recording cannot hold."""
+"""Stamps and receive times in recordings, and values outside their range."""
 
 import pytest
 from cli_harness import PATCHES, gazes, run
@@ -17,7 +17,7 @@ def images():
 
 
 def timed(path, *times):
-    """A bag of images of (time of receipt, stamp), nanoseconds."""
+    """Return a bag of images of (receive time, stamp), nanoseconds."""
     with bag_writer(path, "mcap") as bag:
         for place, (received, stamp) in enumerate(times):
             bag.write("/image", IMAGE, received, image_fields(header(stamp, ""), pictures(place + 1)[-1]))

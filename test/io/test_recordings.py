@@ -1,4 +1,4 @@
-"""Recordings as people have them: odd, compressed, and under any name."""
+"""Recordings from practice: unusual, compressed, and under any name."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""docs/sources.md holds: every source of its tables is made here, opened, and gives what the table says."""
+"""Test of docs/sources.md: every source of its tables is created, opened, and compared with the table."""
 
 import os
 import re
@@ -25,7 +25,7 @@ IMAGE = np.full((48, 64, 3), 128, np.uint8)
 
 
 def rows(heading):
-    """First and second cells of the table under a heading."""
+    """Return the first and second cells of the table under a heading."""
     section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     lines = re.findall(r"^\|.+\|$", section, re.M)[2:]
     return {cells[1].strip(): cells[2].strip() for cells in (line.split("|") for line in lines)}

@@ -1,4 +1,4 @@
-"""Stands in for `ros2 launch` where launch and launch_ros are not installed.
+"""Test double of `ros2 launch` for machines without launch and launch_ros.
 
     python launch_double.py FILE [--show-args] [name:=value ...]
 
@@ -48,7 +48,7 @@ class Run:
                 process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
-        """Wait until all processes ended, and do what is to be done when one does; 1 where that raises."""
+        """Wait until all processes have ended, and run the handlers of each exit; return 1 if one raises."""
         result = 0
         while self.running:
             pid, status = os.wait()
@@ -222,7 +222,7 @@ def _parameters(part: Any, run: Run) -> list[str]:
 
 
 def modules() -> dict[str, ModuleType]:
-    """The doubles, by the names of the true modules."""
+    """Return the doubles by the names of the real modules."""
     found = {}
     for name, members in {
         "launch": [LaunchDescription],

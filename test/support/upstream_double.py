@@ -1,4 +1,4 @@
-"""Stands in for NVlabs' `autogaze` package: its signatures, and a golden case of what it once answered.
+"""Test double of NVlabs' `autogaze` package: its signatures, and a golden case of its outputs.
 
 `install` puts it where it is imported from. A call's place in the case is told
 by the caches that it is handed, so any number of streams may replay it.
@@ -36,7 +36,7 @@ def limits_of(golden: Golden, case: str) -> tuple[float, float]:
 
 
 class Replay:
-    """The case, which a test may change, and what the double was asked.
+    """The case, which a test may change, and the calls of the double.
 
     gazes: the ids of each frame, pads as PAD. videos: what each call was given.
     loaded: the arguments that the model was loaded with.

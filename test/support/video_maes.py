@@ -44,7 +44,7 @@ def publish_full_size(folder: Path) -> None:
 
 
 def telling_time() -> VideoMAE:
-    """Return a network of which only the decoder's times say anything: frames 0, 1 are -1, 2, 3 are 1."""
+    """Return a network whose frames 0, 1 are -1 and 2, 3 are 1, by the decoder's time embeddings alone."""
     width, config = 16, VideoMAEConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         decoder_hidden_size=16, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,

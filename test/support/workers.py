@@ -1,4 +1,4 @@
-"""The inference thread's work without ROS: settings, arrivals, and a worker in a thread."""
+"""The inference worker without ROS: settings, arrivals, and a worker in a thread."""
 
 from __future__ import annotations
 

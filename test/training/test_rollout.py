@@ -1,4 +1,4 @@
-"""Rolled out together, contexts are gazed at as the engine gazes at each."""
+"""Rollouts of several contexts equal the engine's gazes at each."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The greedy teacher, on frames of which is known what they maps."""
+"""The greedy teacher, on frames with known error maps."""
 
 import pytest
 import torch
