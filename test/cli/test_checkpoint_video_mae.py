@@ -226,7 +226,7 @@ def test_convert_writes_our_own_layout(folder, tmp_path, dtype):
     assert VIDEO_MAE_LICENSE in result.stderr
 
 
-def test_our_own_layout_is_recognised_by_its_tensors_too(folder, tmp_path, clip):
+def test_our_own_layout_is_recognized_by_its_tensors_too(folder, tmp_path, clip):
     assert run("checkpoint", "convert", folder, tmp_path / "out").exit_code == 0
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     del config["model_type"]

@@ -72,7 +72,7 @@ def test_a_new_network_tells_places_apart():
     assert int(likeness.argmax()) == 4 * 14 + 9
 
 
-def test_what_is_minimised_is_least_where_most_is_gained():
+def test_what_is_minimized_is_least_where_most_is_gained():
     """Choices by the gains themselves miss nothing; what was taken before does not count."""
     network = AutoGaze(AutoGazeConfig.from_dict(RULE.spec["config"]))
     pixels = normalize_batch(torch.from_numpy(RULE.frames("frames")[None, : len(COUNTS)]))

@@ -42,12 +42,12 @@ def attention(*shape):
 
 def learned(fits, attn_mask, loss):
     """Return the shares of attention after learning."""
-    optimiser = torch.optim.Adam([fits], 0.3)
+    optimizer = torch.optim.Adam([fits], 0.3)
     for _ in range(400):
         shares = fits.masked_fill(~attn_mask, -torch.inf).log_softmax(-1)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(shares).backward()
-        optimiser.step()
+        optimizer.step()
     return fits.detach().masked_fill(~attn_mask, -torch.inf).softmax(-1)
 
 

@@ -34,8 +34,8 @@ class Mesh:
     def bounds(self) -> tuple[NDArray[np.float64], float]:
         """Return the center (3,) and radius of a bounding sphere, metres."""
         points = self.shape[..., :3].reshape(-1, 3).astype(float)
-        centre = (points.min(0) + points.max(0)) / 2
-        return centre, float(np.linalg.norm(points - centre, axis=1).max())
+        center = (points.min(0) + points.max(0)) / 2
+        return center, float(np.linalg.norm(points - center, axis=1).max())
 
     def placed(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, scale: float = 1.0) -> Mesh:
         """Return the mesh rotated by yaw (radians, to the left), scaled and moved."""
@@ -108,9 +108,9 @@ def hull(rings: Sequence[ArrayLike], finish: Finish) -> Mesh:
     return triangles(_outwards(points, np.concatenate(loops).mean(0)), finish)
 
 
-def _outwards(points: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
+def _outwards(points: NDArray[np.float32], center: NDArray[np.float32]) -> NDArray[np.float32]:
     normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
-    inwards = ((points.mean(1) - centre) * normals).sum(1) < 0
+    inwards = ((points.mean(1) - center) * normals).sum(1) < 0
     points[inwards] = points[inwards][:, ::-1]
     return points
 
@@ -135,31 +135,31 @@ def tube(
     return hull([a + radii[0] * ring, b + radii[1] * ring], finish)
 
 
-def ball(centre: Sequence[float], radii: Sequence[float], finish: Finish, sides: int = 7) -> Mesh:
+def ball(center: Sequence[float], radii: Sequence[float], finish: Finish, sides: int = 7) -> Mesh:
     """Return an ellipsoid."""
     angles = np.arange(sides) * 2 * np.pi / sides
     rings = []
     for climb in np.linspace(-0.45, 0.45, 4) * np.pi:
         ring = np.stack([np.cos(angles) * np.cos(climb), np.sin(angles) * np.cos(climb)], 1)
-        rings.append(np.c_[ring, np.full(sides, np.sin(climb))] * radii + centre)
+        rings.append(np.c_[ring, np.full(sides, np.sin(climb))] * radii + center)
     return hull(rings, finish)
 
 
-def disc(centre: Sequence[float], radius: float, sides: int, finish: Finish, turn: float = 0.0) -> Mesh:
+def disc(center: Sequence[float], radius: float, sides: int, finish: Finish, turn: float = 0.0) -> Mesh:
     """Return a regular polygon in the y-z plane, facing -x, with the texture centered on it."""
     angles = turn + np.arange(sides) * 2 * np.pi / sides
     y, z = np.cos(angles), np.sin(angles)
-    points = np.stack([np.full(sides, centre[0]), centre[1] + radius * y, centre[2] + radius * z], 1)
+    points = np.stack([np.full(sides, center[0]), center[1] + radius * y, center[2] + radius * z], 1)
     uv = np.stack([0.5 - 0.49 * y, 0.5 - 0.49 * z], 1)
     order = [[0, k + 1, k] for k in range(1, sides - 1)]
     return triangles(points[order], finish, uv[order])
 
 
-def ring(centre: Sequence[float], radius: float, width: float, finish: Finish, sides: int = 12) -> Mesh:
+def ring(center: Sequence[float], radius: float, width: float, finish: Finish, sides: int = 12) -> Mesh:
     """Return a thin wheel in the x-z plane."""
     angles = np.arange(sides + 1) * 2 * np.pi / sides
     edge = np.stack([np.cos(angles), np.zeros(sides + 1), np.sin(angles)], 1)
-    outer, inner = (np.asarray(centre) + r * edge for r in (radius, radius - width))
+    outer, inner = (np.asarray(center) + r * edge for r in (radius, radius - width))
     faces = np.concatenate(
         [np.stack([inner[:-1], outer[:-1], outer[1:]], 1), np.stack([inner[:-1], outer[1:], inner[1:]], 1)]
     )

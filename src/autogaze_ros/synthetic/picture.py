@@ -118,9 +118,9 @@ class Scene:
 
     def balls(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the centers (N, 3) and radii (N,) of bounding spheres."""
-        centres = np.array([mesh.bounds[0] for mesh in self.meshes])
+        centers = np.array([mesh.bounds[0] for mesh in self.meshes])
         radii = np.array([mesh.bounds[1] for mesh in self.meshes])
-        return np.einsum("nij,nj->ni", self.models[:, :, :3], centres) + self.models[:, :, 3], radii
+        return np.einsum("nij,nj->ni", self.models[:, :, :3], centers) + self.models[:, :, 3], radii
 
 
 class Studio:
@@ -148,13 +148,13 @@ class Studio:
         focal = raster.SAMPLES * camera.focal_length
         lens = np.array([focal, focal, *(size / 2), *size])
         things, shadows = (_Table(view, lens, self._light) for _ in range(2))
-        centres, radii = scene.balls()
-        for n in things.find(centres, radii, _FARTHEST):
+        centers, radii = scene.balls()
+        for n in things.find(centers, radii, _FARTHEST):
             things.add(scene.meshes[n], scene.models[n], scene.tints[n])
         models = np.concatenate(
             [self._cast @ scene.models[:, :, :3], (scene.models[:, :, 3] @ self._cast.T)[..., None]], axis=2
         )
-        for n in shadows.find(centres @ self._cast.T, radii / self._sun[2], _SHADOWS):
+        for n in shadows.find(centers @ self._cast.T, radii / self._sun[2], _SHADOWS):
             shadows.add(scene.meshes[n], models[n], scene.tints[n], casting=True)
         return self._expose(camera, things, shadows, scene.tick)
 
@@ -209,10 +209,10 @@ class _Table:
         return self.planes, self.edges, self.kinds
 
     def find(
-        self, centres: NDArray[np.float64], radii: NDArray[np.float64], farthest: float
+        self, centers: NDArray[np.float64], radii: NDArray[np.float64], farthest: float
     ) -> NDArray[np.int64]:
         """Return the indices of bounding spheres that may be visible, nearest first."""
-        places = centres @ self.view[:, :3].T + self.view[:, 3]
+        places = centers @ self.view[:, :3].T + self.view[:, 3]
         ahead = (places[:, 2] > -radii) & (places[:, 2] < farthest + radii)
         found = np.flatnonzero(ahead & (places @ self._sides.T > -radii[:, None]).all(1))
         return found[np.argsort(places[found, 2] - radii[found], kind="stable")]

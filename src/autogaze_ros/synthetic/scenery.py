@@ -60,14 +60,14 @@ class Scenery:
         places = start + np.arange(_GROUP / 2, BLOCK, _GROUP)
         middles = self.route.point(places)
         for part in parts:
-            centre, radius = part.bounds
+            center, radius = part.bounds
             if radius > _GROUP:
                 yield part
                 continue
-            ahead = int(np.argmin(np.hypot(*(middles - centre[:2]).T)))
+            ahead = int(np.argmin(np.hypot(*(middles - center[:2]).T)))
             heading = self.route.heading(places[ahead])
-            away = (centre[1] - middles[ahead][1]) * np.cos(heading) - (
-                centre[0] - middles[ahead][0]
+            away = (center[1] - middles[ahead][1]) * np.cos(heading) - (
+                center[0] - middles[ahead][0]
             ) * np.sin(heading)
             groups.setdefault((ahead, int(away // _GROUP)), []).append(part)
         yield from map(joined, groups.values())

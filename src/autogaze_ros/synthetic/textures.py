@@ -225,8 +225,8 @@ def _tree(rng: Generator) -> Picture:
             leaves.append((*at, light))
     for x, y, light in sorted(leaves, key=lambda leaf: leaf[2]):  # bright ones lie above
         colour = base * np.clip(light, 0.4, 1.5)
-        centre = (round(x * TEXTURE), round(y * TEXTURE))
-        cv2.circle(picture, centre, int(rng.integers(2, 6)), (*map(float, colour), 255.0), -1)
+        center = (round(x * TEXTURE), round(y * TEXTURE))
+        cv2.circle(picture, center, int(rng.integers(2, 6)), (*map(float, colour), 255.0), -1)
     return picture
 
 
@@ -270,8 +270,8 @@ def _glass() -> Picture:
 def _advert(rng: Generator) -> Picture:
     picture = _plain(*rng.uniform(60, 230, 3))
     for _ in range(5):
-        centre = tuple(int(v) for v in rng.integers(30, 226, 2))
-        cv2.circle(picture, centre, int(rng.integers(15, 60)), (*rng.uniform(20, 250, 3), 0.0), -1)
+        center = tuple(int(v) for v in rng.integers(30, 226, 2))
+        cv2.circle(picture, center, int(rng.integers(15, 60)), (*rng.uniform(20, 250, 3), 0.0), -1)
     _write(picture, "GAZE", (18, 170), 3.1, (250, 250, 250))
     return picture
 
@@ -287,7 +287,7 @@ def _signs() -> dict[int, Picture]:
     _write(stop, "STOP", (36, 154), 2.1, (250, 250, 250))
     direction = _plain(24, 84, 160)
     cv2.rectangle(direction, (8, 8), (247, 247), (245.0, 245.0, 245.0, 0.0), 6)
-    _write(direction, "Centre", (26, 110), 1.8, (250, 250, 250))
+    _write(direction, "Center", (26, 110), 1.8, (250, 250, 250))
     cv2.arrowedLine(direction, (60, 190), (190, 190), (250.0, 250.0, 250.0, 0.0), 16, tipLength=0.4)
     layers = (Texture.LIMIT, Texture.WARNING, Texture.STOP, Texture.DIRECTION)
     return dict(zip(layers, (limit, warning, stop, direction), strict=True))
