@@ -272,7 +272,8 @@ def _no_images(folder: Path, visible: list[Path]) -> str:
     if below:
         return f"{folder} itself holds no images; name one of its sources: {listed(below)}"
     found = listed([f"{count} {kind}" for kind, count in sorted(Counter(map(_kind, visible)).items())])
-    return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}), only {found or 'hidden files'}"
+    others = f"only {found}" if found else "nothing else"
+    return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}), {others}"
 
 
 def _sources_below(paths: Iterable[Path], depth: int) -> list[Path]:

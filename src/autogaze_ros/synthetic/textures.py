@@ -287,7 +287,7 @@ def _signs() -> dict[int, Picture]:
     _write(stop, "STOP", (36, 154), 2.1, (250, 250, 250))
     direction = _plain(24, 84, 160)
     cv2.rectangle(direction, (8, 8), (247, 247), (245.0, 245.0, 245.0, 0.0), 6)
-    _write(direction, "Center", (26, 110), 1.8, (250, 250, 250))
+    _write(direction, "Centre", (26, 110), 1.8, (250, 250, 250))
     cv2.arrowedLine(direction, (60, 190), (190, 190), (250.0, 250.0, 250.0, 0.0), 16, tipLength=0.4)
     layers = (Texture.LIMIT, Texture.WARNING, Texture.STOP, Texture.DIRECTION)
     return dict(zip(layers, (limit, warning, stop, direction), strict=True))
