@@ -1,6 +1,5 @@
-"""What a stranger meets first: the build, the Makefile, the README and the pages in docs/."""
+"""First contact with the project: the build, the Makefile, the README and the pages in docs/."""
 
-import ast
 import os
 import re
 import shutil
@@ -90,17 +89,6 @@ def test_an_unfit_python_is_told_in_one_line(made):
     assert len(lines) == 1 and "no-such-python" in lines[0]
 
 
-def test_docstrings_begin_with_a_verb_or_a_noun():
-    found = []
-    for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                text = ast.get_docstring(node) or ""
-                if re.match(r"(What|Whether|How|Who)\b", text):
-                    found.append(f"{path.name}: {text.splitlines()[0]}")
-    assert not found
-
-
 def test_every_package_is_pinned():
     pins = [
         line
@@ -131,7 +119,7 @@ def test_package_xml_names_what_stock_ros_must_install():
 
 @pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copies", "links"])
 def test_colcon_builds_the_tree(tmp_path, options):
-    """What `colcon build` installs on a machine with ROS is whole."""
+    """The installation by `colcon build` on a machine with ROS is complete."""
     tree = tmp_path / "ws" / "src" / "autogaze_ros"
     ignore = shutil.ignore_patterns(".venv", "build", ".git", "test", "demo_out", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, tree, ignore=ignore)

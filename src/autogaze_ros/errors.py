@@ -75,7 +75,8 @@ class ReplayError(AutoGazeError):
 def needs(package: str, task: str) -> Iterator[None]:
     """Raise MissingPackageError for an import in the context that fails.
 
-    package: its name for pip. task: what requires it, the message's subject.
+    package: its name for pip.
+    task: task that requires it, the subject of the message.
     """
     try:
         yield

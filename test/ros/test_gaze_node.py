@@ -170,7 +170,9 @@ def spoilt(change):
 
 
 FAULTS = {
-    "encoding 'bayer_rggb8' is not known; known are bgra8": lambda m: setattr(m, "encoding", "bayer_rggb8"),
+    "encoding 'bayer_rggb8' is not supported; supported are bgra8": lambda m: setattr(
+        m, "encoding", "bayer_rggb8"
+    ),
     "data holds 100 bytes": lambda m: setattr(m, "data", array("B", bytes(100))),
     "the image is empty": lambda m: setattr(m, "width", 0),
     "an image of 1x40 pixels": lambda m: m.__init__(

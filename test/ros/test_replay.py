@@ -93,7 +93,7 @@ def test_a_ros1_bag_is_replayed_as_one_of_ros2(replay, images, tmp_path):
     "damaged, reason",
     [
         (b"\0\1\0\0\1\0", "it has 6 bytes"),
-        (b"\0\1\0\0" + bytes(8) + b"\xff" * 20, "it is no sensor_msgs/msg/Image: "),
+        (b"\0\1\0\0" + bytes(8) + b"\xff" * 20, "it is not a sensor_msgs/msg/Image: "),
     ],
     ids=["no header", "no image"],
 )
@@ -196,7 +196,7 @@ def test_what_was_recorded_until_its_end_is_readable(world, replay, tmp_path, nu
     world.wait_for(lambda: out.exists() and any(out.iterdir()) and grown(), "recording")
     assert running.interrupt(number) == (-9 if number == signal.SIGKILL else 130)
     with open_bag(out) as found:
-        assert bool(found.cut) == (number == signal.SIGKILL)
+        assert bool(found.truncated) == (number == signal.SIGKILL)
     images, gazes = decoded(out, IMAGE), decoded(out, GAZE)
     assert 7 <= len(images) < 40 and 0 <= len(images) - len(gazes) <= 1
     assert stamps(gazes) == stamps(images)[: len(gazes)]

@@ -1,4 +1,4 @@
-"""Stands in for `ros2 launch` where launch and launch_ros are not installed.
+"""Test double of `ros2 launch` for machines without launch and launch_ros.
 
     python launch_double.py FILE [--show-args] [name:=value ...]
 
@@ -28,7 +28,7 @@ import yaml
 
 @dataclass
 class Run:
-    """What the actions act upon, also as launch's context."""
+    """State that the actions change; also serves as launch's context."""
 
     arguments: dict[str, str]
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -52,7 +52,7 @@ class Run:
                 process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
-        """Wait until all processes ended, and do what is to be done when one does; 1 where that raises."""
+        """Wait until all processes have ended, and run the handlers of each exit; return 1 if one raises."""
         result = 0
         while self.running:
             pid, status = os.wait()
@@ -226,7 +226,7 @@ def _parameters(part: Any, run: Run) -> list[str]:
 
 
 def modules() -> dict[str, ModuleType]:
-    """The doubles, by the names of the true modules."""
+    """Return the doubles by the names of the real modules."""
     found = {}
     for name, members in {
         "launch": [LaunchDescription],

@@ -11,6 +11,6 @@ GAZE, RECONSTRUCTOR = (Path(__file__).parent / "weights" / folder for folder in 
 
 
 def about(checkpoint: str, license: str) -> str:
-    """Return one line on whose weights a checkpoint holds, and their licence."""
+    """Return one line on the origin of a checkpoint's weights and their licence."""
     whose = "weights of this project, not NVIDIA's," if checkpoint == EMBEDDED else "weights"
     return f"{checkpoint}: {whose} under {shown(license, 300)}"

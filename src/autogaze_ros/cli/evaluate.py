@@ -13,7 +13,7 @@ import click
 from autogaze_ros.cli.common import PluginType, errors_in_one_line, metric_option
 from autogaze_ros.cli.train import Seeds
 from autogaze_ros.errors import SourceError
-from autogaze_ros.io.atomic import folder_written_aside, keep_apart
+from autogaze_ros.io.atomic import atomic_folder, keep_apart
 from autogaze_ros.parameters import PARAMETERS
 from autogaze_ros.plugins import SELECTORS
 
@@ -63,7 +63,7 @@ def evaluate(
     """
     with errors_in_one_line():
         keep_apart([out], *sources, checkpoint, reconstruction)
-        with folder_written_aside(out) as aside:
+        with atomic_folder(out) as aside:
             aside.mkdir()
             found = _contexts(sources, drive_seeds, contexts)
             _evaluate(found, checkpoint, reconstruction, aside, seed, selectors, metrics)

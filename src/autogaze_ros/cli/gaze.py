@@ -56,20 +56,20 @@ Examples:
 )
 @click.argument("source")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results, new or empty."
+    "--out", type=click.Path(path_type=Path), required=True, help="New or empty folder for the results."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the results that OUT holds; other files stay.")
+@click.option("--overwrite", is_flag=True, help="Replace results in OUT; other files stay.")
 @parameter_option("selector", PluginType(SELECTORS))
 @gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
-    "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Storage of OUT/gazes_bag, which is written then."
+    "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Also write OUT/gazes_bag, in this storage format."
 )
 @click.option(
     "--reconstruct",
     default="",
     metavar="WEIGHTS",
-    help="Show what the gazes hold, and measure it, with these weights: embedded, or VideoMAE's.",
+    help="Reconstruct and measure every frame with these weights: embedded, or a VideoMAE's.",
 )
 @metric_option("Another metric of reconstructions: a plugin's name or MODULE:CLASS. May be repeated.")
 @click.option(
@@ -77,9 +77,9 @@ Examples:
     type=click.IntRange(min=160),
     default=1920,
     show_default=True,
-    help="Most pixels of the side-by-side picture's width, and of its height.",
+    help="Largest width and height of the side-by-side picture in pixels.",
 )
-@click.option("--animation", type=click.Choice(KINDS), help="Write OUT/side_by_side.gif or .webp, too.")
+@click.option("--animation", type=click.Choice(KINDS), help="Also write OUT/side_by_side.gif or .webp.")
 @source_options
 def gaze(
     source: str,
@@ -97,7 +97,7 @@ def gaze(
     task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
-    """Gaze at SOURCE and write down which tokens were chosen.
+    """Gaze at SOURCE and write the chosen tokens of every frame.
 
     SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2, or
     drive:SEED[@FIRST_FRAME] for the synthetic drive. Writes OUT/gazes.jsonl, one object
@@ -147,7 +147,7 @@ def gaze(
 
 
 def _remove_earlier(out: Path, written: Sequence[str]) -> None:
-    """Remove results of an earlier run, which would be taken for this one's."""
+    """Remove the results of an earlier run that this one has not replaced."""
     for path in (out / name for name in _RESULTS if name not in written):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -156,11 +156,11 @@ def _remove_earlier(out: Path, written: Sequence[str]) -> None:
 
 
 def _keep_foreign_files(bag: Path) -> None:
-    """Raise FileExistsError if an earlier bag's folder holds what no recording does."""
+    """Raise FileExistsError if the folder of an earlier bag contains files of other types."""
     kinds = (".yaml", ".mcap", ".db3")
     if bag.is_dir() and (others := [path.name for path in bag.iterdir() if path.suffix not in kinds]):
         raise FileExistsError(
-            f"{bag} would be replaced, but holds {others[0]}; move that, or name another OUT"
+            f"{bag} would be replaced, but contains {others[0]}; move that, or name another OUT"
         )
 
 
@@ -187,7 +187,7 @@ def _write(
     summary: Summary,
     out: Path,
 ) -> int:
-    """Write the results of whole frames, also of those before an interruption; returns their number."""
+    """Write the results of complete frames, also before an interruption; return their number."""
     count = 0
     ending: Exception | None = None
     with ExitStack() as stack:
@@ -215,10 +215,10 @@ def _write(
             ending = error
         if not count:
             raise SourceError(
-                "no frame was selected: --first lies behind the source's end, or --last before --first"
+                "no frames selected: --first is past the end of the source, or --last is before --first"
             )
     _remove_earlier(out, [result.path.name for result in results])
     if ending is not None:
-        click.echo(f"\n{count} whole frames written to {out}", err=True)
+        click.echo(f"\n{count} complete frames written to {out}", err=True)
         raise ending
     return count

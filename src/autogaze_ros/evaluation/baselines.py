@@ -119,7 +119,7 @@ class RandomMatched(_Matched):
 
 
 class OtherClip:
-    """AutoGaze's gazes at another context: the worth of its habits without the image.
+    """AutoGaze's gazes at another context: its prior without the image.
 
     The other context is of another source, or shares no frame where there is only one
     source. Raises SourceError where a context has no other.

@@ -42,7 +42,7 @@ with needs("matplotlib", "drawing figures"):
 
 
 def machine(**more: Any) -> dict[str, Any]:
-    """Return a description of the machine: its processor, and what is given."""
+    """Return a description of the machine: its processor, and the given values."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -62,7 +62,7 @@ def commit() -> str:
             return ""
         describe = ["git", "describe", "--always", "--dirty"]
         return subprocess.run(describe, cwd=here.parent, capture_output=True, text=True).stdout.strip()
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return ""
 
 
@@ -130,7 +130,11 @@ INTERVALS = (
 
 
 def write_report(study: Study, folder: Path, about: dict[str, Any], seed: int) -> None:
-    """Write results.json and tables.md; about: origin of the results; seed: of the bootstrap."""
+    """Write results.json and tables.md.
+
+    about: origin of the results.
+    seed: of the bootstrap.
+    """
     found, calibration = groups(study, seed), calibrate(study)
     results = {
         **about,

@@ -181,7 +181,10 @@ def _group(study: Study, name: str, places: list[int], seed: int) -> Group:
 
 
 def compare(bootstrap: Bootstrap, names: tuple[str, str, str], ours: Floats, baseline: Floats) -> Comparison:
-    """Compare AutoGaze's values (contexts, FRAMES) with a baseline's; names: baseline, budget, metric."""
+    """Compare AutoGaze's values (contexts, FRAMES) with a baseline's.
+
+    names: baseline, budget and metric.
+    """
     early, late = _advantage(ours.mean(0), baseline.mean(0))[[EARLY, LATE]]
     resampled = _advantage(bootstrap.means(ours), bootstrap.means(baseline))
     return Comparison(

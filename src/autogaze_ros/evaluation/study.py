@@ -95,7 +95,7 @@ class Study:
 
 
 class GazeStudy:
-    """A study that can be run. Raises SourceError where a baseline finds no other context.
+    """A study to run. Raises SourceError if a baseline finds no other context.
 
     metrics: by name, see `metrics.study_metrics`.
     ratio: gazing_ratio where AutoGaze stops by its predicted loss.

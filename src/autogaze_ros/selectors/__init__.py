@@ -44,12 +44,14 @@ def create_selector(
 ) -> Selector:
     """Construct a selector with those of the options that its constructor has parameters for.
 
-    name: built-in name, entry point of an installed package, or MODULE:CLASS.
-    checkpoint: of autogaze and upstream, an empty one is none.
-    decode_positions: of autogaze.
-
-    Raises ParameterError for an unknown name or unfit options, PluginError, CheckpointError and
+    Raises ParameterError for an unknown name or invalid options, PluginError, CheckpointError and
     MissingPackageError.
+
+    name: built-in name, entry point of an installed package, or MODULE:CLASS.
+    checkpoint: weights of autogaze and upstream; empty for none.
+    chunk_size: frames of a context.
+    device: of autogaze and upstream.
+    decode_positions: of autogaze.
     """
     selector: Selector = SELECTORS.create(
         name, checkpoint=checkpoint, chunk_size=chunk_size, device=device, decode_positions=decode_positions

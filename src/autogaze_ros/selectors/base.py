@@ -1,4 +1,4 @@
-"""Interface of selectors: what may choose tokens."""
+"""Interface of selectors, which choose tokens."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Context:
         self.index = 0
 
     def save(self) -> Any:
-        """Return what `restore` needs."""
+        """Return the state that `restore` needs."""
         return self.index
 
     def restore(self, saved: Any) -> None:
