@@ -3,7 +3,8 @@
 A segment `fastdds_<16 hexadecimal digits>`, `fastrtps_` before version 3, has beside it a file `…_el`,
 which its owner keeps locked (flock) as long as it lives. Who reads a port `fastdds_port<number>` holds
 `…_el`, or `…_sl` together with others; who only writes to it holds no lock, but maps it. When a writer
-dies, the port remains after its readers have removed their locks.
+dies, the port remains after its readers have removed their locks. Readers map a segment, too: that does
+not keep it from being an orphan, and what they map they have even when the file is gone.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def orphans() -> list[Orphan]:
     bases = {name[:-3] if name.endswith(_LOCKS) else name for name in names}
     files = [FOLDER / name for name in sorted(bases) if _SEGMENT.fullmatch(name) or _PORT.fullmatch(name)]
     found = [path for path in files if _unlocked(path, remove=False)]
-    used = _mapped() if found else set()
+    used = {path for path in _mapped() if _PORT.fullmatch(path.name)} if found else set()
     return [Orphan(path, _size(path)) for path in found if path not in used]
 
 
