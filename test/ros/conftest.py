@@ -36,7 +36,7 @@ class Leftovers:
 
     @staticmethod
     def _paths():
-        return {orphan.path for orphan in orphans() if orphan.is_segment}
+        return {orphan.path for orphan in orphans(ports=False)}
 
     def _told(self, path):
         made = path.stat().st_ctime if path.exists() else time.time()

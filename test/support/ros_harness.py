@@ -132,8 +132,8 @@ class World:
     def _clear_ports(self) -> None:
         """Remove the domain's ports, which Fast DDS leaves for the next participant there."""
         first = 7400 + 250 * self.domain
-        ports = {Path(f"/dev/shm/fastdds_port{number}") for number in range(first, first + 250)}
-        shared_memory.remove(orphan for orphan in shared_memory.orphans() if orphan.path in ports)
+        ports = [Path(f"/dev/shm/fastdds_port{number}") for number in range(first, first + 250)]
+        shared_memory.remove(Orphan(path, 0) for path in ports if path.exists())
 
 
 class Process:

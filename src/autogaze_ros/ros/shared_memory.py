@@ -38,13 +38,14 @@ class Orphan:
         return bool(_SEGMENT.fullmatch(self.path.name))
 
 
-def orphans() -> list[Orphan]:
-    """Return what processes that ended without cleaning up have left behind."""
+def orphans(*, ports: bool = True) -> list[Orphan]:
+    """Return what processes that ended without cleaning up have left behind; ports: these as well."""
     names = os.listdir(FOLDER) if FOLDER.is_dir() else []
     bases = {name[:-3] if name.endswith(_LOCKS) else name for name in names}
-    files = [FOLDER / name for name in sorted(bases) if _SEGMENT.fullmatch(name) or _PORT.fullmatch(name)]
+    kinds = (_SEGMENT, _PORT) if ports else (_SEGMENT,)
+    files = [FOLDER / name for name in sorted(bases) if any(kind.fullmatch(name) for kind in kinds)]
     found = [path for path in files if _unlocked(path, remove=False)]
-    used = {path for path in _mapped() if _PORT.fullmatch(path.name)} if found else set()
+    used = {path for path in _mapped() if _PORT.fullmatch(path.name)} if ports and found else set()
     return [Orphan(path, _size(path)) for path in found if path not in used]
 
 
@@ -55,7 +56,7 @@ def remove(found: Iterable[Orphan]) -> list[Orphan]:
 
 def clear() -> str:
     """Remove dead processes' segments; return in one line what to do about those of other users."""
-    left = remove(orphan for orphan in orphans() if orphan.is_segment)
+    left = remove(orphans(ports=False))
     if not left:
         return ""
     size = sum(orphan.size for orphan in left) >> 20
@@ -95,13 +96,12 @@ def _unlocked(path: Path, *, remove: bool) -> bool:
 
 
 def _mapped() -> set[Path]:
-    """Return the files that processes map, as far as this user may see them."""
+    """Return the files of the folder that processes map, as far as this user may see them."""
     found = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):  # another user's, or it has just ended
-            found |= {
-                Path(line.split(maxsplit=5)[5]) for line in maps.read_text().splitlines() if "/" in line
-            }
+            lines = [line for line in maps.read_text().splitlines() if f" {FOLDER}/" in line]
+            found |= {Path(line.split(maxsplit=5)[5]) for line in lines}
     return found
 
 
