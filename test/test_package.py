@@ -129,6 +129,7 @@ def test_package_xml_names_what_stock_ros_must_install():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copies", "links"])
 def test_colcon_builds_the_tree(tmp_path, options):
     """What `colcon build` installs on a machine with ROS is whole."""

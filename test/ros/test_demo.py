@@ -10,6 +10,8 @@ from std_msgs.msg import Header
 from autogaze_ros.io.bags import open_bag
 from autogaze_ros.io.sources import open_source
 
+pytestmark = pytest.mark.slow
+
 LONG = 120.0  # seconds
 
 

@@ -21,6 +21,8 @@ from autogaze_ros.checkpoints.embedded import GAZE as GAZE_WEIGHTS
 from autogaze_ros.cli import cli
 from autogaze_ros.msg import GazeInfo, GazeMask
 
+pytestmark = pytest.mark.slow
+
 NODE, PLAYER = "ros.gaze_node", "ros.demo.clip_player"
 PATCHES = {"selector": "patch_difference", "task_loss_requirement": 0.2}
 GAZE, IMAGE = "/autogaze/front/gaze", "/image"

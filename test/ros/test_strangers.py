@@ -13,6 +13,8 @@ from sensor_msgs.msg import Image
 
 from autogaze_ros.msg import GazeMask
 
+pytestmark = pytest.mark.slow
+
 
 def test_thirty_encodings_of_a_megabyte_are_one_line(world):
     running = world.run("ros.gaze_node", {"selector": "uniform", "policy": "every"})

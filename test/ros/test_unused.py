@@ -10,6 +10,8 @@ from ros_node import NODE, UNIFORM, WARN, Camera, Diagnostics, picture, set_para
 
 from autogaze_ros.ros.checks import warn_of_arguments
 
+pytestmark = pytest.mark.slow
+
 
 def parameters(**sections):
     return yaml.safe_dump({name: {"ros__parameters": given} for name, given in sections.items()})
