@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import sys
 from array import array
@@ -237,7 +238,8 @@ def test_topics_and_services_of_the_page_are_those_of_the_node(world):
 
 def test_where_torch_is_missing_it_is_told_and_what_needs_none_gazes(world, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so is of another Python')")
-    world.environment["PYTHONPATH"] = str(tmp_path)
+    first = [str(tmp_path), os.environ.get("PYTHONPATH")]
+    world.environment["PYTHONPATH"] = os.pathsep.join(filter(None, first))
     for parameters, told in (
         ({}, "the autogaze selector needs torch, safetensors and huggingface_hub in "),
         ({**PATCHES, "reconstruction": "embedded"}, "reconstruction needs torch (pip install torch): "),

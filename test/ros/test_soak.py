@@ -226,6 +226,7 @@ def unfit_requests(soak):
     soak.refused += 1
     for values in UNFIT:
         assert not set_parameters(soak.world, **values).successful
+    soak.told("messages and requests refused", soak.refused, "autogaze")  # before its sender goes
     soak.world.node.destroy_client(client)
 
 
