@@ -44,7 +44,7 @@ check test: announce $(VENV)/interfaces.stamp
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest --numprocesses $(JOBS) --dist loadfile $(ONLY)
+	$(VENV)/bin/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ONLY)
 
 # How long it takes is said above, and nowhere else.
 announce:

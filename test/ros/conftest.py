@@ -3,7 +3,7 @@ import time
 
 import pytest
 from golden import TEST_DATA, Golden
-from ros_harness import PATIENCE, World
+from ros_harness import PATIENCE, World, claim_domain
 
 from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.ros.middleware import profile_variables
@@ -59,10 +59,22 @@ def nothing_is_left_in_shared_memory(leftovers, request):
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
-    # For the test's own node and, inherited, for every process.
+def alone(tmp_path, monkeypatch):
+    """An environment of the test's own, for its nodes and, inherited, for every process."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
+
+
+@pytest.fixture
+def domain(alone):
+    """A ROS domain of the test's own, with nobody in it."""
+    domain, claim = claim_domain()
+    yield domain
+    claim.close()
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, alone):
     for name, path in profile_variables().items():
         monkeypatch.setenv(name, path)
     world = World(tmp_path)
