@@ -117,6 +117,7 @@ def test_package_xml_names_what_stock_ros_must_install():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copies", "links"])
 def test_colcon_builds_the_tree(tmp_path, options):
     """The installation by `colcon build` on a machine with ROS is complete."""

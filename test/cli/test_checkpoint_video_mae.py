@@ -240,6 +240,7 @@ def test_our_own_layout_is_recognized_by_its_tensors_too(folder, tmp_path, clip)
     assert found.status == 1 and found.tensors["siglip2.bias"][0] == "unexpected"
 
 
+@pytest.mark.slow
 def test_download_keeps_the_published_file(tmp_path):
     (tmp_path / "hub").mkdir()
     publish_full_size(tmp_path / "hub")

@@ -55,6 +55,7 @@ def test_what_is_there_is_not_overwritten(weights, tmp_path):
     assert result.exit_code == 1 and "exists already" in result.output
 
 
+@pytest.mark.slow
 def test_a_whole_study(weights, tmp_path, monkeypatch, install_lab):
     """All from the command line on two drives, but with one budget: five take minutes."""
     defaults = GazeStudy.__init__.__kwdefaults__

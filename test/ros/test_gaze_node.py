@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import sys
 from array import array
@@ -21,6 +22,8 @@ from sensor_msgs.msg import Image
 from autogaze_ros.checkpoints.embedded import GAZE as GAZE_WEIGHTS
 from autogaze_ros.cli import cli
 from autogaze_ros.msg import GazeInfo, GazeMask
+
+pytestmark = pytest.mark.slow
 
 NODE, PLAYER = "ros.gaze_node", "ros.demo.clip_player"
 PATCHES = {"selector": "patch_difference", "task_loss_requirement": 0.2}
@@ -236,7 +239,8 @@ def test_topics_and_services_of_the_page_are_those_of_the_node(world):
 
 def test_where_torch_is_missing_it_is_told_and_what_needs_none_gazes(world, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so is of another Python')")
-    world.environment["PYTHONPATH"] = str(tmp_path)
+    first = [str(tmp_path), os.environ.get("PYTHONPATH")]
+    world.environment["PYTHONPATH"] = os.pathsep.join(filter(None, first))
     for parameters, told in (
         ({}, "the autogaze selector needs torch, safetensors and huggingface_hub in "),
         (

@@ -25,6 +25,8 @@ from autogaze_ros.parameters import CAMERA_PARAMETERS, GAZING, PARAMETERS, REPLA
 from autogaze_ros.ros.middleware import VARIABLES
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 try:
     importlib.import_module("launch_ros.actions")  # with all that it needs itself

@@ -17,6 +17,8 @@ from autogaze_ros.cli import cli
 from autogaze_ros.io.bag_types import message_types
 from autogaze_ros.io.bags import gaze_topic, open_bag
 
+pytestmark = pytest.mark.slow
+
 NODE, REPLAY = "ros.gaze_node", "ros.replay"
 EVERY = {"queue_policy": "every", "selector": "patch_difference", "gazing_ratio": 0.1}
 FOREIGN = [

@@ -1,5 +1,6 @@
 """Stamps that do not go on as time does."""
 
+import pytest
 from accounts import settle
 from cli_harness import run
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -8,6 +9,8 @@ from ros_node import NODE, UNIFORM, Camera, Diagnostics, picture, stamp
 from sensor_msgs.msg import Image
 
 from autogaze_ros.io.bags import open_bag
+
+pytestmark = pytest.mark.slow
 
 # By camera: stamps, the streams that their gazes belong to, and what is told, once.
 CASES = {
