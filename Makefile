@@ -1,5 +1,6 @@
 # make demo   gaze at a short drive over real ROS 2 and leave pictures in demo_out/
-# make test   formatting, lint, types and all tests
+# make check  formatting, lint, types and the tests that are not slow: 3 minutes on 2 cores
+# make test   formatting, lint, types, all tests and the docs: 12 minutes on 2 cores
 # make docs   the pages in docs/ as a site in build/site; warnings are errors
 # make soak   20,000 frames through a node while faults are injected, for minutes
 # make fuzz   damage images, recordings, videos, checkpoints and messages at random, for minutes
@@ -12,6 +13,7 @@
 #   CLIP=path.mp4          your own video for the demo
 #   CARLA=1                the demo with six cameras, as CARLA's bridge would publish them
 #   CHECKPOINT=DIR|HUB_ID  other AutoGaze weights for the demo than the embedded
+#   JOBS=4                 so many processes for the tests instead of 2; 0: none beside pytest itself
 
 # Choices once made hold until others are made; then .venv is made anew.
 remembered = $(shell sed -n $(1)p build/choices 2>/dev/null)
@@ -22,13 +24,14 @@ $(shell mkdir -p build; printf '%s\n' '$(PYTHON)' '$(TORCH_INDEX)' >build/choice
 CLIP ?=
 CARLA ?=
 CHECKPOINT ?=
+JOBS ?= 2
 
 TORCH := torch==2.13.0
 NO_DEPS := requirements/no-deps.txt
 VENV := .venv
 INTERFACES := build/interfaces
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz soak docs clean
+.PHONY: help demo announce check test fuzz soak docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -36,21 +39,27 @@ help:
 demo: $(VENV)/interfaces.stamp
 	@$(VENV)/bin/python -m autogaze_ros.ros.demo $(if $(CLIP),--clip "$(CLIP)") $(if $(filter-out 0,$(CARLA)),--carla) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
-test: $(VENV)/interfaces.stamp
+check: ONLY := -m 'not slow'
+check test: announce $(VENV)/interfaces.stamp
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ONLY)
+
+# How long it takes is said above, and nowhere else.
+announce:
+	@sed -n $(foreach goal,$(or $(filter check test,$(MAKECMDGOALS)),check test),-e 's/^# \(make $(goal) .*\)/\1/p') Makefile
 
 test: docs
 docs: $(VENV)/interfaces.stamp
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
+UNLIMITED := --timeout 0 -o faulthandler_timeout=0
 soak: $(VENV)/interfaces.stamp
-	SOAK_FRAMES=20000 $(VENV)/bin/pytest -s test/ros/test_soak.py
+	SOAK_FRAMES=20000 $(VENV)/bin/pytest -s $(UNLIMITED) test/ros/test_soak.py
 
 fuzz: $(VENV)/interfaces.stamp
-	$(VENV)/bin/pytest test/fuzz --hypothesis-profile=fuzz
+	$(VENV)/bin/pytest test/fuzz $(UNLIMITED) --hypothesis-profile=fuzz
 
 clean:
 	rm -rf .venv build demo_out

@@ -1,4 +1,4 @@
-"""pip's door to the parts that need no ROS; colcon goes through CMakeLists.txt."""
+"""Installation by pip of the parts that need no ROS; colcon uses CMakeLists.txt."""
 
 from glob import glob
 from pathlib import Path
@@ -19,7 +19,7 @@ setup(
     packages=find_packages("src"),
     package_data={"autogaze_ros": ["py.typed"], "autogaze_ros.checkpoints": ["weights/*.md", "weights/*/*"]},
     data_files=[("share/autogaze_ros/msg", sorted(glob("msg/*.msg", root_dir=HERE)))],
-    # Bounds of a library; requirements/ pins what is tested.
+    # Lower bounds of a library; requirements/ pins the tested versions.
     install_requires=[
         "av>=12",
         "backports.zstd>=1; python_version < '3.14'",
@@ -35,10 +35,10 @@ setup(
     ],
     extras_require={
         "drive": ["numba>=0.61"],
-        # LPIPS needs weights beside this: see autogaze_ros/evaluation/lpips.py.
+        # LPIPS also needs weights: see autogaze_ros/evaluation/lpips.py.
         "evaluation": ["matplotlib>=3.8", "scikit-image>=0.22", "scipy>=1.11"],
         "training": ["matplotlib>=3.8", "numba>=0.61", "torch>=2.9"],
-        # NVlabs' package, to compare with: it is on no index, and this commit is what it was compared at.
+        # NVlabs' package for comparison: it is on no index; this is the commit that was compared.
         "upstream": [
             "autogaze @ git+https://github.com/NVlabs/AutoGaze@2943b28b94c6aeaf0677a20c55444f3a0706e43a",
             "transformers>=4.51,<4.58",

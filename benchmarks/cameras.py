@@ -36,19 +36,19 @@ from autogaze_ros.ros.middleware import profile_variables
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 RATE, ROLE = 10, "ego_vehicle"
-PATIENCE = 300.0  # seconds until a process is taken for stuck; the stand-in renders meanwhile
-SETTLING = 5.0  # seconds for the last counts
+PATIENCE = 300.0  # seconds until a process counts as stuck; the stand-in renders meanwhile
+SETTLING = 5.0  # seconds to wait for the last counts
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Subscriber(Node):
-    """Whoever listens to the node: gazes by camera with their ages, and its diagnostics."""
+    """Subscriber to the node: gazes by camera with their ages, and its diagnostics."""
 
     def __init__(self, cameras):
         super().__init__("subscriber")
         self.infos, self.counts = [], {}
         self.gazes = {camera: [] for camera in cameras}
-        self._clock = {}  # by stamp, when its instant was published
+        self._clock = {}  # by stamp, publication time of its instant
         self.create_subscription(Clock, "/clock", self._tick, 100)
         self.create_subscription(GazeInfo, "/autogaze/gaze_info", self.infos.append, LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
@@ -69,7 +69,7 @@ class Subscriber(Node):
             self.counts[status.name.removeprefix("autogaze: ")] = {v.key: v.value for v in status.values}
 
     def wait_for(self, done, seconds):
-        """Handle messages until done or so many seconds have passed; whether it is done."""
+        """Handle messages until done, or until a number of seconds has passed; return True if done."""
         deadline = time.monotonic() + seconds
         while not done() and time.monotonic() < deadline:
             rclpy.spin_once(self, timeout_sec=0.1)
@@ -91,7 +91,7 @@ def process(module, parameters, log):
 
 @contextmanager
 def busy(count):
-    """Run so many processes that compute without pause."""
+    """Run a number of processes that compute without pause."""
     with ExitStack() as stack:
         for _ in range(count):
             child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
@@ -101,7 +101,7 @@ def busy(count):
 
 
 def write_rig(path, large):
-    """Bench2Drive's six cameras at 800x600, the first large on demand; return their names."""
+    """Write a rig of Bench2Drive's six cameras at 800x600, the first large on demand; return their names."""
     rig = json.loads((share_folder() / "config" / "carla_rig.json").read_text())
     vehicle = rig["objects"][0]
     vehicle["sensors"] = [s for s in vehicle["sensors"] if s["type"] == "sensor.camera.rgb"]
@@ -112,7 +112,7 @@ def write_rig(path, large):
 
 
 def measure(options, seconds, **own):
-    """Play so many seconds to a node with parameters of its own; return counts, rates and ages."""
+    """Play a number of seconds to a node with the given parameters; return counts, rates and ages."""
     with tempfile.TemporaryDirectory() as folder:
         rig, logs = Path(folder, "rig.json"), [Path(folder, name) for name in ("node.log", "player.log")]
         cameras = write_rig(rig, options.large)
@@ -121,7 +121,7 @@ def measure(options, seconds, **own):
         if options.tokens:
             node |= {
                 "gazing_ratio": options.tokens / AUTOGAZE_GRID.num_tokens,
-                "task_loss_requirement": -1e3,  # which no loss is
+                "task_loss_requirement": -1e3,  # below any loss
             }
         player = {
             "rig": str(rig),
@@ -137,8 +137,8 @@ def measure(options, seconds, **own):
                     ended = subscriber.wait_for(lambda: playing.poll() is not None, PATIENCE)
                 if not (ready and ended):
                     raise SystemExit("\n".join(log.read_text() for log in logs))
-                told = re.search(r"published (\d+) frames .*, ([\d.]+) a second", logs[1].read_text())
-                published, rate = int(told[1]), float(told[2])
+                found = re.search(r"published (\d+) frames .*, ([\d.]+) a second", logs[1].read_text())
+                published, rate = int(found[1]), float(found[2])
                 subscriber.wait_for(lambda: settled(subscriber, cameras, published), SETTLING)
         finally:
             subscriber.destroy_node()
@@ -146,18 +146,18 @@ def measure(options, seconds, **own):
 
 
 def settled(subscriber, cameras, published):
-    """Whether the node tells of every image what became of it, and every gaze has come."""
-    fates = ("gazes published", "frames dropped", "frames left out")
+    """Return True if the node accounts for every image, and every gaze has arrived."""
+    causes = ("gazes published", "frames dropped", "frames left out")
     counts = [subscriber.counts.get(camera, {}) for camera in cameras]
     return all(
-        sum(int(count.get(fate, 0)) for fate in fates) == published
+        sum(int(count.get(cause, 0)) for cause in causes) == published
         and len(subscriber.gazes[camera]) == int(count["gazes published"])
         for camera, count in zip(cameras, counts, strict=True)
     )
 
 
 def summary(subscriber, cameras, published, seconds):
-    """What became of each camera's images, and the milliseconds of all gazes."""
+    """Return the fate of each camera's images by cause, and the milliseconds of all gazes."""
     flows = {}
     for camera in cameras:
         counts, gazes = subscriber.counts[camera], subscriber.gazes[camera]

@@ -17,7 +17,7 @@ from autogaze_ros.synthetic.drive import Drive
 
 def milliseconds(seed, camera, frames):
     drive = Drive(seed)
-    drive.render(camera)  # compiles, or loads what was compiled
+    drive.render(camera)  # compiles, or loads the cache
     began = time.process_time()
     for _ in range(frames):
         drive.step()

@@ -2,7 +2,7 @@
 
 The official configuration with random weights: at a fixed number of tokens
 speed does not depend on their values. Every figure is the median over contexts
-of 16 frames, in milliseconds a batch of frames, preprocessing excluded.
+of 16 frames, in milliseconds per batch of frames, preprocessing excluded.
 """
 
 import argparse
@@ -24,7 +24,7 @@ FRAMES = 16
 
 
 def milliseconds(engine, frames, cameras, tokens):
-    """One context of `cameras` streams: milliseconds a batch."""
+    """Return the milliseconds per batch for one context of `cameras` streams."""
     streams = [engine.open_stream() for _ in range(cameras)]
     ratio = (tokens + 0.5) / 265
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What every benchmark writes: its figures, and where they come from."""
+"""Output of the benchmarks: figures with their origin."""
 
 import json
 

@@ -1,10 +1,10 @@
-"""What the default requirement leaves: python benchmarks/requirement.py [CLIP ...] [--out FILE].
+"""Tokens left by the default requirement: python benchmarks/requirement.py [CLIP ...] [--out FILE].
 
-The embedded AutoGaze gazes at up to 48 frames of each clip and of four synthetic
-drives: as they are, at greater strides, standing still, otherwise spoilt, and with
-lower requirements. Each line tells the mean tokens of first and of later frames,
-the share of later frames that took one token alone, the loss predicted to be left,
-and how much a frame differs from the one before, in normalised units at 56x56 pixels.
+The embedded AutoGaze gazes at up to 48 frames of each clip and of four synthetic drives:
+unchanged, at larger strides, standing still, degraded, and with lower requirements. Each
+line has the mean tokens of first and of later frames, the share of later frames with a
+single token, the predicted loss, and the mean difference between consecutive frames, in
+normalized units at 56x56 pixels.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import create_selector
 
 FRAMES, SEEDS = 48, (900, 901, 902, 903)
-PATCHES = create_selector("patch_difference")  # its view of a frame is that in which changes are measured
+PATCHES = create_selector("patch_difference")  # changes are measured in its view of a frame
 
 
 def dimmed(image):

@@ -1,11 +1,10 @@
 """Speed and memory of reconstruction: python benchmarks/video_mae.py [--out FILE].
 
-The published size with random weights; every frame of a context of 16 is
-reconstructed. `streaming` takes frames one by one through the engine, `dense`
-is one call over the whole context with the mask written out for every head, as
-the original computes it. Milliseconds a frame, the best of the repeats; each
-case is a process of its own, and its peak memory is what it took beyond the
-network (on CUDA: what PyTorch had allocated, the network with it).
+The published size with random weights; every frame of a context of 16 is reconstructed.
+`streaming` passes frames one by one through the engine, `dense` is one call over the
+whole context with a mask for every head, as in the original. Milliseconds per frame, the
+best of the repeats; each case runs in its own process, and its peak memory excludes the
+network (on CUDA: PyTorch's allocated memory, including the network).
 """
 
 import argparse
@@ -54,7 +53,7 @@ def resident():
 
 
 def measure(kind, tokens, device, repeats):
-    """Run one case; prints its result as JSON."""
+    """Run one case; print its result as JSON."""
     torch.manual_seed(0)
     with torch.device("meta"):
         network = video_mae.VideoMAE(VideoMAEConfig())

@@ -1,4 +1,4 @@
-"""What an encoder saves that takes gathered patches only: python examples/gathered_patches.py [SOURCE].
+"""Savings of an encoder that takes gathered patches only: python examples/gathered_patches.py [SOURCE].
 
 A small ViT with random weights encodes each frame twice: all of its 265 patches,
 and those that were gazed at. The default source is a synthetic drive.
@@ -23,7 +23,7 @@ EVERYTHING = Gaze(np.arange(AUTOGAZE_GRID.num_tokens, dtype=np.uint16))
 
 
 class SparseViT(nn.Module):
-    """A ViT on any set of patches: each brings along its scale and its place in that scale's grid."""
+    """A ViT for any set of patches, each with its scale and its position in that scale's grid."""
 
     def __init__(self, width: int = 192, layers: int = 4, heads: int = 3) -> None:
         super().__init__()

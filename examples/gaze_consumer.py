@@ -1,7 +1,7 @@
 """A node that reads gazes as a planner would: python examples/gaze_consumer.py.
 
-It says how well left, ahead and right are known, and when to be careful. Beside
-CARLA add --ros-args -p use_sim_time:=true.
+It reports how well left, ahead and right are known, and when to be careful. With CARLA
+add --ros-args -p use_sim_time:=true.
 """
 
 import math
@@ -15,9 +15,9 @@ from rclpy.time import Time
 
 from autogaze_ros.msg import GazeMask
 
-STALE = 0.5  # seconds behind which a gaze is history, not perception
-FORGETTING = 0.9  # what a frame leaves of the attention that a cell was given before
-RISE = 1.5  # times the usual predicted loss: the scene changes faster than the gaze follows
+STALE = 0.5  # age in seconds above which a gaze is ignored
+FORGETTING = 0.9  # decay of a cell's attention per frame
+RISE = 1.5  # ratio to the usual predicted loss at which the scene changes too fast
 
 
 class GazeConsumer(Node):
@@ -44,9 +44,9 @@ class GazeConsumer(Node):
 
 
 def regions(gaze):
-    """Attention to each third of the picture, 0..1: how finely it is known, and how freshly."""
+    """Return the attention to each third of the image, 0..1, by fineness and freshness."""
     shape = (gaze.grid_rows, gaze.grid_cols)
-    scale = np.reshape(gaze.context_mask, shape) / 4  # 0 where the context knows nothing
+    scale = np.reshape(gaze.context_mask, shape) / 4  # 0 where nothing has been covered
     freshness = FORGETTING ** np.reshape(gaze.cell_age, shape).astype(float)
     thirds = np.array_split(scale * freshness, 3, axis=1)
     return {side: part.mean() for side, part in zip(("left", "ahead", "right"), thirds, strict=True)}

@@ -236,8 +236,8 @@ def fields(record):
 
 @pytest.mark.parametrize("sizes", [[8], [3, 5], [1, 4, 3]], ids=str)
 def test_frames_in_one_call_are_decided_as_one_by_one(images, sizes):
-    """Whatever context ends, epoch or size falls into the call."""
-    frames = [Frame(image, n, epoch=n // 6) for n, image in enumerate(images)]
+    """Whatever context ends, generation or size changes into the call."""
+    frames = [Frame(image, n, generation=n // 6) for n, image in enumerate(images)]
     frames[3] = Frame(images[3][::2, ::2].copy(), 3)
     single = [fields(gazed.record) for line in [pipeline()] for f in frames for gazed in line.process([f])]
     line, together = pipeline(), []

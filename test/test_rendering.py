@@ -101,7 +101,7 @@ def test_the_view_of_the_context_shows_earlier_cells_as_coarse_as_they_were_seen
 
 
 def words(monkeypatch):
-    """What is written into pictures from now on."""
+    """Record all text that is drawn into images from now on."""
     said = []
     monkeypatch.setattr(rendering.cv2, "putText", lambda picture, text, *_: said.append(text))
     return said

@@ -9,6 +9,6 @@ from pkgutil import extend_path
 __path__ = extend_path(__path__, __name__)
 __version__ = "0.1.0"
 
-# `python -m` puts the current folder first, where data of strangers may lie: it is no code.
+# `python -m` puts the current folder first in the path, which may hold untrusted data, not code.
 if sys.argv[:1] == ["-m"] and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
     del sys.path[0]

@@ -3,6 +3,7 @@
 * AutoGazeError
   - ParameterError       an option or parameter outside its range
   - MissingPackageError  an optional package that is absent or broken
+  - PluginError          a selector or metric of another package
   - SourceError          a source of frames
     + BagError           a recording or one of its messages
     + ImageError         one image
@@ -32,6 +33,10 @@ class ParameterError(AutoGazeError):
 
 class MissingPackageError(AutoGazeError):
     """An optional package that is absent or broken; the message has the command that installs it."""
+
+
+class PluginError(AutoGazeError):
+    """A class of another package that cannot be imported, does not fit, or has an ambiguous name."""
 
 
 class SourceError(AutoGazeError):
@@ -70,7 +75,8 @@ class ReplayError(AutoGazeError):
 def needs(package: str, task: str) -> Iterator[None]:
     """Raise MissingPackageError for an import in the context that fails.
 
-    package: its name for pip. task: what requires it, the message's subject.
+    package: its name for pip.
+    task: task that requires it, the subject of the message.
     """
     try:
         yield

@@ -13,13 +13,13 @@ from autogaze_ros.pipeline import GazedFrame
 
 
 def gaze_json(gazed: GazedFrame) -> dict[str, Any]:
-    """Return the fields of GazeMask, including its header, as JSON can hold them."""
+    """Return the fields of GazeMask, including its header, as JSON types."""
     about = header(gazed.frame.stamp, gazed.frame.frame_id)
     return {"header": about, **json_safe(dataclasses.asdict(gazed.record))}
 
 
 def json_safe(value: Any, digits: int | None = None) -> Any:
-    """Convert values to what JSON can hold: arrays become flat lists, NaN and infinities null.
+    """Convert values to JSON types: arrays become flat lists, NaN and infinities null.
 
     digits: decimal places to which floats are rounded; exact by default.
     """

@@ -10,13 +10,18 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
-from autogaze_ros.checkpoints.embedded import EMBEDDED
 from autogaze_ros.errors import ParameterError
-from autogaze_ros.io.frames import MAX_PIXELS
-from autogaze_ros.networks.decoding import ASKED_POSITIONS, AskedPositions
-from autogaze_ros.selectors import AUTO, SELECTORS, Requirement
+from autogaze_ros.plugins import SELECTORS, Plugins
+
+AUTO: Final = "auto"
+Requirement = float | Literal["auto"]  # task_loss_requirement as users set it
+# Positions as users set them; checkpoint: those that its configuration names.
+AskedPositions = Literal["checkpoint", "upstream", "cumulative"]
+ASKED_POSITIONS: tuple[AskedPositions, ...] = get_args(AskedPositions)
+EMBEDDED = "embedded"  # name of this package's own weights as a checkpoint
+MAX_PIXELS = 64_000_000  # of an image, unless max_image_pixels says otherwise
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,11 @@ class Parameter:
     choices: tuple[str, ...] = ()
     changes: Literal["frame", "context", "unconfigured", "never"] = "unconfigured"
 
-    def check(self, name: str, value: Any) -> Any:
-        """Return the value in its final form; raises ParameterError with the allowed values."""
+    def check(self, name: str, value: Any, *, live: bool = False) -> Any:
+        """Return the value in its final form; raises ParameterError with the allowed values.
+
+        live: True for a value that is set while the node runs, by anybody in the DDS domain.
+        """
         if isinstance(value, float) and math.isnan(value):
             raise ParameterError(f"{name} must be a number, got nan")
         if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
@@ -50,7 +58,7 @@ class Parameter:
 class NumberOrAuto(Parameter):
     """`auto` or any number: in ROS a double, an integer, or a string that spells one."""
 
-    def check(self, name: str, value: Any) -> str | float:
+    def check(self, name: str, value: Any, *, live: bool = False) -> str | float:
         """Return `auto` or the number."""
         if value == AUTO:
             return AUTO
@@ -63,11 +71,27 @@ class NumberOrAuto(Parameter):
         raise ParameterError(f"{name} must be {AUTO} or a number, got {value!r}")
 
 
+@dataclass(frozen=True)
+class PluginName(Parameter):
+    """Name of a built-in class, of a plugin's entry point, or MODULE:CLASS, which cannot be set live."""
+
+    plugins: Plugins = SELECTORS
+
+    def check(self, name: str, value: Any, *, live: bool = False) -> str:
+        """Return the name; imports nothing."""
+        self.plugins.check(value, live=live)
+        return str(value)
+
+
 PARAMETERS = {
     "autostart": Parameter(
         True, "Configure and activate at start, without a lifecycle manager.", changes="never"
     ),
-    "selector": Parameter("autogaze", "Selector of the tokens.", choices=SELECTORS, changes="context"),
+    "selector": PluginName(
+        "autogaze",
+        f"Selector of the tokens: {', '.join(SELECTORS.builtin)}, the name of a plugin, or MODULE:CLASS.",
+        changes="context",
+    ),
     "checkpoint": Parameter(
         EMBEDDED,
         "AutoGaze weights: embedded (this package's own, not NVIDIA's), a folder, or a Hugging Face id such"

@@ -113,18 +113,18 @@ class Choice:
         return f"{self.selector.info.selector} (chunk_size {self.selector.chunk_size})"
 
 
-_Kind = tuple[int, int, int]  # width, height, epoch
+_Kind = tuple[int, int, int]  # width, height, generation
 
 
 def _kind(frame: Frame) -> _Kind:
     height, width = frame.image.shape[:2]
-    return width, height, frame.epoch
+    return width, height, frame.generation
 
 
 class _Camera:
     """One camera's stream and what its messages count.
 
-    kind: size and epoch of its images; another kind begins the stream anew.
+    kind: size and generation of its images; a change restarts the stream.
     choice: selector and limits of the current context.
     first: frames of a stream's first context.
     limit: frames of the current context.

@@ -114,7 +114,7 @@ def title(text: str, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def notice(text: str, width: int, height: int) -> NDArray[np.uint8]:
-    """Return a picture (height, width, 3) with a centred text."""
+    """Return a picture (height, width, 3) with a centered text."""
     letters = Letters.fitting(width, height)
     picture = np.full((height, width, 3), 2 * PAPER, np.uint8)
     lines = letters.lines([Phrase(word) for word in text.split()], width)[: height // letters.line]

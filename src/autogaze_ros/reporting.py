@@ -1,4 +1,4 @@
-"""Text that users read: short, harmless where strangers may have written it, and not repeated."""
+"""Text for users: short, without control characters from untrusted input, and not repeated."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from types import TracebackType
 
-MOST = 1000  # bytes of a line, if nothing else is said
+MOST = 1000  # default limit of a line in bytes
 _MOST_NAMES = 12
 _NAME = 100  # bytes of one name in a list
-_CAUSE = 300  # bytes of a cause, which may quote what a file holds
-_MOST_CAUSES = 8  # beyond them, all are one
-_OTHERS = ""  # their key
+_CAUSE = 300  # bytes of a cause, which may quote contents of a file
+_MOST_CAUSES = 8  # further causes are counted as one
+_OTHERS = ""  # the key of these
 _PAUSE = 60.0  # seconds between lines of one kind
 
 
 def shown(text: object, most: int = MOST) -> str:
-    """Return text in one line: control characters escaped, and no more than `most` bytes of it."""
+    """Return text in one line, control characters escaped, shortened to at most `most` bytes."""
     whole = str(text)
     words = re.sub(r"\s+", " ", whole[: 2 * most]).strip()
     escaped = "".join(sign if sign.isprintable() else _escape(sign) for sign in words)
@@ -32,13 +32,13 @@ def shown(text: object, most: int = MOST) -> str:
 
 
 def listed(names: Collection[object], most: int = _MOST_NAMES) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of further ones."""
     first = ", ".join(shown(name, _NAME) for name, _ in zip(names, range(most), strict=False))
     return f"{first} and {len(names) - most:,} more" if len(names) > most else first
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
+    """Return the first line of an error's message, or its type if it has none."""
     return shown((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
@@ -47,14 +47,14 @@ def _escape(sign: str) -> str:
 
 
 def kind_of(text: str) -> str:
-    """Return what is the same in texts that differ in numbers, or in what they quote."""
+    """Return a key that is equal for texts that differ only in numbers or quoted parts."""
     return re.sub(r"'[^']*'?|\"[^\"]*\"?|\d+", "0", text)
 
 
 class Complaints:
-    """Context that warns of the first part of each cause at once, and in the end of how many more there were.
+    """Context that logs the first case of each cause at once, and the number of further ones at the end.
 
-    Causes that differ only in numbers and in what they quote are one.
+    Causes that differ only in numbers or quoted parts count as one.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -63,7 +63,10 @@ class Complaints:
         self._more: Counter[str] = Counter()
 
     def __call__(self, part: str, cause: object) -> None:
-        """Warn in one line, "part cause"; cause: such as "is left out: it is empty"."""
+        """Log one line, "part cause".
+
+        cause: such as "is left out: it is empty".
+        """
         text = shown(cause, _CAUSE)
         key = kind_of(text)
         if key not in self._lines and len(self._lines) >= _MOST_CAUSES:
@@ -87,31 +90,32 @@ class Complaints:
 
 
 class Throttle:
-    """Passes one line of each kind on a minute, with the number of those that were held back; thread-safe.
+    """Logs one line of each kind per minute, with the number of suppressed ones; thread-safe.
 
-    tell: what takes a line. clock: seconds.
+    log: takes a line.
+    clock: returns seconds.
     """
 
-    def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell, self._clock = tell, clock
+    def __init__(self, log: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._log, self._clock = log, clock
         self._lock = threading.Lock()
-        self._told: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self._more: Counter[str] = Counter()
 
     def __call__(self, text: str) -> None:
-        """Pass a line on, or count it."""
+        """Log a line, or count it."""
         line = shown(text)
         with self._lock:
             now, kind = self._clock(), self._kind(line)
-            if now - self._told.get(kind, -_PAUSE) < _PAUSE:
+            if now - self._logged.get(kind, -_PAUSE) < _PAUSE:
                 self._more[kind] += 1
                 return
-            self._told[kind], more = now, self._more.pop(kind, 0)
-        self._tell(f"{line} ({more:,} more like this since the last one)" if more else line)
+            self._logged[kind], more = now, self._more.pop(kind, 0)
+        self._log(f"{line} ({more:,} more like this since the last one)" if more else line)
 
     def _kind(self, line: str) -> str:
         kind = kind_of(line)
-        known = kind in self._told or len(self._told) < _MOST_CAUSES
+        known = kind in self._logged or len(self._logged) < _MOST_CAUSES
         return kind if known else _OTHERS
 
 

@@ -1,4 +1,4 @@
-"""What checkpoints may cost, whatever they claim, and what no network may be made of."""
+"""Limits on the memory and time that checkpoints may take, and configurations that are rejected."""
 
 import json
 import math
@@ -43,14 +43,14 @@ def said_of(path):
 
 
 def measured(*paths):
-    """Inspect checkpoints; the most MiB, and what was said of each."""
+    """Inspect checkpoints; return peak MiB, and the output for each."""
     found = peaks(_INSPECT, paths)
     assert len(found) == len(paths)
     return max(cost for cost, _ in found), [said for _, said in found]
 
 
 class Calls:
-    """Makes a pickle call a function that torch trusts."""
+    """Object whose pickle calls a function that torch trusts."""
 
     def __init__(self, function, *arguments):
         self._call = function, arguments

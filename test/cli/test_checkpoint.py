@@ -57,7 +57,7 @@ def run(*arguments):
 
 
 def inspected(folder):
-    """What inspect tells: exit status, the labelled rows, each tensor's row, and errors."""
+    """Output of inspect: exit status, the labelled rows, each tensor's row, and errors."""
     result = run("inspect", folder)
     about, _, table = result.stdout.partition("\n\n")
     rows = [line.split("  ", 1) for line in about.splitlines()]

@@ -42,7 +42,7 @@ def clip(tmp_path_factory):
 
 
 class Inspected:
-    """What inspect tells, by its parts."""
+    """Return the output of inspect, by its parts."""
 
     def __init__(self, folder, *options):
         result = run("checkpoint", "inspect", folder, *options)
@@ -55,7 +55,7 @@ class Inspected:
         self.trial = "".join(trial).splitlines()
 
     def said_of(self, table):
-        """What the rows of a table are said to be."""
+        """Return the description of a table's rows."""
         return [line.rsplit("  ", 1)[-1] for line in self.embeddings if line.startswith(table)]
 
 
@@ -226,7 +226,7 @@ def test_convert_writes_our_own_layout(folder, tmp_path, dtype):
     assert VIDEO_MAE_LICENSE in result.stderr
 
 
-def test_our_own_layout_is_recognised_by_its_tensors_too(folder, tmp_path, clip):
+def test_our_own_layout_is_recognized_by_its_tensors_too(folder, tmp_path, clip):
     assert run("checkpoint", "convert", folder, tmp_path / "out").exit_code == 0
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     del config["model_type"]
@@ -240,6 +240,7 @@ def test_our_own_layout_is_recognised_by_its_tensors_too(folder, tmp_path, clip)
     assert found.status == 1 and found.tensors["siglip2.bias"][0] == "unexpected"
 
 
+@pytest.mark.slow
 def test_download_keeps_the_published_file(tmp_path):
     (tmp_path / "hub").mkdir()
     publish_full_size(tmp_path / "hub")

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from cli_harness import run
 from clips import scene, write_folder
@@ -31,6 +33,10 @@ def short(tmp_path):
         (["SHORT"], "holds 3 frames, a context takes 16"),
         (["--checkpoint", "nowhere"], "nowhere"),
         (["--reconstruction", "nowhere"], "nowhere"),
+        (["--selector", "saliency"], "unknown selector 'saliency'; known are "),
+        (["--metric", "fid"], "unknown metric 'fid'; known are "),
+        (["--metric", "psnr"], "metric psnr: a study compares by metrics of which less is better"),
+        (["--metric", "json:JSONDecoder"], "metric json:JSONDecoder lacks the method measure"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line_and_nothing_written(weights, short, tmp_path, arguments, message):
@@ -49,13 +55,21 @@ def test_what_is_there_is_not_overwritten(weights, tmp_path):
     assert result.exit_code == 1 and "exists already" in result.output
 
 
-def test_a_whole_study(weights, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_whole_study(weights, tmp_path, monkeypatch, install_lab):
     """All from the command line on two drives, but with one budget: five take minutes."""
     defaults = GazeStudy.__init__.__kwdefaults__
     monkeypatch.setitem(defaults, "budgets", BUDGETS[:1])
     monkeypatch.setitem(defaults, "requirements", 1)
     out = tmp_path / "new" / "out"
-    result = run("evaluate", "--drive-seeds", "900,901", "--out", out, *weights)
+    install_lab()
+    own = ["--selector", "lab_gaze.mine:First", "--metric", "lab_gaze.mine:L2", "--metric", "l1_pixel"]
+    result = run("evaluate", "--drive-seeds", "900,901", "--out", out, *weights, *own)
     assert result.exit_code == 0, result.output
     names = ["context_00_drive_900.jpg", "context_01_drive_901.jpg", "results.json", "tables.md"]
     assert sorted(path.name for path in out.iterdir()) == names
+    (group,) = json.loads((out / "results.json").read_text())["groups"]
+    metrics = {one["metric"] for one in group["results"] if one["method"] == "lab_gaze.mine:First"}
+    assert metrics == {"L1", "LPIPS", "lab_gaze.mine:L2", "l1_pixel"}
+    tables = (out / "tables.md").read_text()
+    assert "lab_gaze.mine:L2 by tokens per frame" in tables and "- 5 tokens, lab_gaze.mine:L2: " in tables

@@ -12,6 +12,8 @@ from video_maes import publish
 
 from autogaze_ros.checkpoints.load import load_autogaze, load_reconstructor, save_reconstructor
 
+pytestmark = pytest.mark.slow
+
 DRIVE = ("--drive-seeds", "5", "--drive-frames", "16")
 
 

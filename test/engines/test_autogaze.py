@@ -80,7 +80,7 @@ def test_streaming_is_equal_too(golden, case):
 def test_cumulative_positions_are_not_the_originals(golden):
     ours, theirs = ids(gaze_case(golden, "ratio_075", positions="cumulative")), golden.gazes("ratio_075")
     assert ours[0][:10] == theirs[0][:10]
-    assert ours[0][10:20] != theirs[0][10:20]  # the second chunk is the first to know
+    assert ours[0][10:20] != theirs[0][10:20]  # the second step is the first to know
 
 
 def test_an_unscaled_rotation_breaks_parity(golden):
@@ -94,12 +94,12 @@ def test_an_unscaled_rotation_breaks_parity(golden):
 
 
 def test_a_missing_ban_list_breaks_parity(golden, monkeypatch):
-    honest = engine_module.choose_chunk
+    honest = engine_module.choose_step
 
     def forgetful(logits, losses, chosen, budget, requirement):
         return honest(logits, losses, [], budget - len(chosen), requirement)
 
-    monkeypatch.setattr(engine_module, "choose_chunk", forgetful)
+    monkeypatch.setattr(engine_module, "choose_step", forgetful)
     assert ids(gaze_case(golden, "ratio_075")) != golden.gazes("ratio_075")
 
 
@@ -157,7 +157,7 @@ def test_finished_rows_leave_early(rule, clip, monkeypatch):
 
     monkeypatch.setattr(engine, "_forward", count)
     engine.gaze([Clip(engine.open_stream(), clip[:1], ratio) for ratio in (0.02, 0.1, 0.2)])
-    assert rows == [3, 2, 2, 1, 1, 1]  # 5, 26 and 53 tokens in chunks of ten
+    assert rows == [3, 2, 2, 1, 1, 1]  # 5, 26 and 53 tokens in steps of ten
 
 
 def test_limits_may_change_at_any_frame(rule, clip):
@@ -207,7 +207,7 @@ def test_a_clip_beyond_the_context_is_refused(rule, clip):
 
 
 def test_predicted_loss_is_that_of_the_last_answer(rule, clip):
-    """What the frame's end leaves is what the teacher-forced network predicts there."""
+    """The predicted loss at a frame's end equals that of the teacher-forced network."""
     engine = AutoGazeEngine(rule.network, positions="cumulative")
     gaze = engine.gaze([Clip(engine.open_stream(), clip[:1], 35.5 / 265)])[0][0]
     tokens = torch.tensor(gaze.token_ids.astype(np.int64))

@@ -23,7 +23,7 @@ def waves(first, count, width):
 
 @pytest.mark.parametrize("count, width", [(4, 48), (4, 1024), (16, 64), (240, 512)])
 @pytest.mark.parametrize("seed", range(3))
-def test_noise_is_recognised_whatever_its_strength(count, width, seed):
+def test_noise_is_recognized_whatever_its_strength(count, width, seed):
     generator = torch.Generator().manual_seed(seed)
     for strength in (0.02, 1.0):
         seen = examine(torch.randn(count, width, generator=generator) * strength)
@@ -43,11 +43,11 @@ def test_noise_is_recognised_whatever_its_strength(count, width, seed):
         (torch.cat([waves(0, 16, 64)[:, ::2], waves(0, 16, 64)[:, 1::2]], dim=1), "sines"),
     ],
 )
-def test_other_initial_values_are_recognised(rows, said):
+def test_other_initial_values_are_recognized(rows, said):
     assert said in examine(rows).untrained
 
 
-def test_rows_of_sines_are_recognised_where_they_stand():
+def test_rows_of_sines_are_recognized_where_they_stand():
     assert "sines" in examine(waves(16, 8, 64), first=16).untrained
     assert "sines" not in examine(waves(16, 8, 64), first=0).untrained
 

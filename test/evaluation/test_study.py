@@ -17,8 +17,7 @@ from autogaze_ros.engines.canvas import CanvasEngine
 from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.baselines import SelectorMethod
 from autogaze_ros.evaluation.contexts import FRAMES, drive_context, source_contexts
-from autogaze_ros.evaluation.lpips import open_lpips
-from autogaze_ros.evaluation.metrics import Metrics
+from autogaze_ros.evaluation.metrics import Metrics, study_metrics
 from autogaze_ros.evaluation.report import context_figure, first_contexts, write_report
 from autogaze_ros.evaluation.study import Budget, GazeStudy
 from autogaze_ros.networks.canvas import CanvasReconstructor
@@ -39,14 +38,14 @@ def tiny(tmp_path_factory):
     autogaze = SelectorMethod(create_selector("autogaze", checkpoint=str(folder / "gaze"), device="cpu"))
     torch.manual_seed(0)
     engine = CanvasEngine(CanvasReconstructor(CanvasConfig(widths=(8, 8, 8), blocks=(1, 1, 1))))
-    distance, _ = open_lpips()
+    metrics = study_metrics()
     contexts = [drive_context(900), drive_context(901)]
     study = GazeStudy(
-        contexts, autogaze, engine, distance,
+        contexts, autogaze, engine, metrics,
         ratio=0.75, budgets=[Budget(12, 5)], requirements=2, teacher=Blind(),
     )  # fmt: skip
     reports = []
-    return study, study.run(lambda: reports.append(1)), reports, (autogaze, engine, distance)
+    return study, study.run(lambda: reports.append(1)), reports, (autogaze, engine, metrics)
 
 
 def test_everything_is_measured(tiny):
@@ -71,11 +70,13 @@ def test_the_same_measures_come_frame_by_frame(tiny):
         frame = GazedPixels(pixels, torch.from_numpy(gaze.token_ids.astype(np.int64)))
         ((picture,),) = engine.reconstruct([Task(stream, [frame])])
         single = metrics(pixels, picture)
-        assert found.metrics[0, 0, 0, time] == pytest.approx([single.l1_normalised, single.lpips], abs=1e-5)
+        assert found.metrics[0, 0, 0, time] == pytest.approx(
+            [single["l1_normalized"], single["lpips"]], abs=1e-5
+        )
 
 
 def test_all_files_are_written(tiny, tmp_path):
-    _, found, _, (autogaze, engine, distance) = tiny
+    _, found, _, (autogaze, engine, metrics) = tiny
     write_report(found, tmp_path, {"commit": "abc"}, seed=0)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["commit"] == "abc" and [g["name"] for g in results["groups"]] == ["synthetic drive"]
@@ -84,7 +85,7 @@ def test_all_files_are_written(tiny, tmp_path):
     for method in METHODS:
         assert f"| {method.replace('_', ' ')} |" in text
     assert "- 12+5 tokens, LPIPS: " in text and "Raising the requirement" in text
-    figure = context_figure(found.contexts[0], autogaze, engine, distance, found.budgets[0])
+    figure = context_figure(found.contexts[0], autogaze, engine, metrics, found.budgets[0])
     titles = [axes.get_title() for axes in figure.axes]
     assert len(titles) == 18 and titles[0] == "frame 0: 12 tokens"
     assert titles[12] == "reconstructed: L1 {:.3f}, LPIPS {:.3f}".format(*found.metrics[0, 0, 0, 0])

@@ -68,7 +68,7 @@ def test_compressed_images_of_any_fields_are_used_or_refused_in_one_line(kind, d
 
 
 def use(message):
-    """What the node does with a message that it has received."""
+    """Process a received message as the node does."""
     StampMonitor().check(stamp_of(message.header), 2.0)
     if isinstance(message, Image):
         image_to_rgb(message)

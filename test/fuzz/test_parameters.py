@@ -36,7 +36,7 @@ def node():
 
 
 def messages(pairs):
-    """What a client of the services would send; raises ValueError for what it cannot."""
+    """Convert a value as a client of the services does; raises ValueError if that is impossible."""
     return [Parameter(name, value=value).to_parameter_msg() for name, value in pairs]
 
 

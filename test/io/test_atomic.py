@@ -7,12 +7,12 @@ from contextlib import contextmanager
 import pytest
 
 from autogaze_ros.errors import OutputError
-from autogaze_ros.io.atomic import folder_to_fill, folder_written_aside, keep_apart, written_aside
+from autogaze_ros.io.atomic import atomic_folder, atomic_write, folder_to_fill, keep_apart
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     target = tmp_path / "folder"
-    with folder_written_aside(target) as aside:
+    with atomic_folder(target) as aside:
         aside.mkdir()
         assert aside.name == "folder" and aside.parent.name.startswith(".folder.")
         (aside / "new").touch()
@@ -23,13 +23,13 @@ def test_only_on_demand_a_folder_is_replaced(tmp_path):
     target = tmp_path / "folder"
     target.mkdir()
     (target / "old").touch()
-    with pytest.raises(FileExistsError, match="folder exists already"), folder_written_aside(target):
+    with pytest.raises(FileExistsError, match="folder exists already"), atomic_folder(target):
         pass
-    with pytest.raises(RuntimeError), folder_written_aside(target, replace=True) as aside:
+    with pytest.raises(RuntimeError), atomic_folder(target, replace=True) as aside:
         aside.mkdir()
         raise RuntimeError
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
-    with folder_written_aside(target, replace=True) as aside:
+    with atomic_folder(target, replace=True) as aside:
         aside.mkdir()
         (aside / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
@@ -38,17 +38,17 @@ def test_only_on_demand_a_folder_is_replaced(tmp_path):
 def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (".", tmp_path):
-        with pytest.raises(FileExistsError, match="is the current folder"), folder_written_aside(name):
+        with pytest.raises(FileExistsError, match="is the current folder"), atomic_folder(name):
             pass
-    with folder_written_aside("folder") as aside:
+    with atomic_folder("folder") as aside:
         aside.mkdir()
     assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
 
 
 def test_missing_folders_are_made(tmp_path):
-    with written_aside(tmp_path / "a" / "b" / "file.txt") as aside:
+    with atomic_write(tmp_path / "a" / "b" / "file.txt") as aside:
         aside.write_text("text")
-    with folder_written_aside(tmp_path / "c" / "d" / "folder") as aside:
+    with atomic_folder(tmp_path / "c" / "d" / "folder") as aside:
         aside.mkdir()
     assert (tmp_path / "a" / "b" / "file.txt").read_text() == "text"
     assert list((tmp_path / "c" / "d").iterdir()) == [tmp_path / "c" / "d" / "folder"]
@@ -56,14 +56,14 @@ def test_missing_folders_are_made(tmp_path):
 
 def test_what_a_killed_run_left_is_no_hindrance(tmp_path):
     code = (
-        "import os, sys\nfrom autogaze_ros.io.atomic import folder_written_aside, written_aside\n"
-        "with folder_written_aside(sys.argv[1]) as aside, written_aside(sys.argv[1] + '.txt'):\n"
+        "import os, sys\nfrom autogaze_ros.io.atomic import atomic_folder, atomic_write\n"
+        "with atomic_folder(sys.argv[1]) as aside, atomic_write(sys.argv[1] + '.txt'):\n"
         "    aside.mkdir()\n    os._exit(9)\n"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "folder"], check=False)
     assert len(list(tmp_path.iterdir())) == 3
     (tmp_path / "folder").mkdir()  # an empty one may be filled
-    with folder_written_aside(tmp_path / "folder") as aside, written_aside(tmp_path / "folder.txt"):
+    with atomic_folder(tmp_path / "folder") as aside, atomic_write(tmp_path / "folder.txt"):
         aside.mkdir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "folder.txt"]
 
@@ -95,7 +95,7 @@ def test_no_output_is_or_holds_a_source_or_lies_inside_one(source, monkeypatch, 
 def test_links_do_not_hide_a_source(source, tmp_path):
     (tmp_path / "link").symlink_to(source)
     for output, named in ((tmp_path / "link" / "out", source), (source / "out", tmp_path / "link")):
-        with pytest.raises(OutputError, match="lies inside"):
+        with pytest.raises(OutputError, match="is inside"):
             keep_apart([output], named)
     (tmp_path / "hard.mcap").hardlink_to(source / "bag.mcap")
     with pytest.raises(OutputError, match="is the source"):
@@ -107,13 +107,13 @@ def test_links_of_a_scenario_lead_to_its_source(tmp_path):
     (tmp_path / "scenario" / "camera").mkdir(parents=True)
     (tmp_path / "scenario" / "camera" / "rgb_front").symlink_to(tmp_path / "real")
     (tmp_path / "scenario" / "loop").symlink_to("loop")
-    with pytest.raises(OutputError, match="lies inside"):
+    with pytest.raises(OutputError, match="is inside"):
         keep_apart([tmp_path / "real" / "out"], tmp_path / "scenario")
     keep_apart([tmp_path / "out"], tmp_path / "scenario")
 
 
 def test_what_is_written_aside_is_a_new_file_of_this_run(tmp_path):
-    with written_aside(tmp_path / "a.txt") as one, written_aside(tmp_path / "a.txt") as other:
+    with atomic_write(tmp_path / "a.txt") as one, atomic_write(tmp_path / "a.txt") as other:
         assert one != other
         one.write_text("one")
         other.write_text("other")
@@ -142,7 +142,7 @@ def another_writer(kind, folder):
         process.kill()
 
 
-@pytest.mark.parametrize("write", [folder_to_fill, folder_written_aside])
+@pytest.mark.parametrize("write", [folder_to_fill, atomic_folder])
 @pytest.mark.parametrize("replace", [False, True])
 def test_of_two_runs_into_one_folder_the_second_is_refused(tmp_path, write, replace):
     out = tmp_path / "out"
@@ -157,7 +157,7 @@ def test_of_two_runs_into_one_folder_the_second_is_refused(tmp_path, write, repl
 
 
 def test_a_folder_that_was_filled_meanwhile_is_not_filled_again(tmp_path):
-    with pytest.raises(OSError), folder_written_aside(tmp_path / "out") as aside:
+    with pytest.raises(OSError), atomic_folder(tmp_path / "out") as aside:
         aside.mkdir()
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "file").touch()

@@ -39,7 +39,7 @@ def images():
 def pictures(path):
     with open_bag(path) as bag:
         wanted = [connection for connection in bag.connections if connection.topic == "/image"]
-        return [picture(bag.decode(c, data)) for c, _, data in bag.messages(wanted)], bag.cut
+        return [picture(bag.decode(c, data)) for c, _, data in bag.messages(wanted)], bag.truncated
 
 
 def assert_are_the_first(found, images):
@@ -55,8 +55,8 @@ def test_a_cut_bag_is_read_as_far_as_it_goes(images, tmp_path, storage, share):
     assert share * len(images) - 3 < len(found) <= share * len(images)
     assert_are_the_first(found, images)
     # With the text before the first image.
-    assert f"read are {len(found) + 1} messages, {0.1 * (len(found) - 1):.1f} s; the rest is missing" in note
-    assert note.startswith(f"{bag} is not whole") and "\n" not in note
+    assert f"{len(found) + 1} messages of {0.1 * (len(found) - 1):.1f} s can be read; the rest" in note
+    assert note.startswith(f"{bag} is incomplete") and "\n" not in note
 
 
 @pytest.mark.parametrize("storage", KINDS)
@@ -66,7 +66,7 @@ def test_a_folder_without_metadata_and_a_single_file(images, tmp_path, storage):
     (bag / "metadata.yaml").unlink()
     found, note = pictures(bag)
     assert len(found) == len(images) and note == ""
-    assert f"{recorded(bag)} is not whole" in pictures(cut(recorded(bag), 0.5))[1]
+    assert f"{recorded(bag)} is incomplete" in pictures(cut(recorded(bag), 0.5))[1]
 
 
 def mcap(bag: Path, compression: str | None) -> list[bytes]:
@@ -135,7 +135,7 @@ def test_a_damaged_record_is_the_end(large_images, tmp_path, garbage):
     third = [place for place, part in enumerate(parts) if part[0] == 6][2]
     (tmp_path / "cut.mcap").write_bytes(b"".join([*parts[:third], garbage, *parts[third:]]))
     found, note = pictures(tmp_path / "cut.mcap")
-    assert len(found) == 14 and f"read are {len(found) + 1} messages" in note
+    assert len(found) == 14 and f"{len(found) + 1} messages of " in note
     assert_are_the_first(found, large_images)
 
 
@@ -191,7 +191,7 @@ def test_nothing_to_read_is_told_in_one_line(images, tmp_path, storage, content)
     file = recorded(bag)
     file.write_bytes(file.read_bytes()[:100] if content is None else content)
     for path in (bag, file):
-        with pytest.raises(BagError, match="holds no message that can be read") as caught:
+        with pytest.raises(BagError, match="holds no readable message") as caught:
             pictures(path)
         assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
         assert "ros2 bag reindex" in str(caught.value)

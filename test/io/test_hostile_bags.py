@@ -1,4 +1,4 @@
-"""Recordings that claim, or would cost, what no honest one does: one line, little memory, no wait."""
+"""Recordings that claim excessive sizes or time: rejected in one line, with little memory, at once."""
 
 import bz2
 import sqlite3
@@ -52,7 +52,7 @@ def test_absurd_counts_are_damage_of_the_metadata(tmp_path, count):
     text = file.read_text().replace("message_count: 3\n", f"message_count: {count}\n")
     file.write_text(bomb + text)
     with open_bag(tmp_path / "bag") as bag:
-        assert bag.notes == [f"{file} is damaged; what is read are the files beside it"]
+        assert bag.notes == [f"{file} is damaged; reading the files beside it instead"]
     assert seen(tmp_path / "bag") == [0, 1, 2]
 
 
@@ -100,7 +100,7 @@ def test_a_chunk_that_becomes_too_large_is_the_end(little, tmp_path, claimed):
     data = file.read_bytes()
     file.write_bytes(data[:end] + struct.pack("<BQ", 6, len(content)) + content + data[end:])
     with open_bag(file) as bag:
-        assert "it decompresses to more than 1 MiB" in bag.cut
+        assert "it decompresses to more than 1 MiB" in bag.truncated
     assert seen(file) == [0, 1, 2, 3]
 
 
@@ -146,7 +146,7 @@ def test_what_a_database_computes_is_not_read(tmp_path, script):
             database.execute("DROP TABLE messages")
         database.executescript(script)
         database.commit()
-    with pytest.raises(SourceError, match=r"are no plain table$"):
+    with pytest.raises(SourceError, match=r"is not a plain table$"):
         open_source(str(tmp_path / "bag"))
 
 
@@ -154,7 +154,7 @@ def test_what_a_database_computes_is_not_read(tmp_path, script):
     "change, message",
     [
         ("UPDATE messages SET timestamp = 'soon'", "cannot be read: "),
-        ("UPDATE messages SET timestamp = 1.5", "has no time of receipt"),
+        ("UPDATE messages SET timestamp = 1.5", "has no receive time"),
         ("UPDATE messages SET data = 'text'", "no readable image"),
         ("UPDATE messages SET data = 5", "no readable image"),
         ("UPDATE topics SET name = x'ff'", "cannot be read: "),
@@ -191,7 +191,7 @@ def test_the_black_images_of_a_covered_camera_are_no_bomb(tmp_path):
 def test_a_file_that_fills_the_disk_is_given_up(little, tmp_path):
     file = tmp_path / "bag.mcap.zstd"
     file.write_bytes(zstd.compress(bytes(64 * MIB)))
-    with pytest.raises(BagError, match="what is in it is much larger than a recording's"), open_bag(file):
+    with pytest.raises(BagError, match="it decompresses to far more than a recording would"), open_bag(file):
         pass
 
 

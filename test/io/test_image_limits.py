@@ -1,4 +1,4 @@
-"""What images may cost, whatever they claim."""
+"""Limits on the memory and time that images may take, whatever size they claim."""
 
 import io
 from pathlib import Path
@@ -11,10 +11,10 @@ from image_messages import message
 from peak_memory import peaks
 
 from autogaze_ros.errors import ImageError, SourceError
-from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.images import decode_image, image_to_rgb
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.config import _RANGES
+from autogaze_ros.parameters import MAX_PIXELS
 
 _MOST = 512  # MiB that a small image may cost
 _DECODE = """
@@ -30,7 +30,7 @@ def said_of(path):
 
 
 def measured(files, folder):
-    """Decode files; the most MiB so far and what came of it, of each."""
+    """Decode files; return peak MiB so far and result of each."""
     for number, data in enumerate(files):
         (folder / f"{number:02d}").write_bytes(data)
     return peaks(_DECODE, sorted(folder.iterdir()))
@@ -40,7 +40,7 @@ def test_what_claims_too_much_is_refused_before_it_costs(tmp_path):
     found = dict(zip(REFUSED, measured(REFUSED.values(), tmp_path), strict=True))
     assert {name: said for name, (_, said) in found.items() if not said.startswith("refused")} == {}
     assert {name: cost for name, (cost, _) in found.items() if cost > _MOST // 2} == {}
-    assert "13370x13370 pixels are more than max_image_pixels allows (64000000)" in found["png"][1]
+    assert "13370x13370 pixels exceed max_image_pixels (64000000)" in found["png"][1]
 
 
 def test_what_is_within_the_limits_costs_no_more_than_they_say(tmp_path):
@@ -52,7 +52,7 @@ def test_what_is_within_the_limits_costs_no_more_than_they_say(tmp_path):
 def test_the_limit_is_that_of_the_caller():
     data = encoded(PLAIN, "PNG")
     assert decode_image(data, 64 * 48).shape == (48, 64, 3)
-    with pytest.raises(ImageError, match=r"64x48 pixels are more than max_image_pixels allows \(3071\)"):
+    with pytest.raises(ImageError, match=r"64x48 pixels exceed max_image_pixels \(3071\)"):
         decode_image(data, 64 * 48 - 1)
     raw = message(64, 48, 192, "rgb8", bytes(64 * 48 * 3))
     assert image_to_rgb(raw, 64 * 48).shape == (48, 64, 3)
@@ -62,7 +62,7 @@ def test_the_limit_is_that_of_the_caller():
 
 def test_raw_images_that_claim_too_much_are_refused_by_what_they_declare():
     for encoding in ("rgb8", "bayer_rggb8"):
-        with pytest.raises(ImageError, match="4294967295x4294967295 pixels are more"):
+        with pytest.raises(ImageError, match="4294967295x4294967295 pixels exceed"):
             image_to_rgb(message(2**32 - 1, 2**32 - 1, 2**32 - 1, encoding, b""))
 
 
@@ -97,9 +97,9 @@ def test_a_folder_tells_what_is_larger_than_allowed_or_no_file(tmp_path, caplog)
     (tmp_path / "5.png").symlink_to("/dev/zero")
     assert len(list(open_source(tmp_path, max_pixels=64 * 48))) == 3
     said = "\n".join(caplog.messages)
-    assert "80x80 pixels are more than max_image_pixels" in said and "5.png" in said
-    assert "4.png is left out: its 1099511627776 bytes are more" in said
-    with pytest.raises(SourceError, match="no regular file"):
+    assert "80x80 pixels exceed max_image_pixels" in said and "5.png" in said
+    assert "4.png is left out: its 1099511627776 bytes exceed" in said
+    with pytest.raises(SourceError, match="not a regular file"):
         open_source(tmp_path / "5.png")
 
 

@@ -101,14 +101,15 @@ def test_several_sequences_are_told():
     names, stamps, found = arranged(["left_1.png", "right_1.png", "left_2.png", "right_2.png"])
     assert names == ["left_1.png", "left_2.png", "right_1.png", "right_2.png"]
     assert (
-        milliseconds(stamps) == [0, 100, 200, 300] and "several kinds (left_#, right_#;" in found.warnings[0]
+        milliseconds(stamps) == [0, 100, 200, 300]
+        and "several naming patterns (left_#, right_#;" in found.warnings[0]
     )
 
 
 def test_many_gaps_are_one_line():
     (warning,) = arranged([f"{number}.png" for number in range(0, 1000, 5)])[2].warnings
     assert warning.startswith("images 1..4, 6..9, 11..14, ")
-    assert warning.endswith(" and 187 more are missing; their time passes all the same")
+    assert warning.endswith(" and 187 more are missing; the stamps keep their gap")
 
 
 def test_a_rate_may_be_asked_for():
@@ -118,4 +119,4 @@ def test_a_rate_may_be_asked_for():
 def test_numbers_below_zero_come_first_and_only_give_the_order():
     names, stamps, found = arranged(["-1.png", "0.png", "-2.png", "1.png"])
     assert names == ["-2.png", "-1.png", "0.png", "1.png"] and milliseconds(stamps) == [0, 100, 200, 300]
-    assert "below zero or too large" in found.warnings[0]
+    assert "negative or too large" in found.warnings[0]

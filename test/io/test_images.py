@@ -77,13 +77,15 @@ BAYER = message(6, 4, 6, "bayer_rggb8", bytes(24))
 
 def test_without_cv_bridge_the_error_says_what_is_known(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    with pytest.raises(ImageError, match=r"'bayer_rggb8' is not known; known are bgra8, .* need cv_bridge"):
+    with pytest.raises(
+        ImageError, match=r"'bayer_rggb8' is not supported; supported are bgra8, .* need cv_bridge"
+    ):
         image_to_rgb(BAYER)
 
 
 @pytest.fixture
 def cv_bridge(monkeypatch):
-    """A stand-in that remembers what it was asked."""
+    """Test double that records its calls."""
     asked = []
 
     class CvBridge:
@@ -110,7 +112,7 @@ def test_common_encodings_do_not_go_to_cv_bridge(cv_bridge):
 
 
 def test_what_cv_bridge_refuses_is_told(cv_bridge):
-    with pytest.raises(ImageError, match="cv_bridge cannot turn '64FC7' into rgb8: no such conversion"):
+    with pytest.raises(ImageError, match="cv_bridge cannot convert '64FC7' to rgb8: no such conversion"):
         image_to_rgb(message(4, 2, 12, "64FC7", bytes(24)))
 
 
@@ -192,7 +194,7 @@ def test_alpha_is_left_out(kind):
 
 
 def test_depth_with_a_header_of_its_own_is_named():
-    with pytest.raises(ImageError, match="holds depth, not a picture"):
+    with pytest.raises(ImageError, match="holds depth, not color"):
         compressed_to_rgb(SimpleNamespace(format="16UC1; compressedDepth png", data=b""))
 
 

@@ -1,4 +1,4 @@
-"""Stamps and times of receipt in recordings, and what a recording cannot hold."""
+"""Stamps and receive times in recordings, and values outside their range."""
 
 import pytest
 from cli_harness import PATCHES, gazes, run
@@ -17,7 +17,7 @@ def images():
 
 
 def timed(path, *times):
-    """A bag of images of (time of receipt, stamp), nanoseconds."""
+    """Return a bag of images of (receive time, stamp), nanoseconds."""
     with bag_writer(path, "mcap") as bag:
         for place, (received, stamp) in enumerate(times):
             bag.write("/image", IMAGE, received, image_fields(header(stamp, ""), pictures(place + 1)[-1]))
@@ -75,7 +75,7 @@ def test_a_message_that_a_recording_cannot_hold_is_left_out(images, tmp_path, st
     assert [frame.stamp for frame in open_source(tmp_path / "bag")] == [0, 2 * S]
     assert len(caplog.messages) == 3
     assert caplog.messages[0] == (
-        "bag: the message of -0.000 s on /image is left out: no recording can hold this time of receipt"
+        "bag: the message of -0.000 s on /image is left out: receive time outside a recording's range"
     )
     assert caplog.messages[2].endswith("(and 2 more)")
 

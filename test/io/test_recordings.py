@@ -1,4 +1,4 @@
-"""Recordings as people have them: odd, compressed, and under any name."""
+"""Recordings from practice: unusual, compressed, and under any name."""
 
 import os
 import shutil
@@ -101,7 +101,7 @@ def test_messages_that_are_no_ros_messages_are_not_copied(images, tmp_path, capl
         with bag_writer(tmp_path / "copy", "mcap") as copy:
             for connection, time, data in bag.messages(bag.connections):
                 copy.copy(bag, connection, time, data)
-    assert caplog.messages == ["/json is not copied: its messages are no ROS messages but json"]
+    assert caplog.messages == ["/json is not copied: its messages are not ROS messages but json"]
 
 
 def test_a_bag_without_images_names_a_few_topics_with_types(tmp_path):
@@ -147,7 +147,7 @@ def test_a_metadata_that_disagrees_is_told_and_everything_is_read(images, tmp_pa
     metadata = bag / "metadata.yaml"
     text = metadata.read_text()
     for old, new, note in [
-        (", drive_1.mcap", "", "drive_1.mcap is read, too, though metadata.yaml does not list it"),
+        (", drive_1.mcap", "", "drive_1.mcap is also read, although metadata.yaml does not list it"),
         ("[drive_0", "[drive_7.mcap, drive_0", "metadata.yaml lists drive_7.mcap, which is missing"),
         ("message_count: 5", "message_count: 999", "metadata.yaml counts 999 messages, but there are 5"),
         ("storage_identifier: mcap", "storage_identifier: other", None),
@@ -159,7 +159,7 @@ def test_a_metadata_that_disagrees_is_told_and_everything_is_read(images, tmp_pa
         assert seen(bag) == [0, 1, 2, 3, 4]
     for damaged in ("rosbag2_bagfile_information: 7", "rosbag2_bagfile_information: {", ""):
         metadata.write_text(damaged)
-        assert any("read as one recording are drive_0.mcap, drive_1.mcap" in note for note in notes(bag))
+        assert any("reading as one recording: drive_0.mcap, drive_1.mcap" in note for note in notes(bag))
         assert seen(bag) == [0, 1, 2, 3, 4]
 
 
@@ -182,9 +182,7 @@ def test_another_qos_in_metadata_holds_and_is_told(images, tmp_path):
         database.execute("UPDATE topics SET offered_qos_profiles = ?", (qos,))
         database.commit()
     assert seen(bag) == [0, 1, 2, 3, 4]
-    assert notes(bag) == [
-        "for /image, /text metadata.yaml has another QoS than the file; metadata.yaml holds"
-    ]
+    assert notes(bag) == ["metadata.yaml overrides the file's QoS of /image, /text"]
     with open_bag(bag) as found:
         assert [c.ext.offered_qos_profiles for c in found.connections] == [[], []]
     with open_bag(recorded(bag)) as found:
@@ -197,7 +195,7 @@ def test_nothing_that_metadata_lists_is_there(images, tmp_path):
     bag = split(tmp_path / "bag", images)
     for file in bag.glob("*.mcap"):
         file.unlink()
-    with pytest.raises(SourceError, match=r"lists drive_0.mcap, drive_1.mcap, but none is there"):
+    with pytest.raises(SourceError, match=r"lists drive_0.mcap, drive_1.mcap, none of which exists"):
         open_source(bag)
 
 
@@ -288,7 +286,7 @@ def test_a_compressed_message_that_is_damaged_is_left_out(images, tmp_path, capl
     file = write_mcap(tmp_path / "o.mcap", [("/image", IMAGE, "ros2msg", DEFINED)], found)
     assert seen(file) == [0, 1, 3]
     assert [line.split(" is left out: ")[1] for line in caplog.messages] == [
-        "it is compressed, and cut off", f"it is no {IMAGE}: it has 2 bytes",
+        "the compressed data is truncated", f"it is not a {IMAGE}: it has 2 bytes",
     ]  # fmt: skip
 
 
@@ -322,7 +320,7 @@ def test_a_compressed_file_needs_room(images, tmp_path, monkeypatch):
     small.write_bytes(zstd.compress(file.read_bytes()))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9999, 9000, 999))
-    with pytest.raises(SourceError, match="has no room for what is in it; set TMPDIR"):
+    with pytest.raises(SourceError, match="has too little space to decompress it; set TMPDIR"):
         open_source(small)
 
 
@@ -332,7 +330,7 @@ def test_a_compressed_file_that_is_cut_is_read_as_far_as_it_goes(images, tmp_pat
     data = zstd.compress(file.read_bytes())
     (tmp_path / "cut.mcap.zstd").write_bytes(data[: len(data) * 3 // 4])
     with open_bag(tmp_path / "cut.mcap.zstd") as bag:
-        assert "is not whole" in bag.cut and 2 <= bag.count("/image") < 8
+        assert "is incomplete" in bag.truncated and 2 <= bag.count("/image") < 8
     (tmp_path / "junk.mcap.zstd").write_bytes(b"junk")
-    with pytest.raises(SourceError, match=r"junk.mcap.zstd holds no message that can be read"):
+    with pytest.raises(SourceError, match=r"junk.mcap.zstd holds no readable message"):
         open_source(tmp_path / "junk.mcap.zstd")

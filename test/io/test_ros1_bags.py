@@ -51,7 +51,7 @@ def test_a_split_ros1_bag_in_a_folder_is_one_recording(images, tmp_path):
         name = f"run_2024-05-01-10-0{number}-00_{number}.bag"
         write_ros1(tmp_path / name, images[place : place + 3], start=place)
     assert seen(tmp_path) == [0, 1, 2, 3, 4]
-    assert "read as one recording are run_2024-05-01-10-00-00_0.bag, run_2024" in notes(tmp_path)[0]
+    assert "reading as one recording: run_2024-05-01-10-00-00_0.bag, run_2024" in notes(tmp_path)[0]
     write_ros1(tmp_path / "other.bag", images)
     with pytest.raises(SourceError, match=r"several recordings; name one of .*other.bag, .*run_2024"):
         open_source(tmp_path)
@@ -66,8 +66,8 @@ def test_a_ros1_bag_that_cannot_be_read_is_told_in_one_line(images, tmp_path):
         ("x.bag.active", unindexed, "`rosbag reindex x.bag.active`"),
         ("cut.bag", data[: len(data) // 2], "`rosbag reindex cut.bag`"),
         ("zeros.bag", b"#ROSBAG V2.0\n" + bytes(99), "`rosbag reindex zeros.bag`"),
-        ("junk.bag", b"\xff" * 99, "junk.bag is no ROS 1 bag: it does not begin with #ROSBAG"),
-        ("empty.bag", b"", "empty.bag is no ROS 1 bag"),
+        ("junk.bag", b"\xff" * 99, "junk.bag is not a ROS 1 bag: it does not begin with #ROSBAG"),
+        ("empty.bag", b"", "empty.bag is not a ROS 1 bag"),
     ]:  # fmt: skip
         (tmp_path / name).write_bytes(content)
         with pytest.raises(SourceError) as caught:

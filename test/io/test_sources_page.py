@@ -1,4 +1,4 @@
-"""docs/sources.md holds: every source of its tables is made here, opened, and gives what the table says."""
+"""Test of docs/sources.md: every source of its tables is created, opened, and compared with the table."""
 
 import os
 import re
@@ -25,7 +25,7 @@ IMAGE = np.full((48, 64, 3), 128, np.uint8)
 
 
 def rows(heading):
-    """First and second cells of the table under a heading."""
+    """Return the first and second cells of the table under a heading."""
     section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     lines = re.findall(r"^\|.+\|$", section, re.M)[2:]
     return {cells[1].strip(): cells[2].strip() for cells in (line.split("|") for line in lines)}
@@ -93,12 +93,12 @@ READ = {
     "bitstream without a container": (lambda path: bitstream(path.with_suffix(".h264")), [0, 50, 100]),
     "recording of rosbag2": (lambda path: recorded(bag(path, "/image")), [1000, 1100]),
     "recording of ROS 1": (lambda path: ros1(path.with_suffix(".bag")), [1000, 1100]),
-    "recording that was cut off": (lambda path: cut(bag(path, "/image"), 0.98), [1000, 1100]),
+    "recording that is truncated": (lambda path: cut(bag(path, "/image"), 0.98), [1000, 1100]),
     "synthetic drive": (lambda path: "drive:7@14", [1400, 1500, 1600, 1700]),
 }
 
 
-@pytest.mark.parametrize("row", rows("What is read"))
+@pytest.mark.parametrize("row", rows("Supported sources"))
 def test_what_is_read(row, tmp_path):
     (maker, stamps) = next(READ[begin] for begin in READ if row.startswith(begin))
     frames = list(islice(open_source(maker(tmp_path / "source")), 4))
@@ -166,7 +166,7 @@ def notes(path):
 
 
 REFUSED = {
-    "a name that is not there": lambda path: path,
+    "a missing file": lambda path: path,
     "an empty file": lambda path: content(path, b""),
     "a text file": lambda path: content(path, b"first line\n", "notes.mp4"),
     "a playlist": lambda path: content(path, b"#EXTM3U\nhttp://127.0.0.1/a.ts\n", "live.m3u8"),
@@ -178,7 +178,7 @@ REFUSED = {
     "any other file that FFmpeg cannot read": lambda path: content(path, b"\xff\0\xfe" * 100, "x.mp4"),
     "sound with a cover picture": with_sound_and_cover,
     "a folder whose subfolders hold images": lambda path: folders(path, "left", "right"),
-    "a folder with nothing to see": notes,
+    "a folder without images": notes,
     "a folder of damaged images": damaged,
     "a dataset's root": lambda path: folders(path, "a/camera/rgb_front", "b/camera/rgb_front"),
     "a camera that a scenario lacks": cameras,
@@ -189,12 +189,12 @@ REFUSED = {
     "a topic that a recording lacks": lambda path: bag(path, "/left", "/right"),
     "an empty recording": empty_bag,
     "a folder of several recordings": several_bags,
-    "a file that only has a recording's name": lambda path: content(path, b"junk", "junk.mcap"),
+    "a file with only the name of a recording": lambda path: content(path, b"junk", "junk.mcap"),
     "a ROS 1 bag without its index": lambda path: content(path, b"#ROSBAG V2.0\n" + bytes(99), "a.bag"),
 }
 
 
-@pytest.mark.parametrize("what, line", rows("What is refused").items())
+@pytest.mark.parametrize("what, line", rows("Rejected sources").items())
 def test_what_is_refused(what, line, tmp_path):
     source = REFUSED[what](tmp_path / "source")
     with pytest.raises(SourceError) as caught:
@@ -209,5 +209,5 @@ def test_what_is_refused(what, line, tmp_path):
 
 
 def test_both_tables_are_whole():
-    assert set(REFUSED) == set(rows("What is refused"))
-    assert len(READ) == len(rows("What is read"))
+    assert set(REFUSED) == set(rows("Rejected sources"))
+    assert len(READ) == len(rows("Supported sources"))

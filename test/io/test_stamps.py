@@ -12,10 +12,10 @@ SECOND = 10**9
     [
         ([1, 2, 2, 3], ["", "", "", ""]),
         ([5, 3, 4], ["", "time went back by 2.000 s", ""]),
-        ([1, 3, 6, 7], ["", "", "for 3.000 s there was no image by its stamps (max_gap is 2)", ""]),
-        ([0, 0, 0], ["", "its stamps are zero, so that only the order of arrival is known", ""]),
+        ([1, 3, 6, 7], ["", "", "no image for 3.000 s, by its stamps (max_gap is 2)", ""]),
+        ([0, 0, 0], ["", "its stamps are zero, so only the order of arrival is known", ""]),
         ([7, 0, 0, 8], ["", "time went back by 7.000 s", "",
-                        "for 8.000 s there was no image by its stamps (max_gap is 2)"]),
+                        "no image for 8.000 s, by its stamps (max_gap is 2)"]),
         ([0, 1, 2, 0, 1], ["", "", "", "time went back by 2.000 s", ""]),
         ([-3, -2, -4], ["", "", "time went back by 2.000 s"]),
     ],

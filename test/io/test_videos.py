@@ -93,7 +93,7 @@ def test_pixels_of_absurd_shape_are_refused(tmp_path):
     place = data.index(b"pasp") + 4
     data[place : place + 8] = struct.pack(">II", 100, 1)
     video.write_bytes(data)
-    with pytest.raises(SourceError, match="declares pixels of 100:1, and so frames beyond 32:1"):
+    with pytest.raises(SourceError, match="has pixels of 100:1: the aspect ratio exceeds 32:1"):
         list(open_source(video))
 
 
@@ -116,7 +116,7 @@ def test_a_bitstream_that_declares_no_rate_is_told(tmp_path, caplog):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(), format="rgb24")))
         container.mux(stream.encode(None))
     assert [frame.stamp // 10**6 for frame in open_source(path)] == [0, 40, 80]
-    assert caplog.messages == [f"{path} declares no rate: its frames are taken as 25 a second"]
+    assert caplog.messages == [f"{path} declares no rate: 25 frames per second are assumed"]
 
 
 def test_frames_have_their_own_times(tmp_path):
@@ -138,7 +138,7 @@ def test_times_that_are_missing_are_counted_back_from_the_first(tmp_path, caplog
     with av.open(str(video)) as container:
         assert [frame.time for frame in container.decode(video=0)][:4] == [None, None, None, 0.0]
     assert [frame.stamp // 10**6 for frame in open_source(video)] == [0, 100, 200, 300, 400]
-    assert caplog.messages == [f"{video}: frames without a time are counted, 10 a second"]
+    assert caplog.messages == [f"{video}: frames without a time are spaced evenly, 10 per second"]
 
 
 def two_streams(path, sizes, default):
@@ -162,7 +162,7 @@ def test_of_several_streams_the_main_one_is_taken_and_told(tmp_path, caplog, suf
     sizes = [(64, 48), (320, 240)]
     source = open_source(two_streams(tmp_path / f"clip.{suffix}", sizes, default))
     width, height = sizes[stream]
-    assert caplog.messages[0].endswith(f"stream {stream} ({width}x{height}) is read, 1 more left out")
+    assert caplog.messages[0].endswith(f"stream {stream} ({width}x{height}) is read, 1 more are ignored")
     assert next(iter(source)).image.shape == (height, width, 3)
 
 
@@ -284,7 +284,7 @@ def test_frames_of_more_pixels_than_allowed_are_refused_before_they_are_decoded(
     video = write(tmp_path / "clip.mp4")
     assert len(list(open_source(video, max_pixels=WIDTH * HEIGHT))) == 5
     with pytest.raises(
-        SourceError, match=r"frames of 160x96 pixels, more than max_image_pixels allows \(15359\)"
+        SourceError, match=r"frames of 160x96 pixels, which exceed max_image_pixels \(15359\)"
     ):
         open_source(video, max_pixels=WIDTH * HEIGHT - 1)
     wide = write(tmp_path / "wide.mp4", aspect=Fraction(4, 1))
@@ -301,8 +301,6 @@ def test_frames_that_grow_beyond_what_is_allowed_end_a_video(tmp_path):
         (4 * HEIGHT, 4 * WIDTH, 3),
     }
     frames = []
-    with pytest.raises(
-        SourceError, match=r"more than max_image_pixels allows|is damaged behind frame"
-    ) as caught:
+    with pytest.raises(SourceError, match=r"exceed max_image_pixels|is damaged after frame") as caught:
         frames.extend(open_source(both, max_pixels=WIDTH * HEIGHT))
     assert {frame.image.shape for frame in frames} <= {(HEIGHT, WIDTH, 3)} and "\n" not in str(caught.value)

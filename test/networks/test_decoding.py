@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogaze_ros.networks.decoding import choose_chunk, loss_after, token_budget
+from autogaze_ros.networks.decoding import choose_step, loss_after, token_budget
 
 HIGH = np.full(3, 9.0, np.float32)
 
@@ -27,21 +27,21 @@ def test_budget_outside_its_range_is_refused(ratio):
 
 def test_no_token_twice_and_never_the_pad():
     answers = logits([1, 5, 2, 0, 99], [1, 5, 2, 0, 99], [1, 5, 2, 0, 99])
-    assert choose_chunk(answers, HIGH, [], 4, -math.inf) == ([1, 2, 0], False)
-    assert choose_chunk(answers, HIGH, [1, 2], 4, -math.inf) == ([0, 3], True)
+    assert choose_step(answers, HIGH, [], 4, -math.inf) == ([1, 2, 0], False)
+    assert choose_step(answers, HIGH, [1, 2], 4, -math.inf) == ([0, 3], True)
 
 
 def test_budget_ends_the_frame():
     answers = logits([1, 5, 2, 0, 0], [1, 5, 2, 0, 0], [1, 5, 2, 0, 0])
-    assert choose_chunk(answers, HIGH, [], 2, -math.inf) == ([1, 2], True)
-    assert choose_chunk(answers, HIGH, [], 3, -math.inf) == ([1, 2, 0], True)
+    assert choose_step(answers, HIGH, [], 2, -math.inf) == ([1, 2], True)
+    assert choose_step(answers, HIGH, [], 3, -math.inf) == ([1, 2, 0], True)
 
 
 def test_pads_stand_where_the_loss_is_low_enough_and_bans_stay():
     answers = logits([9, 5, 2, 0, 0], [9, 5, 2, 0, 0], [9, 5, 2, 0, 0])
     losses = np.array([0.1, 0.2, 0.9], np.float32)
-    assert choose_chunk(answers, losses, [3], 5, 0.2) == ([4, 4, 2], True)
-    assert choose_chunk(answers, losses, [], 5, 0.2) == ([0, 4, 2], True)  # the first always counts
+    assert choose_step(answers, losses, [3], 5, 0.2) == ([4, 4, 2], True)
+    assert choose_step(answers, losses, [], 5, 0.2) == ([0, 4, 2], True)  # the first always counts
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.floats(-3, 3))
@@ -50,21 +50,21 @@ def test_a_whole_frame_keeps_its_promises(seed, budget, requirement):
     chosen, finished = [], False
     while not finished:
         before = len(chosen)
-        chunk, finished = choose_chunk(
+        step, finished = choose_step(
             rng.normal(size=(4, 21)).astype(np.float32),
             rng.normal(size=4).astype(np.float32),
             chosen,
             budget,
             requirement,
         )
-        chosen += [token for token in chunk if token != 20]
+        chosen += [token for token in step if token != 20]
         assert finished or len(chosen) > before
     assert 1 <= len(chosen) <= budget
     assert len(set(chosen)) == len(chosen)
 
 
 @pytest.mark.parametrize(
-    "chunk, expected", [([1, 4, 2], 1.0), ([4, 4, 4], 0.0), ([1, 2], 2.0), ([1, 2, 3], 2.0), ([4, 1, 4], 0.0)]
+    "step, expected", [([1, 4, 2], 1.0), ([4, 4, 4], 0.0), ([1, 2], 2.0), ([1, 2, 3], 2.0), ([4, 1, 4], 0.0)]
 )
-def test_loss_after(chunk, expected):
-    assert loss_after(chunk, np.array([0, 1, 2], np.float32), pad=4) == expected
+def test_loss_after(step, expected):
+    assert loss_after(step, np.array([0, 1, 2], np.float32), pad=4) == expected

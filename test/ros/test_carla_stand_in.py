@@ -16,6 +16,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from autogaze_ros.msg import GazeMask
 
+pytestmark = pytest.mark.slow
+
 STAND_IN = "ros.demo.carla_stand_in"
 TAGS_BY_COLOUR = {
     (128, 64, 128): "road", (244, 35, 232): "sidewalk", (70, 70, 70): "building", (153, 153, 153): "pole",

@@ -1,9 +1,8 @@
-import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from clips import scene, write_video
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -11,22 +10,29 @@ from std_msgs.msg import Header
 from autogaze_ros.io.bags import open_bag
 from autogaze_ros.io.sources import open_source
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+LONG = 120.0  # seconds
 
 
-def demo(out, *arguments):
-    command = [sys.executable, "-m", "autogaze_ros.ros.demo", "--out", str(out), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+@pytest.fixture
+def demo(world, tmp_path):
+    def demo(*arguments):
+        command = [sys.executable, "-m", "autogaze_ros.ros.demo", "--out", str(tmp_path / "out"), *arguments]
+        return world.start(command, profile=False)
+
+    return demo
 
 
-def test_the_demo_leaves_a_video_pictures_and_a_table(tmp_path):
-    result = demo(tmp_path / "out")
-    assert result.returncode == 0, result.stderr
-    assert "embedded: weights of this project, not NVIDIA's, under Apache-2.0" in result.stdout
-    assert "48 frames reconstructed; the player waited for each" in result.stdout
-    assert "48 images, 48 gazes, 0 frames dropped" in result.stdout
+@pytest.mark.timeout(3 * LONG)
+def test_the_demo_leaves_a_video_pictures_and_a_table(demo, tmp_path):
+    running = demo()
+    assert running.wait(2 * LONG) == 0
+    assert "embedded: weights of this project, not NVIDIA's, under Apache-2.0" in running.log()
+    assert "48 frames reconstructed; the player waited for each" in running.log()
+    assert "48 images, 48 gazes, 0 frames dropped" in running.log()
     for row in ("tokens", "area", "wait", "preprocess", "gaze", "render", "total", "age"):
-        assert f"\n{row} " in result.stdout
+        assert f"\n{row} " in running.log()
     frames = list(open_source(tmp_path / "out" / "side_by_side.mp4"))
     assert len(frames) == 48
     height, width = frames[0].image.shape[:2]
@@ -38,29 +44,29 @@ def test_the_demo_leaves_a_video_pictures_and_a_table(tmp_path):
         assert abs(picture.shape[0] - height) < 2 and picture.shape[1] == 1916
         camera, reconstruction = (part[-358:].astype(int) for part in (picture[:, :636], picture[:, -636:]))
         assert 0.5 < np.abs(camera - reconstruction).mean() < 30  # of this very frame
-    assert "gazed_bag contains 16 gazes; 16 of 16 also seen live are the same" in result.stdout
+    assert "gazed_bag contains 16 gazes; 16 of 16 also seen live are the same" in running.log()
     with open_bag(tmp_path / "out" / "gazed_bag") as bag:
         assert (bag.count("/image"), bag.count("/autogaze/front/gaze")) == (16, 16)
 
 
-def test_paths_may_hold_anything_and_the_licence_is_told(tmp_path, weights):
+def test_paths_may_hold_anything_and_the_licence_is_told(demo, tmp_path, weights):
     clip = write_video(tmp_path / "[dash]: 1 #2.mp4", scene(6))
-    result = demo(tmp_path / "out", "--clip", str(clip), "--checkpoint", weights)
-    assert result.returncode == 0, result.stderr
-    assert f"{weights}: weights under Apache-2.0" in result.stdout
-    assert "6 images" in result.stdout
+    running = demo("--clip", str(clip), "--checkpoint", weights)
+    assert running.wait(LONG) == 0
+    assert f"{weights}: weights under Apache-2.0" in running.log()
+    assert "6 images" in running.log()
 
 
-def test_the_demo_names_what_is_wrong(tmp_path):
+def test_the_demo_names_what_is_wrong(demo, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     for arguments, message in (
         (["--clip", str(tmp_path / "missing.mp4")], "does not exist"),
         (["--clip", str(tmp_path / "text.mp4")], "is a text file"),
         (["--checkpoint", str(tmp_path)], "has no config.json"),
     ):
-        result = demo(tmp_path / "out", *arguments)
-        assert result.returncode == 1
-        assert message in result.stderr and "Traceback" not in result.stderr
+        running = demo(*arguments)
+        assert running.wait() == 1
+        assert message in running.log() and "Traceback" not in running.log()
 
 
 def test_the_player_waits_for_each_frames_answer(world, tmp_path):

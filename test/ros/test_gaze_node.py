@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import sys
 from array import array
@@ -21,6 +22,8 @@ from sensor_msgs.msg import Image
 from autogaze_ros.checkpoints.embedded import GAZE as GAZE_WEIGHTS
 from autogaze_ros.cli import cli
 from autogaze_ros.msg import GazeInfo, GazeMask
+
+pytestmark = pytest.mark.slow
 
 NODE, PLAYER = "ros.gaze_node", "ros.demo.clip_player"
 PATCHES = {"selector": "patch_difference", "task_loss_requirement": 0.2}
@@ -170,7 +173,9 @@ def spoilt(change):
 
 
 FAULTS = {
-    "encoding 'bayer_rggb8' is not known; known are bgra8": lambda m: setattr(m, "encoding", "bayer_rggb8"),
+    "encoding 'bayer_rggb8' is not supported; supported are bgra8": lambda m: setattr(
+        m, "encoding", "bayer_rggb8"
+    ),
     "data holds 100 bytes": lambda m: setattr(m, "data", array("B", bytes(100))),
     "the image is empty": lambda m: setattr(m, "width", 0),
     "an image of 1x40 pixels": lambda m: m.__init__(
@@ -234,7 +239,8 @@ def test_topics_and_services_of_the_page_are_those_of_the_node(world):
 
 def test_where_torch_is_missing_it_is_told_and_what_needs_none_gazes(world, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so is of another Python')")
-    world.environment["PYTHONPATH"] = str(tmp_path)
+    first = [str(tmp_path), os.environ.get("PYTHONPATH")]
+    world.environment["PYTHONPATH"] = os.pathsep.join(filter(None, first))
     for parameters, told in (
         ({}, "the autogaze selector needs torch, safetensors and huggingface_hub in "),
         (
@@ -272,7 +278,7 @@ def broken(weights, tmp_path, name):
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"selector": "saliency"}, "selector must be one of autogaze, patch_difference"),
+        ({"selector": "saliency"}, "unknown selector 'saliency'; known are "),
         ({"selector": "random", "gazing_ratio": 1.5}, "gazing_ratio"),
         ({"selector": "random", "gazing_ratio": "much"}, "gazing_ratio"),
         ({"checkpoint": "''"}, "needs a checkpoint"),

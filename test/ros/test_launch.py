@@ -12,6 +12,7 @@ import launch_double
 import pytest
 import yaml
 from clips import scene, write_bag, write_video
+from lab_packages import install
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from ros_node import picture
@@ -23,6 +24,8 @@ from autogaze_ros.msg import GazeMask
 from autogaze_ros.parameters import CAMERA_PARAMETERS, GAZING, PARAMETERS, REPLAY
 from autogaze_ros.ros.middleware import VARIABLES
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 try:
@@ -166,6 +169,17 @@ def test_a_bag_until_its_end(world, start, tmp_path):
     launch = start("replay", arguments)
     assert launch.wait() == 0 and "unknown parameters" not in launch.log()
     assert counts(tmp_path / "out") == {"/text": 1, "/cam/image": 4, "/autogaze/front/gaze": 4}
+
+
+def test_a_bag_with_a_selector_of_another_package(world, start, tmp_path):
+    world.environment["PYTHONPATH"] = f"{install(tmp_path / 'site', '')}:{os.environ.get('PYTHONPATH', '')}"
+    bag = write_bag(tmp_path / "bag", "sqlite3", {"/image": scene(2)})
+    own = {**CHEAP, "selector": "lab_gaze.mine:First", "bag": bag, "out": tmp_path / "out", "rate": "0.0"}
+    assert start("replay", own).wait() == 0
+    with open_bag(tmp_path / "out") as opened:
+        (gazes,) = (one for one in opened.connections if one.topic == "/autogaze/front/gaze")
+        found = [opened.decode(gazes, data) for connection, _, data in opened.messages([gazes])]
+    assert [gaze.selector for gaze in found] == ["lab_gaze.mine:First"] * 2
 
 
 def test_a_bag_of_six_cameras_as_files_name_them(start, tmp_path):

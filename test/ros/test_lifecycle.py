@@ -26,6 +26,8 @@ from sensor_msgs.msg import Image
 
 from autogaze_ros.msg import GazeMask
 
+pytestmark = pytest.mark.slow
+
 
 def start(world, **parameters):
     return start_faulty(world, queue_policy="every", **parameters)

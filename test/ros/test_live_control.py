@@ -13,6 +13,8 @@ from ros_node import ERROR, NODE, Camera, Diagnostics, picture, set_parameters, 
 from autogaze_ros.msg import GazeInfo
 from autogaze_ros.parameters import PARAMETERS
 
+pytestmark = pytest.mark.slow
+
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RANDOM = {"selector": "random", "gazing_ratio": 0.2, "queue_policy": "every"}
 

@@ -8,6 +8,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_node import NODE, UNIFORM, WARN, Camera, Diagnostics, picture
 from sensor_msgs.msg import Image
 
+pytestmark = pytest.mark.slow
+
 BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 SEEN = QoSProfile(depth=5000, reliability=ReliabilityPolicy.BEST_EFFORT)
 EVERY = {**UNIFORM, "queue_size": 8, "max_gap": 3600.0}

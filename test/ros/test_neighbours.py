@@ -13,6 +13,8 @@ from autogaze_ros.ros.queue import ImageQueue
 from autogaze_ros.selectors import create_selector
 from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 12
 IMAGES = np.random.default_rng(0).integers(0, 200, (FRAMES, 48, 64, 3), np.uint8)
 

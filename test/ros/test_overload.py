@@ -10,6 +10,8 @@ from ros_node import WARN, Camera, Diagnostics, change, picture, set_parameters,
 
 from autogaze_ros.ros.subscription import DEPTH
 
+pytestmark = pytest.mark.slow
+
 BLUE = (0, 0, 255)
 ACTIVE = 3
 

@@ -21,6 +21,8 @@ from autogaze_ros.reconstruction import Reconstructor
 from autogaze_ros.ros.messages import fill_image
 from autogaze_ros.selectors import create_selector
 
+pytestmark = pytest.mark.slow
+
 NODE = {
     "selector": "patch_difference",
     "task_loss_requirement": 0.2,

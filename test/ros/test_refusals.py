@@ -2,6 +2,7 @@
 
 import sys
 
+import pytest
 from accounts import settle
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -9,6 +10,8 @@ from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from ros_node import NODE, UNIFORM, Camera, Diagnostics, picture, set_parameters
 from rosgraph_msgs.msg import Clock
+
+pytestmark = pytest.mark.slow
 
 
 def ask(world, kind, service, request):

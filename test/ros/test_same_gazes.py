@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
+import pytest
 from cli_harness import PATCHES, decoded, gazes, run
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ from autogaze_ros.msg import GazeMask
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.ros.messages import fill_image
 from autogaze_ros.selectors import create_selector
+
+pytestmark = pytest.mark.slow
 
 COUNT = 12
 FIELDS = (

@@ -117,7 +117,7 @@ def test_the_doctor_fits_a_screen_and_says_what_to_mend(shm, monkeypatch):
         "DDS profile",
         "orphans",
         "weights",
-        "To mend:",
+        "To fix:",
     ):
         assert any(line.startswith(word) for line in lines), word
     assert "  autogaze doctor --clean" in lines

@@ -1,5 +1,6 @@
 """Stamps that do not go on as time does."""
 
+import pytest
 from accounts import settle
 from cli_harness import run
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -9,6 +10,8 @@ from sensor_msgs.msg import Image
 
 from autogaze_ros.io.bags import open_bag
 
+pytestmark = pytest.mark.slow
+
 # By camera: stamps, the streams that their gazes belong to, and what is told, once.
 CASES = {
     "steady": ([0.0, 0.1, 0.1, 2.0], [0, 0, 0, 0], None),
@@ -16,7 +19,7 @@ CASES = {
     "gap": (
         [1.0, 1.1, 9.0, 9.1],
         [0, 0, 1, 1],
-        "for 7.900 s there was no image by its stamps (max_gap is 2)",
+        "no image for 7.900 s, by its stamps (max_gap is 2)",
     ),
     "zero": ([0.0, 0.0, 0.0, 0.0], [0, 1, 1, 1], "its stamps are zero"),
     "mended": ([0.0, 0.0, 5.0, 5.1], [0, 1, 2, 2], "for 5.000 s there was no image"),

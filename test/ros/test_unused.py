@@ -11,6 +11,8 @@ from ros_node import NODE, UNIFORM, WARN, Camera, Diagnostics, picture, set_para
 from autogaze_ros.parameters import RENAMED
 from autogaze_ros.ros.checks import warn_of_arguments
 
+pytestmark = pytest.mark.slow
+
 
 def parameters(**sections):
     return yaml.safe_dump({name: {"ros__parameters": given} for name, given in sections.items()})
@@ -63,12 +65,12 @@ def test_what_is_for_another_node_is_named(world, tmp_path, monkeypatch, argumen
      "ns/autogaze", "/ns/autogaze", "/**/other", "other", "/ns/*", "/ns/**"],
 )  # fmt: skip
 @pytest.mark.parametrize("namespace", ["/", "/ns", "/far/ns"])
-def test_a_section_is_for_a_node_where_rcl_says_so(world, tmp_path, capfd, section, namespace):
+def test_a_section_is_for_a_node_where_rcl_says_so(domain, tmp_path, capfd, section, namespace):
     path = tmp_path / "own.yaml"
     path.write_text(parameters(**{section: {"a": 1}}))
     arguments = ["--ros-args", "--params-file", str(path), "-r", f"__ns:={namespace}"]
     context = Context()
-    rclpy.init(args=arguments, context=context, domain_id=world.domain)
+    rclpy.init(args=arguments, context=context, domain_id=domain)
     node = Node("autogaze", context=context, automatically_declare_parameters_from_overrides=True)
     capfd.readouterr()
     warn_of_arguments(node, arguments)

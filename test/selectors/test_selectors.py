@@ -15,7 +15,7 @@ from autogaze_ros.selectors import SELECTORS, Request, create_selector
 from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
 UNTRAINED = ["patch_difference", "uniform", "random"]
-OWN = [name for name in SELECTORS if name != "upstream"]  # NVlabs' package has test_upstream.py
+OWN = [name for name in SELECTORS.builtin if name != "upstream"]  # NVlabs' package has test_upstream.py
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +59,17 @@ def test_what_all_selectors_promise(name, images, checkpoint):
 @pytest.mark.parametrize("name", OWN)
 def test_each_selector_has_units_and_a_requirement_of_its_own(name, checkpoint):
     selector = create_selector(name, checkpoint=checkpoint, device="cpu")
-    own = {"autogaze": 0.7, "patch_difference": 0.3}.get(name, -math.inf)
-    assert selector.requirement("auto") == own
+    own = selector.default_requirement
+    assert selector.requirement("auto") == (own if selector.loss_units else -math.inf)
     assert selector.requirement(0.1) == (0.1 if selector.loss_units else -math.inf)
-    assert bool(selector.loss_units) == (name in ("autogaze", "patch_difference"))
+    assert math.isfinite(own) == bool(selector.loss_units)
+    gaze = run(selector, scene(1))[0]
+    assert math.isfinite(gaze.predicted_loss) == bool(selector.loss_units)
+
+
+@pytest.mark.parametrize("name, own", [("autogaze", 0.7), ("patch_difference", 0.3), ("uniform", -math.inf)])
+def test_requirements_of_known_selectors(name, own, checkpoint):
+    assert create_selector(name, checkpoint=checkpoint, device="cpu").requirement("auto") == own
 
 
 def test_autogazes_own_requirement_is_its_checkpoints(tmp_path):
@@ -131,7 +138,7 @@ def test_positions_are_the_checkpoints_unless_others_are_asked_for(tmp_path):
 
 
 def test_unfit_choices_are_refused(checkpoint):
-    with pytest.raises(ParameterError, match="autogaze, patch_difference, uniform, random, upstream"):
+    with pytest.raises(ParameterError, match=r"known are .*autogaze, .*patch_difference, .*upstream"):
         create_selector("saliency")
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         create_selector("autogaze")

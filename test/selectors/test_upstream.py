@@ -104,14 +104,14 @@ def test_each_stream_has_calls_of_its_own(rule, weights, monkeypatch):
 def test_the_predicted_loss_is_the_last_answers(rule, weights, monkeypatch, case, place):
     replay = install(monkeypatch, rule, case)
     gaze = run(create(weights), frames_of(rule, case), limits_of(rule, case))[place]
-    chunk = (len(replay.gazes[place]) - 1) // HEADS
-    last = replay.gazes[place].tolist()[chunk * HEADS :]
+    step = (len(replay.gazes[place]) - 1) // HEADS
+    last = replay.gazes[place].tolist()[step * HEADS :]
     taken = last.index(PAD) if PAD in last else len(last)
     assert taken < HEADS
-    assert gaze.predicted_loss == losses(place, chunk)[taken]
+    assert gaze.predicted_loss == losses(place, step)[taken]
 
 
-def test_a_full_last_chunk_has_the_loss_before_its_last_token(rule, weights, monkeypatch):
+def test_a_full_last_step_has_the_loss_before_its_last_token(rule, weights, monkeypatch):
     replay = install(monkeypatch, rule, "ratio_full_clip")
     replay.gazes[0] = torch.arange(2 * HEADS)
     gaze = run(create(weights), rule.frames("frames")[:1], replay.limits)[0]
@@ -128,7 +128,7 @@ def test_it_tells_what_it_runs(rule, weights, monkeypatch):
 
 
 def test_a_hub_id_means_the_same_weights_as_for_ours(rule, weights, monkeypatch):
-    """What `load_autogaze` has put into the hub's cache is loaded from there."""
+    """Files that `load_autogaze` has put into the hub's cache are loaded from there."""
     replay = install(monkeypatch, rule, "stop_late")
     cached = replace(load_autogaze(weights), source=OFFICIAL, revision="5100fae")
     monkeypatch.setattr(upstream, "load_autogaze", lambda source: cached)

@@ -1,4 +1,4 @@
-"""Everything that came is accounted for: the sums that hold once nothing is under way."""
+"""Accounting of all images: sums that hold once the node is idle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONG = 3  # reports without an account of every image, after which the newest of
 def settle(
     world: Any, diagnostics: Any, camera: Any, *, left: int = 0, again: Callable[[], Any] = lambda: None
 ) -> dict[str, int]:
-    """Wait until each image of a camera is accounted for, and hold the sums; returns the node's counts.
+    """Wait until each image of a camera is accounted for, and check the sums; return the node's counts.
 
     What its publishers published since they were heard was received or lost; what was
     received was gazed at, left out or dropped by a cause. Gazes tell of the drops, but

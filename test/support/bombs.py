@@ -1,4 +1,4 @@
-"""Small files that claim much: images, and the parts that such are made of."""
+"""Small files that claim large sizes: images, and parts of them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tiff(
 
 
 def shared_tags(count: int, each: int) -> bytes:
-    """The TIFF of an EXIF whose tags all claim the same bytes."""
+    """Return a TIFF for EXIF whose tags all claim the same bytes."""
     entries = b"".join(struct.pack("<HHII", 1000 + n, 1, each, 8) for n in range(count))
     return (b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4)).ljust(each + 8, b"\0")
 
@@ -65,7 +65,7 @@ def gif(width: int, height: int, before: bytes = b"") -> bytes:
 
 
 def scanned(size: int, times: int) -> bytes:
-    """A progressive JPEG whose last scan comes so many times more."""
+    """Return a progressive JPEG whose last scan is repeated."""
     data = encoded(PIL.Image.new("RGB", (size, size)), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + times * last + data[-2:]

@@ -1,4 +1,4 @@
-"""Running `autogaze` in tests, and what it left behind."""
+"""Running `autogaze` in tests, and reading its results."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def gazes(out: Path) -> list[dict[str, Any]]:
 
 
 def messages(bag: Path) -> list[tuple[str, int, bytes]]:
-    """Topic, receive time and CDR bytes of all messages of a bag."""
+    """Return topic, receive time and CDR bytes of all messages of a bag."""
     with AnyReader([bag]) as reader:
         return [(connection.topic, time, data) for connection, time, data in reader.messages()]
 
 
 def decoded(bag: Path, topic: str) -> list[tuple[int, Any]]:
-    """Receive time and message of a topic."""
+    """Return receive time and message of a topic."""
     with AnyReader([bag]) as reader:
         wanted = [connection for connection in reader.connections if connection.topic == topic]
         return [(time, reader.deserialize(data, c.msgtype)) for c, time, data in reader.messages(wanted)]
 
 
 def assert_all_have(out: Path, count: int) -> None:
-    """Lines, video and bag hold this many frames, and nothing unfinished lies beside them."""
+    """Check that lines, video and bag have this many frames, and that no unfinished files remain."""
     assert sorted(path.name for path in out.iterdir()) == ["gazes.jsonl", "gazes_bag", "side_by_side.mp4"]
     assert len(gazes(out)) == len(list(open_source(out / "side_by_side.mp4"))) == count
     assert len(decoded(out / "gazes_bag", GAZE)) == count

@@ -1,4 +1,4 @@
-"""Clips for tests: the synthetic drive, and real driving where the shared data is."""
+"""Clips for tests: the synthetic drive, and real driving if the shared data is available."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def recorded(bag: Path) -> Path:
 
 
 def cut(path: Path, share: float) -> Path:
-    """Leave no more than a share of a file, or of the messages' file in a bag's folder."""
+    """Truncate a file, or the messages' file in a bag's folder, to a share of its size."""
     file = path if path.is_file() else recorded(path)
     file.write_bytes(file.read_bytes()[: round(file.stat().st_size * share)])
     return path
@@ -87,6 +87,6 @@ def scene(count: int) -> list[np.ndarray]:
 
 
 def huge_png() -> bytes:
-    """A tiny file that claims to be a picture of 100000x100000 pixels."""
+    """Return a tiny file that claims to be an image of 100000x100000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))

@@ -1,6 +1,6 @@
-"""The true node with a selector that fails: on red frames, for want of memory on green ones.
+"""The node with a selector that fails on red frames, and runs out of memory on green ones.
 
-On blue ones it works until somebody has written into the pipe $GATE.
+On blue ones it blocks until something is written into the pipe $GATE.
 
 python faulty_node.py --ros-args -p selector:=uniform ...
 """

@@ -22,7 +22,7 @@ SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 def shared(path: str) -> Path:
-    """A file of the shared data; where it is absent the test is skipped, in CI it fails."""
+    """Return a file of the shared data; skip the test if it is missing, or fail in CI."""
     found = SHARED_DATA / path
     if not found.exists():
         if os.environ.get("CI") == "true":
@@ -32,7 +32,7 @@ def shared(path: str) -> Path:
 
 
 def rule_frames(count: int, height: int, width: int) -> np.ndarray:
-    """Frames (count, height, width, 3) uint8 made by the rule of data/golden_rule."""
+    """Return frames (count, height, width, 3) uint8 made by the rule of data/golden_rule."""
     y, x = np.mgrid[:height, :width].astype(np.int64)
     frames = []
     for t in range(count):

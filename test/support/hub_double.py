@@ -1,4 +1,4 @@
-"""Standing in for the Hugging Face hub."""
+"""Test double of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEWEST = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """Stands in for the Hugging Face hub: one folder's files are those of every id and revision.
+    """Test double of the Hugging Face Hub that serves one folder for every id and revision.
 
     With broken, the first answer with weights breaks off in the middle, and later ones fail.
     """
@@ -29,11 +29,11 @@ class Hub(ThreadingHTTPServer):
 
     @property
     def files_asked(self):
-        """Requests for files of a repository; the client asks for other things besides."""
+        """Return the requests for files of a repository, without the client's other requests."""
         return {(method, path) for method, path in self.asked if "/resolve/" in path}
 
     def environment(self, home):
-        """An environment in which the hub's client asks here, with an empty cache."""
+        """Return an environment in which the Hub's client uses this server, with an empty cache."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         endpoint = f"http://127.0.0.1:{self.server_port}"
         return {**inherited, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
@@ -80,7 +80,7 @@ def serving(folder: Path, *, broken: bool = False) -> Iterator[Hub]:
 
 
 def download(hub, tmp_path, *arguments):
-    """Run the command where the hub's real client meets the stand-in."""
+    """Run the command with the Hub's real client against the double."""
     (tmp_path / "here").mkdir()
     return subprocess.run(
         [sys.executable, "-m", "autogaze_ros.cli", "checkpoint", "download", *arguments],

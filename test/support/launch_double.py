@@ -1,4 +1,4 @@
-"""Stands in for `ros2 launch` where launch and launch_ros are not installed.
+"""Test double of `ros2 launch` for machines without launch and launch_ros.
 
     python launch_double.py FILE [--show-args] [name:=value ...]
 
@@ -17,7 +17,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +30,7 @@ import yaml
 
 @dataclass
 class Run:
-    """What the actions act upon, also as launch's context."""
+    """State that the actions change; also serves as launch's context."""
 
     arguments: dict[str, str]
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -48,14 +50,17 @@ class Run:
     def shutdown(self) -> None:
         if not self.is_shutdown:
             self.is_shutdown = True
-            for _, process in self.running.values():
-                process.send_signal(signal.SIGINT)
+            for pid in list(self.running):
+                interrupt(pid)
 
     def wait(self) -> int:
-        """Wait until all processes ended, and do what is to be done when one does; 1 where that raises."""
+        """Wait until all processes have ended, and run the handlers of each exit; return 1 if one raises."""
         result = 0
         while self.running:
-            pid, status = os.wait()
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:  # a signal that comes just before a wait without an end would not be heard
+                time.sleep(0.02)
+                continue
             node, process = self.running.pop(pid)
             process.returncode = os.waitstatus_to_exitcode(status)
             try:
@@ -66,6 +71,12 @@ class Run:
                 self.shutdown()
                 result = 1
         return result
+
+
+def interrupt(pid: int) -> None:
+    """Send SIGINT to a child, which may have ended, and leave its status for `Run.wait`."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGINT)
 
 
 @dataclass
@@ -205,6 +216,8 @@ class Node:
             command += _parameters(part, run)
         process = subprocess.Popen(command, env=run.environment)
         run.running[process.pid] = (self, process)
+        if run.is_shutdown:  # since the process was begun
+            interrupt(process.pid)
 
 
 def _program(package: str, executable: str) -> str:
@@ -226,7 +239,7 @@ def _parameters(part: Any, run: Run) -> list[str]:
 
 
 def modules() -> dict[str, ModuleType]:
-    """The doubles, by the names of the true modules."""
+    """Return the doubles by the names of the real modules."""
     found = {}
     for name, members in {
         "launch": [LaunchDescription],

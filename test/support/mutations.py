@@ -1,4 +1,4 @@
-"""Damaged bytes and odd values, and the check that what reads them accepts or refuses them."""
+"""Damaged bytes and odd values, and a check that readers accept or reject them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 1 << 16  # characters of an error, since one lists all misfit tensors
 
 
 def examples(count: int) -> settings:
-    """Try so many examples in `make test`; the profile of `make fuzz` multiplies them."""
+    """Set the number of examples in `make test`; the profile of `make fuzz` multiplies it."""
     return settings(max_examples=count * settings().max_examples // 100, suppress_health_check=HealthCheck)
 
 
@@ -50,7 +50,7 @@ def _overwrite(draw: Any, data: bytes, other: bytes) -> bytes:
 
 
 def _claim(draw: Any, data: bytes, other: bytes) -> bytes:
-    """Put a number where one may stand that tells a length, a place or a count."""
+    """Write a number at a place that may hold a length, an offset or a count."""
     size, order = draw(st.sampled_from([1, 2, 4, 8])), draw(st.sampled_from(["little", "big"]))
     number = draw(st.sampled_from(_NUMBERS) | st.integers(0, 2 * len(data))) % (1 << 8 * size)
     place = draw(_places(len(data)))
@@ -124,7 +124,7 @@ JSON = st.recursive(
 
 @st.composite
 def edited(draw: Any, values: Any) -> Any:
-    """Draw JSON of which parts are replaced by any other, or left out."""
+    """Draw JSON with parts replaced or removed."""
     root = [json.loads(json.dumps(values))]
     for _ in range(draw(st.integers(1, 3))):
         place: Any = root

@@ -1,4 +1,4 @@
-"""Memory that a function of a path takes, measured in a process of its own."""
+"""Peak memory of a function of a path, measured in its own process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ for path in sys.argv[1:]:
 
 
 def peaks(function: str, paths: Iterable[Path]) -> list[tuple[int, str]]:
-    """Call `said_of`, which the text defines, with each path: the most MiB so far, and what it returned."""
+    """Call `said_of`, defined by the text, with each path; return peak MiB so far and result."""
     command = [sys.executable, "-c", _SCRIPT.format(function=function), *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

@@ -1,4 +1,4 @@
-"""Recordings as others make them: mcap record by record, and ROS 1 bags."""
+"""Recordings of other writers: mcap record by record, and ROS 1 bags."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ DEFINED = message_types().generate_msgdef(IMAGE, ros_version=2)[0]
 
 
 def pictures(count: int) -> list[np.ndarray]:
-    """Images that differ, of 16x12 pixels."""
+    """Return different images of 16x12 pixels."""
     return [np.full((12, 16, 3), 10 * number, np.uint8) for number in range(count)]
 
 
 def seen(path: Path, topic: str = "") -> list[int]:
-    """The number of each frame's picture."""
+    """Return the number encoded in each frame's image."""
     return [int(frame.image.flat[0]) // 10 for frame in open_source(path, topic=topic)]
 
 
 def notes(path: Path) -> list[str]:
-    """What is told of a recording that is not cut off."""
+    """Return the notes on a recording that is not truncated."""
     with open_bag(path) as bag:
-        assert not bag.cut
+        assert not bag.truncated
         return [note.removeprefix(f"{path}: ") for note in bag.notes]
 
 
 def image_cdr(stamp: int, image: np.ndarray) -> bytes:
-    """The bytes of an image message."""
+    """Return the CDR bytes of an image message."""
     types = message_types()
     return bytes(
         types.serialize_cdr(_message(types, IMAGE, image_fields(header(stamp, "cam"), image)), IMAGE)

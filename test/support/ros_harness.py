@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,7 +22,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
+from autogaze_ros.ros import shared_memory
 from autogaze_ros.ros.middleware import VARIABLES
+from autogaze_ros.ros.shared_memory import Orphan
 
 PATIENCE = 60.0  # seconds until a test gives up on an event
 GRACE = 10.0  # seconds for a process that was asked to end
@@ -121,7 +124,16 @@ class World:
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
+        for process in self.processes:
+            process.clear_memory()
+        self._clear_ports()
         self._claim.close()
+
+    def _clear_ports(self) -> None:
+        """Remove the domain's ports, which Fast DDS leaves for the next participant there."""
+        first = 7400 + 250 * self.domain
+        ports = [Path(f"/dev/shm/fastdds_port{number}") for number in range(first, first + 250)]
+        shared_memory.remove(Orphan(path, 0) for path in ports if path.exists())
 
 
 class Process:
@@ -129,6 +141,7 @@ class Process:
 
     def __init__(self, command: list[str], log: Path, environment: Mapping[str, str]) -> None:
         self._log = log
+        self._abandoned: set[Path] = set()
         with log.open("w") as file:
             self._popen = subprocess.Popen(
                 command,
@@ -148,36 +161,54 @@ class Process:
     def ended(self) -> bool:
         return self._popen.poll() is not None
 
-    def wait(self) -> int:
+    def shared(self) -> set[Path]:
+        """Return the segments and ports that it holds in /dev/shm."""
+        held = set()
+        for descriptor in Path("/proc", str(self.pid), "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                lock = os.readlink(descriptor)
+                if re.fullmatch(r"/dev/shm/(fastdds|fastrtps)_\w+_el", lock):
+                    held.add(Path(lock.removesuffix("_el")))
+        return held
+
+    def wait(self, patience: float = PATIENCE) -> int:
         """Return the exit status; pytest shows what the process said if the test fails.
 
         What hangs shows where: it and its children write the stacks of all their threads.
         """
         try:
-            status = self._popen.wait(PATIENCE)
+            status = self._popen.wait(patience)
         except subprocess.TimeoutExpired:
             self._abort()
-            raise AssertionError(f"still running after {PATIENCE:.0f} s:\n{self.log()}") from None
+            raise AssertionError(f"still running after {patience:.0f} s:\n{self.log()}") from None
         print(f"process ended with {status}:\n{self.log()}")
         return status
 
     def _abort(self) -> None:
-        """Abort it and its children, and wait for what they have to say."""
+        """Abort it and its children, and wait for what they have to say; what goes on then is killed."""
         deadline = time.monotonic() + GRACE
-        os.killpg(self._popen.pid, signal.SIGABRT)
-        self._popen.wait()
+        os.killpg(self.pid, signal.SIGABRT)
         with contextlib.suppress(ProcessLookupError):
             while time.monotonic() < deadline:
-                os.killpg(self._popen.pid, 0)
+                self._popen.poll()  # what has ended is there until somebody asks
+                os.killpg(self.pid, 0)
                 time.sleep(0.05)
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
 
     def send(self, number: int) -> None:
         """Send a signal and go on."""
+        if number == signal.SIGKILL:
+            self._abandoned = self.shared()
         self._popen.send_signal(number)
 
     def interrupt(self, number: int = signal.SIGINT) -> int:
         """Ctrl-C, or another signal; returns the exit status."""
-        self._popen.send_signal(number)
+        self.send(number)
         return self.wait()
 
     def ask_to_end(self) -> None:
@@ -186,8 +217,14 @@ class Process:
             self._popen.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        """Kill what has not ended a while after it was asked to; how it hangs is shown."""
+        try:
             self._popen.wait(GRACE)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait()
+        except subprocess.TimeoutExpired:
+            self._abort()
+            print(f"still running {GRACE:.0f} s after SIGINT:\n{self.log()}")
+        self._kill_all()
+
+    def clear_memory(self) -> None:
+        """Remove what it had no chance to remove itself when a test has killed it."""
+        shared_memory.remove(Orphan(path, 0) for path in self._abandoned)

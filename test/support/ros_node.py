@@ -1,4 +1,4 @@
-"""What tests do with a node over DDS: images, lifecycle, diagnostics."""
+"""Node under test over DDS: images, lifecycle, diagnostics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies with made-up numbers, and contexts to study."""
+"""Studies with synthetic results, and contexts to study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autogaze_ros.tokens import Gaze
 
 
 def contexts(*counts: int) -> list[Context]:
-    """As many contexts of each source as told, that share no frames."""
+    """Return a number of contexts of each source that share no frames."""
     image = np.zeros((224, 224, 3), np.uint8)
     return [
         Context(f"clip {number}", "clips", FRAMES * place, (image,) * FRAMES)
@@ -38,7 +38,7 @@ def study(metrics: np.ndarray, sources: list[Context], /, **sweep: np.ndarray) -
 
 
 class Fixed:
-    """A method that chooses by a seed of its own for every context and count."""
+    """A method that chooses by its own seed for every context and count."""
 
     name = "autogaze"
 

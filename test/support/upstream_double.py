@@ -1,4 +1,4 @@
-"""Stands in for NVlabs' `autogaze` package: its signatures, and a golden case of what it once answered.
+"""Test double of NVlabs' `autogaze` package: its signatures, and a golden case of its outputs.
 
 `install` puts it where it is imported from. A call's place in the case is told
 by the caches that it is handed, so any number of streams may replay it.
@@ -36,7 +36,7 @@ def limits_of(golden: Golden, case: str) -> tuple[float, float]:
 
 
 class Replay:
-    """The case, which a test may change, and what the double was asked.
+    """The case, which a test may change, and the calls of the double.
 
     gazes: the ids of each frame, pads as PAD. videos: what each call was given.
     loaded: the arguments that the model was loaded with.
@@ -99,8 +99,8 @@ class AutoGazeDouble(torch.nn.Module):
         assert (gazing_ratio, task_loss_requirement) == self.replay.limits
         self.replay.videos.append(inputs["video"])
         ids = self.replay.gazes[place]
-        for chunk in range(-(-len(ids) // HEADS)):
-            self.gazing_model.gaze_decoder.task_loss_prediction_head(losses(place, chunk)[None, None])
+        for step in range(-(-len(ids) // HEADS)):
+            self.gazing_model.gaze_decoder.task_loss_prediction_head(losses(place, step)[None, None])
         return {
             "gazing_pos": ids[None],  # of a single frame, so without its number times 265
             "log_action_probs": None,
@@ -115,13 +115,13 @@ RETURNED = ("past_key_values", "past_input_embeds", "past_attention_mask", "past
 
 
 def caches(place: int) -> tuple[tuple[str, int], ...]:
-    """What the double hands out as caches once `place` frames are decided."""
+    """Return the caches that the double hands out after `place` frames."""
     return tuple((name, place) for name in RETURNED)
 
 
-def losses(place: int, chunk: int) -> torch.Tensor:
-    """Losses (HEADS,) that the double predicts before a frame's chunk, all different."""
-    return 100.0 * place + chunk + torch.arange(HEADS) / 16
+def losses(place: int, step: int) -> torch.Tensor:
+    """Losses (HEADS,) that the double predicts before a frame's step, all different."""
+    return 100.0 * place + step + torch.arange(HEADS) / 16
 
 
 class ProcessorDouble:

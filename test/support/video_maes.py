@@ -44,7 +44,7 @@ def publish_full_size(folder: Path) -> None:
 
 
 def telling_time() -> VideoMAE:
-    """Return a network of which only the decoder's times say anything: frames 0, 1 are -1, 2, 3 are 1."""
+    """Return a network whose frames 0, 1 are -1 and 2, 3 are 1, by the decoder's time embeddings alone."""
     width, config = 16, VideoMAEConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         decoder_hidden_size=16, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,
@@ -60,7 +60,7 @@ def telling_time() -> VideoMAE:
 
 
 class Code:
-    """What a pickle may hold to run code when it is read: a folder is made."""
+    """Pickled object that runs code when it is read: it creates a folder."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace

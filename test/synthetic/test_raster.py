@@ -43,7 +43,7 @@ def on_screen(points, camera=CAMERA):
 
 
 def covered(corners, width, height):
-    """How many of each pixel's four samples lie within a triangle on the screen."""
+    """Count the samples of each pixel, of four, inside a triangle on the screen."""
     y, x = np.mgrid[: 2 * height, : 2 * width] / 2 + 0.25
     sides = []
     for k in range(3):

@@ -29,7 +29,7 @@ def test_a_source_shorter_than_a_context_stands_still():
     assert clips.context(np.random.default_rng(0), 16).shape == (16, 224, 224, 3)
 
 
-def test_pixels_are_normalised_as_the_node_does():
+def test_pixels_are_normalized_as_the_node_does():
     image = np.random.default_rng(1).integers(0, 256, (8, 6, 3), dtype=np.uint8)
     assert torch.allclose(normalize_batch(torch.from_numpy(image)[None])[0], normalize(image), atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""What the student learns is what the engine runs."""
+"""The student's training targets agree with the engine's inference."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import GREY
 from autogaze_ros.networks.config import AutoGazeConfig
-from autogaze_ros.networks.decoding import POSITIONS, choose_chunk
+from autogaze_ros.networks.decoding import POSITIONS, choose_step
 from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.tokens import AUTOGAZE_GRID
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
@@ -18,7 +18,7 @@ from autogaze_ros.training.student import Answers, Student
 from autogaze_ros.training.teacher import GreedyTeacher, label
 
 RULE = Golden(TEST_DATA / "golden_rule")
-COUNTS = [23, 5, 10]  # a frame of several chunks, one cut short, one full
+COUNTS = [23, 5, 10]  # a frame of several steps, one truncated, one full
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -40,12 +40,12 @@ def test_taught_as_it_is_run(positions):
 
 def followed(logits, losses):
     """Choose tokens by the student's answers."""
-    gazes, chunk = [], 0
+    gazes, step = [], 0
     for count in COUNTS:
         chosen = []
         while len(chosen) < count:
-            chosen += choose_chunk(logits[chunk], losses[chunk], chosen, count, -np.inf)[0]
-            chunk += 1
+            chosen += choose_step(logits[step], losses[step], chosen, count, -np.inf)[0]
+            step += 1
         gazes.append(chosen)
     return gazes
 
@@ -72,7 +72,7 @@ def test_a_new_network_tells_places_apart():
     assert int(likeness.argmax()) == 4 * 14 + 9
 
 
-def test_what_is_minimised_is_least_where_most_is_gained():
+def test_what_is_minimized_is_least_where_most_is_gained():
     """Choices by the gains themselves miss nothing; what was taken before does not count."""
     network = AutoGaze(AutoGazeConfig.from_dict(RULE.spec["config"]))
     pixels = normalize_batch(torch.from_numpy(RULE.frames("frames")[None, : len(COUNTS)]))

@@ -1,4 +1,4 @@
-"""Scales are balanced by what reconstructions come to."""
+"""Logits of scales are adjusted by the loss of reconstructions."""
 
 import numpy as np
 import pytest

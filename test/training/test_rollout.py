@@ -1,4 +1,4 @@
-"""Rolled out together, contexts are gazed at as the engine gazes at each."""
+"""Rollouts of several contexts equal the engine's gazes at each."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.training.rollout import rollout
 
 RULE = Golden(TEST_DATA / "golden_rule")
-COUNTS = [23, 5, 10]  # a frame of several chunks, one cut short, one full
+COUNTS = [23, 5, 10]  # a frame of several steps, one truncated, one full
 
 
 @pytest.fixture(params=POSITIONS)

@@ -1,4 +1,4 @@
-"""What attention is taught, on attention of which is known what it should be."""
+"""Losses that teach attention, on attention with known targets."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from autogaze_ros.networks.autogaze import rotary_frequencies, rotate
 from autogaze_ros.training.rollout import Layout
 from autogaze_ros.training.student import log_attention, look, recall, remember
 
-COUNTS = [3, 2, 2]  # three frames of a chunk each; nothing follows the last
+COUNTS = [3, 2, 2]  # three frames of a step each; nothing follows the last
 LAYOUT = Layout.of(COUNTS, 4, 10, "cumulative")  # V V V V G G G  V V V V G G  V V V V
 
 
@@ -41,21 +41,21 @@ def attention(*shape):
 
 
 def learned(fits, attn_mask, loss):
-    """Where attention goes once it has learned: shares."""
-    optimiser = torch.optim.Adam([fits], 0.3)
+    """Return the shares of attention after learning."""
+    optimizer = torch.optim.Adam([fits], 0.3)
     for _ in range(400):
         shares = fits.masked_fill(~attn_mask, -torch.inf).log_softmax(-1)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(shares).backward()
-        optimiser.step()
+        optimizer.step()
     return fits.detach().masked_fill(~attn_mask, -torch.inf).softmax(-1)
 
 
 def test_choosers_look_at_their_own_frame_by_what_is_gained():
     gain_weights = torch.tensor([0.7, 0.3, 0, 0]).expand(1, 3, 1, 4)
     found = learned(attention(1, 1, 3), LAYOUT.attn_mask, lambda shares: look(shares, gain_weights, LAYOUT))
-    for chunk, places in enumerate(LAYOUT.vision):
-        assert found[0, 0, chunk, places].tolist() == pytest.approx([0.7, 0.3, 0, 0], abs=0.02)
+    for step, places in enumerate(LAYOUT.vision):
+        assert found[0, 0, step, places].tolist() == pytest.approx([0.7, 0.3, 0, 0], abs=0.02)
 
 
 def test_choosers_recall_the_latest_gazes_most():

@@ -1,4 +1,4 @@
-"""The greedy teacher, on frames of which is known what they maps."""
+"""The greedy teacher, on frames with known error maps."""
 
 import pytest
 import torch
@@ -59,26 +59,26 @@ def test_the_error_that_it_accounts_for_never_grows(teacher):
 def test_it_goes_on_from_anothers_gazes(teacher):
     frames = torch.randn(2, 2, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     others = [torch.arange(15).repeat(2, 1), torch.arange(100, 105).repeat(2, 1)]
-    chunks = list(teacher.rollout(frames, [15, 5], others))
-    assert [chunk.time for chunk in chunks] == [0, 0, 1]
-    assert [chunk.taken[0].tolist() for chunk in chunks] == [
+    steps = list(teacher.rollout(frames, [15, 5], others))
+    assert [step.time for step in steps] == [0, 0, 1]
+    assert [step.taken[0].tolist() for step in steps] == [
         list(range(10)), list(range(10, 15)), list(range(100, 105))
     ]  # fmt: skip
-    assert (chunks[1].gains[..., :10] == TAKEN).all()
-    assert (chunks[1].gains[:, 0, 10:] > TAKEN).all()
+    assert (steps[1].gains[..., :10] == TAKEN).all()
+    assert (steps[1].gains[:, 0, 10:] > TAKEN).all()
 
 
 def test_what_is_known_grows_old(teacher):
     frames = torch.randn(1, 3, 3, 224, 224, generator=torch.Generator().manual_seed(3))
     fine = [int(AUTOGAZE_GRID.token_id(3, 0, 0))]
     gazes = [torch.tensor([fine]), torch.tensor([[0]]), torch.tensor([[0]])]
-    chunks = list(teacher.rollout(frames, [1, 1, 1], gazes))
-    assert [float(chunk.canvas.age[0, 0, 0]) for chunk in chunks] == [0, 0, 0]
-    assert [float(chunk.canvas.age[0, -1, -1]) for chunk in chunks] == [0, 1, 2]
-    assert [int(chunk.canvas.level[0, 0, 0]) for chunk in chunks] == [0, 4, 1]
+    steps = list(teacher.rollout(frames, [1, 1, 1], gazes))
+    assert [float(step.canvas.age[0, 0, 0]) for step in steps] == [0, 0, 0]
+    assert [float(step.canvas.age[0, -1, -1]) for step in steps] == [0, 1, 2]
+    assert [int(step.canvas.level[0, 0, 0]) for step in steps] == [0, 4, 1]
 
 
-COUNTS = [23, 5]  # four chunks
+COUNTS = [23, 5]  # four steps
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +109,10 @@ def test_labels_along_the_teachers_own_gazes(frames):
 def test_what_is_judged_is_the_loss_along_the_way(frames, loss_of):
     labels = label(frames, COUNTS, GreedyTeacher(), scored=(loss_of, [1], 2))
     assert (~labels.losses.isnan()).nonzero()[:, :2].unique(dim=0).tolist() == [[0, 1], [1, 1]]
-    chunks = list(GreedyTeacher().rollout(frames, COUNTS))
+    steps = list(GreedyTeacher().rollout(frames, COUNTS))
     shown = (
-        chunks[1].canvas.show(frames[:, 0], chosen, AUTOGAZE_GRID)
-        for chosen in (chunks[1].chosen, chunks[1].then)
+        steps[1].canvas.show(frames[:, 0], chosen, AUTOGAZE_GRID)
+        for chosen in (steps[1].chosen, steps[1].then)
     )
     before, after = (loss_of(canvas, frames[:, 0])[:2] for canvas in shown)
     losses = labels.losses[:2, 1]

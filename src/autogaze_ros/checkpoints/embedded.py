@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autogaze_ros.parameters import EMBEDDED
 from autogaze_ros.reporting import shown
 
-EMBEDDED = "embedded"  # name of either as a checkpoint
 GAZE, RECONSTRUCTOR = (Path(__file__).parent / "weights" / folder for folder in ("gaze", "reconstructor"))
 
 
 def about(checkpoint: str, license: str) -> str:
-    """Return one line on whose weights a checkpoint holds, and their licence."""
+    """Return one line on the origin of a checkpoint's weights and their licence."""
     whose = "weights of this project, not NVIDIA's," if checkpoint == EMBEDDED else "weights"
     return f"{checkpoint}: {whose} under {shown(license, 300)}"

@@ -39,7 +39,7 @@ from autogaze_ros.checkpoints.files import (
 )
 from autogaze_ros.checkpoints.tensors import Stored, TensorReport, UnusedTensors, compare, load, read
 from autogaze_ros.errors import CheckpointError
-from autogaze_ros.io.atomic import folder_written_aside, written_aside
+from autogaze_ros.io.atomic import atomic_folder, atomic_write
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
@@ -202,7 +202,7 @@ def load_reconstructor(
 
 
 def inspect(source: str | os.PathLike[str], revision: str | None = None) -> Inspection:
-    """Compare every tensor of a checkpoint with its network, where loading would refuse it as a whole.
+    """Compare every tensor of a checkpoint with its network, even if it cannot be loaded.
 
     Arguments and errors as for `load_autogaze`, except that unfit tensors raise nothing;
     `embedded` means the AutoGaze.
@@ -236,8 +236,8 @@ def save_reconstructor(network: Reconstructing, folder: str | os.PathLike[str], 
 
 def _save(network: AutoGaze | Reconstructing, folder: str | os.PathLike[str], license: str) -> None:
     values = {**network.config.to_dict(), "license": license}
-    # The weights take their place first: without config.json they are no checkpoint yet.
-    with written_aside(Path(folder, CONFIG)) as config, written_aside(Path(folder, WEIGHTS)) as weights:
+    # The weights are renamed first: without config.json they are not yet a checkpoint.
+    with atomic_write(Path(folder, CONFIG)) as config, atomic_write(Path(folder, WEIGHTS)) as weights:
         write(weights, network.state_dict(), config, values)
 
 
@@ -252,7 +252,7 @@ def convert(
     folder: new or empty.
     dtype: float16, bfloat16 or float32.
     """
-    with folder_written_aside(folder) as aside:
+    with atomic_folder(folder) as aside:
         opened = _open(source, None)
         before = _load(opened)
         network, target_type = before.network, getattr(torch, dtype)
@@ -278,7 +278,7 @@ def download(hub_id: str, folder: str | os.PathLike[str], revision: str | None =
     folder: new or empty.
     revision: as for `load_autogaze`.
     """
-    with folder_written_aside(folder) as aside:
+    with atomic_folder(folder) as aside:
         cached = fetch(hub_id, revision)
         opened = _open(cached, None)
         checkpoint = _load(opened)

@@ -30,7 +30,7 @@ _TUPLES = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 def check_pickle(path: Path) -> None:
     """Check that a file is a state dict of plain tensors, by the zip's directory and the pickle.
 
-    Raises CheckpointError, and what reading a damaged zip or pickle raises.
+    Raises CheckpointError, and the errors of reading a damaged zip or pickle.
     """
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path} is damaged, or not in the zip format of torch.save")
@@ -154,9 +154,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             if int.from_bytes(file.read(8), "little") > min(_MOST_HEADER, path.stat().st_size):
-                raise ValueError(f"its header has more than {_MOST_HEADER} bytes, or ends behind the file")
+                raise ValueError(f"its header has more than {_MOST_HEADER} bytes, or exceeds the file")
         return load_file(path)
-    except Exception as error:  # safetensors' own, torch's, and Python's for what its header may say
+    except Exception as error:  # errors of safetensors, torch and Python for damaged headers
         reason = about_pickles([path]) or f": {first_line(error)}"
         raise CheckpointError(f"{path} is not a readable safetensors file{reason}") from error
 
@@ -198,7 +198,7 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     for name, value in state.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
             raise CheckpointError(
-                f"{path} is no state dict: {short(name)} is a {type(value).__name__}, not a tensor"
+                f"{path} is not a state dict: {short(name)} is a {type(value).__name__}, not a tensor"
             )
         if value.layout != torch.strided or value.device.type != "cpu" or _overlaps(value):
             raise CheckpointError(f"{path} is refused: {short(name)} claims more values than are stored")

@@ -31,14 +31,14 @@ cli.add_command(train.train)
 def main() -> None:
     """Run the command line."""
     bound_spinning()
-    told = logging.StreamHandler()
-    told.setFormatter(_OneLine())
-    logging.basicConfig(handlers=[told], level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     cli(prog_name="autogaze")
 
 
 class _OneLine(logging.Formatter):
-    """Shows whatever a file made us warn of as one line."""
+    """Formats warnings, which may quote the contents of files, as one safe line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message alone."""

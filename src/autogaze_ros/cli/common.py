@@ -17,6 +17,7 @@ from autogaze_ros.errors import AutoGazeError, ParameterError
 from autogaze_ros.io.frames import Selection, Source, monitored
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.plugins import METRICS, Plugins
 from autogaze_ros.reporting import shown
 from autogaze_ros.threads import set_threads
 
@@ -29,15 +30,30 @@ class _NumberOrAuto(click.ParamType):
     name = "number|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value as it holds, or end with one line that says what is wrong."""
+        """Return the parsed value, or fail with a message of one line."""
         try:
             return PARAMETERS["task_loss_requirement"].check("task_loss_requirement", value)
         except ParameterError as error:
             self.fail(str(error), param, ctx)
 
 
+class PluginType(click.ParamType):
+    """Name of a built-in class, of a plugin's entry point, or MODULE:CLASS; nothing is imported."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.name, self._plugins = "name|module:class", plugins
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name, or end with one line that lists the known ones."""
+        try:
+            self._plugins.check(value)
+        except ParameterError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 def parameter_option(name: str, kind: Any) -> Any:
-    """An option that shares default and description with the node's parameter."""
+    """Return an option with the default and description of the node's parameter."""
     parameter = PARAMETERS[name]
     shown = parameter.default != ""
     flag = "--" + name.replace("_", "-")
@@ -46,8 +62,13 @@ def parameter_option(name: str, kind: Any) -> Any:
     )
 
 
+def metric_option(description: str) -> Any:
+    """An option for metrics of reconstructions, which the command gets as names in `metrics`."""
+    return click.option("--metric", "metrics", type=PluginType(METRICS), multiple=True, help=description)
+
+
 def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of selectors, the name apart, and what they may spend: as the node's parameters."""
+    """Add the options of selectors and their limits, as the node's parameters, without its name."""
     kinds = {
         "checkpoint": str,
         "decode_positions": click.Choice(PARAMETERS["decode_positions"].choices),
@@ -63,7 +84,7 @@ def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def threads_option() -> Any:
-    """An option that takes effect at once; the command does not get it."""
+    """Return an option that takes effect at once and is not passed to the command."""
     parameter = PARAMETERS["threads"]
 
     def take(context: click.Context, option: click.Parameter, count: int) -> None:
@@ -77,19 +98,19 @@ def threads_option() -> Any:
 
 
 class Finite(click.FloatRange):
-    """A number in a range; click's own lets NaN pass."""
+    """A number in a range; unlike click's own type it rejects NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no finite number", param, ctx)
+            self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
 
 @dataclass(frozen=True)
 class SourceChoice:
-    """Options of a source and of its frames; see source_options."""
+    """Options of a source and of its frames; see `source_options`."""
 
     camera: str
     topic: str
@@ -111,12 +132,12 @@ class SourceChoice:
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that choose frames of a source; the command gets a SourceChoice as `choice`."""
+    """Add the options that choose frames of a source; the command gets a SourceChoice as `choice`."""
 
     @click.option(
         "--camera", default="", help="Camera of a Bench2Drive scenario or a drive.  [default: rgb_front]"
     )
-    @click.option("--topic", default="", help="Image topic of a bag that has several.")
+    @click.option("--topic", default="", help="Image topic; required for a bag with several.")
     @click.option(
         "--folder-rate",
         type=Finite(min=0.001, max=1000),
@@ -137,14 +158,14 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Take every how many frames.",
+        help="Take every n-th frame.",
     )
     @click.option(
         "--rate",
         type=Finite(min=0),
         default=0.0,
         show_default=True,
-        help="Frames per second at most; 0 takes all.",
+        help="Maximum frames per second; 0: all.",
     )
     @functools.wraps(command)
     def wrapped(
@@ -169,7 +190,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turn what a user can mend into one line and exit status 1."""
+    """Convert errors that a user can correct to one line and exit status 1."""
     try:
         yield
     except (AutoGazeError, OSError) as error:
@@ -177,13 +198,16 @@ def errors_in_one_line() -> Iterator[None]:
     except ModuleNotFoundError as error:  # a ROS machine has no torch
         package = error.name
         raise click.ClickException(
-            f"this needs the package {package}, which {sys.executable} does not have (pip install {package})"
+            f"package {package} is not installed for {sys.executable} (pip install {package})"
         ) from error
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Make a first Ctrl-C only a flag, so that no frame is half written; a second one is as ever."""
+    """Yield a function that returns True after a first Ctrl-C; a second one interrupts as usual.
+
+    A loop that checks it never leaves a frame half written.
+    """
     flag: list[int] = []
 
     def note(number: int, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""`autogaze compare`: do two selectors choose the same tokens, and what does each cost?"""
+"""`autogaze compare`: agreement of the tokens of two selectors, and the time that each takes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import click
 
 from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import (
+    PluginType,
     SourceChoice,
     errors_in_one_line,
     gazing_options,
@@ -24,7 +25,7 @@ from autogaze_ros.cli.common import (
 )
 from autogaze_ros.errors import SourceError
 from autogaze_ros.gaze_json import json_safe
-from autogaze_ros.io.atomic import keep_apart, written_aside
+from autogaze_ros.io.atomic import atomic_write, keep_apart
 from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.pipeline import GazeRecord, Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_selector
@@ -32,26 +33,30 @@ from autogaze_ros.selectors import SELECTORS, Requirement, Selector, create_sele
 
 @dataclass(frozen=True)
 class FrameComparison:
-    """Two gazes at one frame. stamp: nanoseconds, of the source's own clock."""
+    """Two gazes at one frame.
+
+    stamp: nanoseconds, of the source's own clock.
+    records: gazes of the first and of the second selector.
+    """
 
     stamp: int
     records: tuple[GazeRecord, GazeRecord]
 
     @property
     def equal(self) -> bool:
-        """The same tokens in the same order."""
+        """Return True for the same tokens in the same order."""
         first, second = (record.token_ids.tolist() for record in self.records)
         return first == second
 
     @property
     def agreement(self) -> float:
-        """Tokens that both chose, as a share of those that either chose; the order does not count."""
+        """Return the intersection of both token sets over their union, 0..1."""
         first, second = (set(record.token_ids.tolist()) for record in self.records)
         return len(first & second) / len(first | second)
 
     @property
     def loss_difference(self) -> float:
-        """Return the distance of the predicted losses; NaN where a selector predicts none."""
+        """Return the absolute difference of the predicted losses; NaN if a selector predicts none."""
         return abs(self.records[0].predicted_loss - self.records[1].predicted_loss)
 
     @property
@@ -64,10 +69,14 @@ class FrameComparison:
 class Summary:
     """Summary of the comparisons of all frames.
 
-    first_difference: place of the first frame that is not equal. mean_agreement:
-    over frames. milliseconds: the median frame's, for each selector; ratio: the
-    second's over the first's. largest_loss_difference: of predicted losses, up to
-    the first frame that is not equal. None where there is no such thing.
+    frames: number of frames.
+    equal: number of frames with equal gazes.
+    first_difference: index of the first frame whose gazes differ; None if none does.
+    mean_agreement: mean over frames, 0..1.
+    milliseconds: median time of a frame, for each selector.
+    ratio: time of the second over that of the first.
+    largest_loss_difference: of predicted losses, before the first frame whose gazes
+        differ; None if no loss is predicted.
     """
 
     frames: int
@@ -80,7 +89,7 @@ class Summary:
 
     @classmethod
     def of(cls, compared: Sequence[FrameComparison]) -> Summary:
-        """Sum up one or more frames."""
+        """Summarize one or more frames."""
         differing = [place for place, frame in enumerate(compared) if not frame.equal]
         until = differing[0] if differing else len(compared)
         losses = [frame.loss_difference for frame in compared[:until]]
@@ -106,9 +115,9 @@ Examples:
 )
 @click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the results as JSON.")
-@parameter_option("selector", click.Choice(SELECTORS))
+@parameter_option("selector", PluginType(SELECTORS))
 @click.option(
-    "--against", type=click.Choice(SELECTORS), default="upstream", show_default=True,
+    "--against", type=PluginType(SELECTORS), default="upstream", show_default=True,
     help="The other selector; upstream is NVlabs' own package.",
 )  # fmt: skip
 @gazing_options
@@ -125,15 +134,14 @@ def compare(
     task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
-    """Gaze at SOURCE with two selectors and tell where they differ.
+    """Gaze at SOURCE with two selectors and report differences.
 
-    SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2,
-    or drive:SEED[@FIRST_FRAME] for the synthetic drive. For each frame: how many tokens
-    each chose, whether they are the same in the same order, and the share of all chosen
-    tokens that both chose.
-    Times are those of preprocessing and gaze; one frame beforehand warms up.
-    Implementations of one network differ in rounding: where two tokens are as
-    good but for the last bits, they may part for the rest of the context.
+    SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2, or
+    drive:SEED[@FIRST_FRAME] for the synthetic drive. Prints for each frame the number of
+    tokens of each, whether they are equal and in the same order, and their intersection
+    over union. Times include preprocessing and gaze, after one frame as warm-up.
+    Implementations of one network differ in rounding: where two tokens are equally good
+    up to the last bits, their gazes may diverge for the rest of the context.
     """
     budget: dict[str, Any] = {"gazing_ratio": gazing_ratio, "task_loss_requirement": task_loss_requirement}
     with errors_in_one_line():
@@ -154,9 +162,9 @@ def compare(
         summary = Summary.of(compared)
         if out is not None:
             settings = {"source": source, "chunk_size": options["chunk_size"], **budget}
-            with written_aside(out) as aside:
+            with atomic_write(out) as aside:
                 aside.write_text(_json(settings, selectors, summary, compared))
-    click.echo(_told(summary, selector, against))
+    click.echo(_describe(summary, selector, against))
 
 
 def _licence(selector: Selector) -> str:
@@ -164,10 +172,10 @@ def _licence(selector: Selector) -> str:
 
 
 def _warm_up(pipelines: Sequence[Pipeline], source: Source) -> None:
-    """Run the first frame once for nothing; raises SourceError where there is none."""
+    """Run the first frame once without using the result; raises SourceError if there is none."""
     if not list(_compare(pipelines, islice(source, 1))):
         raise SourceError(
-            "no frame was selected: --first lies behind the source's end, or --last before --first"
+            "no frames selected: --first is past the end of the source, or --last is before --first"
         )
 
 
@@ -183,7 +191,7 @@ def _line(place: int, frame: FrameComparison) -> str:
     return f"{place:7}  {first:16}  {second:16}  {equal:>5}  {frame.agreement:9.3f}"
 
 
-def _told(summary: Summary, selector: str, against: str) -> str:
+def _describe(summary: Summary, selector: str, against: str) -> str:
     first, second = summary.milliseconds
     longer = f"{summary.ratio:.3g} times as long"
     lines = [
@@ -191,10 +199,10 @@ def _told(summary: Summary, selector: str, against: str) -> str:
         f"median time of a frame: {selector} {first:.2f} ms, {against} {second:.2f} ms, {longer}",
     ]
     if summary.first_difference is not None:
-        lines.insert(1, f"first frame that differs: {summary.first_difference}")
+        lines.insert(1, f"first differing frame: {summary.first_difference}")
     if summary.largest_loss_difference is not None:
         most = f"{summary.largest_loss_difference:.1e}"
-        lines.append(f"predicted losses differ by {most} at most, as long as the tokens do not")
+        lines.append(f"predicted losses differ by at most {most} before the tokens do")
     return "\n".join(lines)
 
 

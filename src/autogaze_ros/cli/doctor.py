@@ -1,4 +1,4 @@
-"""`autogaze doctor`: this machine as the node finds it, and what to mend."""
+"""`autogaze doctor`: a check of this machine for the node, with remedies."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _OPTIONAL = {
     "huggingface_hub": "downloads",
 }
 _OFFICIAL = "nvidia/AutoGaze, NSCLv1: non-commercial research only; never downloaded unasked"
-Row = tuple[str, str, str]  # what, how it is, and what to mend
+Row = tuple[str, str, str]  # name, state, and remedy
 
 
 @click.command()
-@click.option("--clean", is_flag=True, help="Remove what dead processes have left in /dev/shm.")
+@click.option("--clean", is_flag=True, help="Remove shared memory that dead processes left in /dev/shm.")
 def doctor(clean: bool) -> None:
-    """Tell what the node depends on, and what to mend.
+    """Check what the node depends on, and name remedies.
 
-    Python, torch, ROS and its middleware, shared memory, GPU and weights. With
-    --clean first removes what dead processes have left in /dev/shm, as
+    Checks Python, torch, ROS and its middleware, shared memory, GPU and weights. With
+    --clean, first removes shared memory that dead processes left in /dev/shm, as
     `fastdds shm clean` does.
     """
     if clean:
@@ -48,7 +48,7 @@ def doctor(clean: bool) -> None:
     for name, value, _ in rows:
         click.echo(f"{name:12}{shown(value, 200)}")
     remedies = [remedy for *_, remedy in rows if remedy]
-    click.echo("\nTo mend:" if remedies else "\nNothing to mend.")
+    click.echo("\nTo fix:" if remedies else "\nNothing to fix.")
     for remedy in remedies:
         click.echo(f"  {shown(remedy, 300)}")
 
@@ -61,7 +61,7 @@ def _python() -> Iterator[Row]:
     if missing:
         yield (
             "packages",
-            f"without {', '.join(missing)}",
+            f"missing: {', '.join(missing)}",
             f"pip install {' '.join(m.split()[0] for m in missing)}",
         )
     yield from _torch()
@@ -74,7 +74,7 @@ def _torch() -> Iterator[Row]:
         yield (
             "torch",
             f"cannot be imported: {error}",
-            "pip install torch; without it only cheap selectors gaze",
+            "pip install torch; without it only patch_difference, uniform and random work",
         )
         return
     spinning = waiting() or "OpenMP's default"
@@ -98,12 +98,12 @@ def _ros() -> Iterator[Row]:
     if distribution := os.environ.get("ROS_DISTRO"):
         wheels = distribution
     if not util.find_spec("rclpy"):
-        yield "ROS", "none; the command line needs none", ""
+        yield "ROS", "none; the command line works without it", ""
         return
     middleware = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp, by default")
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     yield "ROS", f"{wheels}; domain {domain}", ""
-    foreign = "" if "fastrtps" in middleware else "the DDS profile and /dev/shm concern Fast DDS only"
+    foreign = "" if "fastrtps" in middleware else "the DDS profile and /dev/shm apply to Fast DDS only"
     yield "middleware", middleware, foreign
     messages = util.find_spec("autogaze_ros.msg") is not None
     yield (
@@ -117,7 +117,7 @@ def _ros() -> Iterator[Row]:
 def _profile() -> Row:
     for name in VARIABLES:
         if path := os.environ.get(name):
-            gone = "" if Path(path).is_file() else f"{name} names {path}, which is no file"
+            gone = "" if Path(path).is_file() else f"{name} names {path}, which is not a file"
             return "DDS profile", f"{name}={path}", gone
     wanted = [f"export {name}={path}" for name, path in profile_variables().items()]
     return "DDS profile", "not set; launch files and demo set it", f"for camera drivers: {wanted[0]}"
@@ -134,8 +134,8 @@ def _memory() -> Iterator[Row]:
     yield str(folder), f"{room.total >> 20} MiB, {room.free >> 20} MiB free", small or full
     size = sum(orphan.size for orphan in found) >> 20
     segments = sum(orphan.is_segment for orphan in found)
-    told = f"{segments} segments and {len(found) - segments} ports of dead processes, {size} MiB"
-    yield "orphans", told if found else "none", "autogaze doctor --clean" if found else ""
+    text = f"{segments} segments and {len(found) - segments} ports of dead processes, {size} MiB"
+    yield "orphans", text if found else "none", "autogaze doctor --clean" if found else ""
 
 
 def _weights() -> Iterator[Row]:

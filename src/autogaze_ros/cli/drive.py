@@ -34,27 +34,32 @@ Examples:
   autogaze drive --out bag --as mcap --camera rgb_front --camera rgb_back --width 800 --height 600
 """
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder or file to be made.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder or file to create.")
 @click.option("--as", "kind", type=click.Choice(KINDS), default="scenario", show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of the world.")
-@click.option("--weather", type=click.Choice(list(WEATHERS)), help="Of the world.  [default: the seed's]")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the world."
+)
+@click.option(
+    "--weather",
+    type=click.Choice(list(WEATHERS)),
+    help="Weather of the world.  [default: chosen by the seed]",
+)
 @click.option("--frames", type=click.IntRange(1, 50_000), default=50, show_default=True)
 @click.option(
-    "--rate", type=click.Choice(["10", "20"]), default="10", show_default=True, help="Frames a second."
+    "--rate", type=click.Choice(["10", "20"]), default="10", show_default=True, help="Frames per second."
 )
 @click.option("--camera", "cameras", type=click.Choice(CAMERAS), multiple=True,
-              help="May be repeated.  [default: all six; of a video rgb_front]")  # fmt: skip
+              help="Camera; may be repeated.  [default: all six; rgb_front for a video]")  # fmt: skip
 @click.option("--width", type=click.IntRange(16, 4096), default=400, show_default=True, help="Pixels.")
 @click.option("--height", type=click.IntRange(16, 4096), default=224, show_default=True, help="Pixels.")
 def drive(
     out: Path, kind: str, seed: int, weather: str | None, frames: int, rate: str,
     cameras: tuple[str, ...], width: int, height: int,
 ) -> None:  # fmt: skip
-    """Render the synthetic drive, the same for the same options.
+    """Render the synthetic drive; equal options give equal images.
 
-    A Bench2Drive scenario has exact semantic tags beside the images. A video may be
-    made for viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA
-    bridge.
+    A Bench2Drive scenario has exact semantic tags beside the images. A video is for
+    viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA bridge.
     """
     names = cameras or (("rgb_front",) if kind in _VIDEOS else CAMERAS)
     chosen = [camera.sized(width, height) for camera in BENCH2DRIVE if camera.name in names]
@@ -62,7 +67,7 @@ def drive(
         with needs("numba", "the synthetic drive"):
             from autogaze_ros.synthetic.drive import Drive
         if kind in _VIDEOS and out.suffix not in (".mp4", ".mkv"):
-            raise OutputError(f"a video's name ends in .mp4 or .mkv, not as {out}")
+            raise OutputError(f"{out}: the name of a video must end in .mp4 or .mkv")
         if kind in _VIDEOS and out.exists():
             raise FileExistsError(f"{out} exists already; remove it or name another")
         if kind == "scenario" and rate != "10":

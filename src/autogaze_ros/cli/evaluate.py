@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autogaze_ros.cli.common import errors_in_one_line
+from autogaze_ros.cli.common import PluginType, errors_in_one_line, metric_option
 from autogaze_ros.cli.train import Seeds
 from autogaze_ros.errors import SourceError
-from autogaze_ros.io.atomic import folder_written_aside, keep_apart
+from autogaze_ros.io.atomic import atomic_folder, keep_apart
 from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.plugins import SELECTORS
 
 if TYPE_CHECKING:
     from autogaze_ros.evaluation.contexts import Context
@@ -37,6 +38,11 @@ Example:
 @click.option("--reconstruction", required=True, help="Weights of the reconstructor of all methods.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
 @click.option(
+    "--selector", "selectors", type=PluginType(SELECTORS), multiple=True,
+    help="Another selector to compare AutoGaze with: a name or MODULE:CLASS. May be repeated.",
+)  # fmt: skip
+@metric_option("Another metric to compare by, lower is better: a name or MODULE:CLASS. May be repeated.")
+@click.option(
     "--contexts", type=click.IntRange(1), default=5, show_default=True,
     help="Contexts of 16 frames per source, evenly spaced.",
 )  # fmt: skip
@@ -46,7 +52,7 @@ Example:
 )  # fmt: skip
 def evaluate(
     sources: tuple[str, ...], drive_seeds: list[int], checkpoint: str, reconstruction: str,
-    out: Path, contexts: int, seed: int,
+    out: Path, selectors: tuple[str, ...], metrics: tuple[str, ...], contexts: int, seed: int,
 ) -> None:  # fmt: skip
     """Compare AutoGaze's gazes with baselines of equally many tokens.
 
@@ -57,9 +63,10 @@ def evaluate(
     """
     with errors_in_one_line():
         keep_apart([out], *sources, checkpoint, reconstruction)
-        with folder_written_aside(out) as aside:
+        with atomic_folder(out) as aside:
             aside.mkdir()
-            _evaluate(_contexts(sources, drive_seeds, contexts), checkpoint, reconstruction, aside, seed)
+            found = _contexts(sources, drive_seeds, contexts)
+            _evaluate(found, checkpoint, reconstruction, aside, seed, selectors, metrics)
     click.echo(f"{out}: results.json, tables.md and a figure of each source")
 
 
@@ -73,34 +80,48 @@ def _contexts(sources: Sequence[str], seeds: Sequence[int], count: int) -> list[
     return found
 
 
-def _evaluate(contexts: list[Context], checkpoint: str, reconstruction: str, folder: Path, seed: int) -> None:
+def _evaluate(
+    contexts: list[Context], checkpoint: str, reconstruction: str, folder: Path, seed: int,
+    selectors: Sequence[str], metrics: Sequence[str],
+) -> None:  # fmt: skip
     from autogaze_ros.evaluation.baselines import SelectorMethod
     from autogaze_ros.evaluation.contexts import FRAMES
-    from autogaze_ros.evaluation.lpips import open_lpips
+    from autogaze_ros.evaluation.metrics import study_metrics
     from autogaze_ros.evaluation.report import context_figure, first_contexts, write_report
     from autogaze_ros.evaluation.study import BUDGETS, GazeStudy
+    from autogaze_ros.evaluation.study import SELECTORS as BASELINES
     from autogaze_ros.selectors import create_selector
     from autogaze_ros.training.teacher import GreedyTeacher
 
-    selector = create_selector("autogaze", checkpoint=checkpoint, chunk_size=FRAMES)
+    selector, *others = (
+        create_selector(name, checkpoint=checkpoint, chunk_size=FRAMES)
+        for name in dict.fromkeys(["autogaze", *selectors])
+        if name not in BASELINES
+    )
     engine, origin = _open_reconstruction(reconstruction, FRAMES)
-    distance, lpips = open_lpips()
+    measured = study_metrics(metrics)
     autogaze = SelectorMethod(selector)
     study = GazeStudy(
         contexts,
         autogaze,
         engine,
-        distance,
+        measured,
         ratio=PARAMETERS["gazing_ratio"].default,
         seed=seed,
+        selectors=others,
         teacher=GreedyTeacher(),
     )
     with click.progressbar(length=study.steps, label="Evaluating", file=sys.stderr) as bar:
         found = study.run(lambda: bar.update(1))
-    about = {"autogaze": vars(selector.info), "reconstruction": origin, "lpips_by": lpips, "seed": seed}
+    about = {
+        "autogaze": vars(selector.info),
+        "reconstruction": origin,
+        "lpips_by": measured["LPIPS"].source,
+        "seed": seed,
+    }
     write_report(found, folder, {**_where(), **about}, seed)
     for number, context in enumerate(first_contexts(contexts)):
-        figure = context_figure(context, autogaze, engine, distance, BUDGETS[-1])
+        figure = context_figure(context, autogaze, engine, measured, BUDGETS[-1])
         name = Path(context.source).stem.replace(" ", "_")
         figure.savefig(folder / f"context_{number:02d}_{name}.jpg", dpi=100)
 

@@ -15,10 +15,12 @@ import click
 
 from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import (
+    PluginType,
     SourceChoice,
     errors_in_one_line,
     gazing_options,
     interruptible,
+    metric_option,
     parameter_option,
     source_options,
 )
@@ -54,29 +56,30 @@ Examples:
 )
 @click.argument("source")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results, new or empty."
+    "--out", type=click.Path(path_type=Path), required=True, help="New or empty folder for the results."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the results that OUT holds; other files stay.")
-@parameter_option("selector", click.Choice(SELECTORS))
+@click.option("--overwrite", is_flag=True, help="Replace results in OUT; other files stay.")
+@parameter_option("selector", PluginType(SELECTORS))
 @gazing_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
-    "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Storage of OUT/gazes_bag, which is written then."
+    "--bag", type=click.Choice(["mcap", "sqlite3"]), help="Also write OUT/gazes_bag, in this storage format."
 )
 @click.option(
     "--reconstruct",
     default="",
     metavar="WEIGHTS",
-    help="Show what the gazes hold, and measure it, with these weights: embedded, or VideoMAE's.",
+    help="Reconstruct and measure every frame with these weights: embedded, or a VideoMAE's.",
 )
+@metric_option("Another metric of reconstructions: a plugin's name or MODULE:CLASS. May be repeated.")
 @click.option(
     "--width",
     type=click.IntRange(min=160),
     default=1920,
     show_default=True,
-    help="Most pixels of the side-by-side picture's width, and of its height.",
+    help="Largest width and height of the side-by-side picture in pixels.",
 )
-@click.option("--animation", type=click.Choice(KINDS), help="Write OUT/side_by_side.gif or .webp, too.")
+@click.option("--animation", type=click.Choice(KINDS), help="Also write OUT/side_by_side.gif or .webp.")
 @source_options
 def gaze(
     source: str,
@@ -85,6 +88,7 @@ def gaze(
     frames: int | None,
     bag: str | None,
     reconstruct: str,
+    metrics: tuple[str, ...],
     choice: SourceChoice,
     width: int,
     animation: str | None,
@@ -93,7 +97,7 @@ def gaze(
     task_loss_requirement: Requirement,
     **options: Any,
 ) -> None:
-    """Gaze at SOURCE and write down which tokens were chosen.
+    """Gaze at SOURCE and write the chosen tokens of every frame.
 
     SOURCE is a video file, a folder of images, a Bench2Drive scenario, a rosbag2, or
     drive:SEED[@FIRST_FRAME] for the synthetic drive. Writes OUT/gazes.jsonl, one object
@@ -102,6 +106,8 @@ def gaze(
     --reconstruct the video also shows the reconstruction, and each object holds its
     metrics.
     """
+    if metrics and not reconstruct:
+        raise click.UsageError("--metric measures reconstructions: add --reconstruct WEIGHTS")
     with errors_in_one_line(), ExitStack() as filling:
         found = choice.open(source)
         keep_apart([out, *(out / name for name in _RESULTS)], source)
@@ -109,7 +115,7 @@ def gaze(
             _keep_foreign_files(out / _BAG)
         filling.enter_context(folder_to_fill(out, replace=overwrite))
         chosen = create_selector(selector, **options)
-        rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"])
+        rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"], metrics)
         for weights in (chosen.info, rebuild):
             if weights and weights.license:
                 click.echo(about(weights.checkpoint, weights.license), err=True)
@@ -141,7 +147,7 @@ def gaze(
 
 
 def _remove_earlier(out: Path, written: Sequence[str]) -> None:
-    """Remove results of an earlier run, which would be taken for this one's."""
+    """Remove the results of an earlier run that this one has not replaced."""
     for path in (out / name for name in _RESULTS if name not in written):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -150,16 +156,20 @@ def _remove_earlier(out: Path, written: Sequence[str]) -> None:
 
 
 def _keep_foreign_files(bag: Path) -> None:
-    """Raise FileExistsError if an earlier bag's folder holds what no recording does."""
+    """Raise FileExistsError if the folder of an earlier bag contains files of other types."""
     kinds = (".yaml", ".mcap", ".db3")
     if bag.is_dir() and (others := [path.name for path in bag.iterdir() if path.suffix not in kinds]):
         raise FileExistsError(
-            f"{bag} would be replaced, but holds {others[0]}; move that, or name another OUT"
+            f"{bag} would be replaced, but contains {others[0]}; move that, or name another OUT"
         )
 
 
-def _reconstructor(weights: str, chunk_size: int, device: str) -> MeasuringReconstructor | None:
-    return MeasuringReconstructor(weights, chunk_size=chunk_size, device=device) if weights else None
+def _reconstructor(
+    weights: str, chunk_size: int, device: str, metrics: Sequence[str]
+) -> MeasuringReconstructor | None:
+    if not weights:
+        return None
+    return MeasuringReconstructor(weights, chunk_size=chunk_size, device=device, metrics=metrics)
 
 
 @contextmanager
@@ -177,7 +187,7 @@ def _write(
     summary: Summary,
     out: Path,
 ) -> int:
-    """Write the results of whole frames, also of those before an interruption; returns their number."""
+    """Write the results of complete frames, also before an interruption; return their number."""
     count = 0
     ending: Exception | None = None
     with ExitStack() as stack:
@@ -205,10 +215,10 @@ def _write(
             ending = error
         if not count:
             raise SourceError(
-                "no frame was selected: --first lies behind the source's end, or --last before --first"
+                "no frames selected: --first is past the end of the source, or --last is before --first"
             )
     _remove_earlier(out, [result.path.name for result in results])
     if ending is not None:
-        click.echo(f"\n{count} whole frames written to {out}", err=True)
+        click.echo(f"\n{count} complete frames written to {out}", err=True)
         raise ending
     return count

@@ -1,66 +1,68 @@
-"""The results of `autogaze gaze`: files and bags, of which one that fails ends only itself."""
+"""The results of `autogaze gaze`: files and bags; if one fails, the others are written all the same."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import AutoGazeError, BagError
-from autogaze_ros.pipeline import GazedFrame
-
-if TYPE_CHECKING:
-    from autogaze_ros.evaluation.metrics import FrameMetrics
-import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from pathlib import Path
-from types import TracebackType
-
-import click
-
 from autogaze_ros.gaze_json import gaze_json, json_safe
-from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.atomic import atomic_write
 from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
 from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.video_writers import animation_writer, video_writer
 from autogaze_ros.io.writers import BagWriter, bag_writer, header, image_fields, jpeg_fields
-from autogaze_ros.pipeline import GazeRecord
+from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.rendering import panels
 from autogaze_ros.reporting import shown
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
+_SUMMARIZED = ("lpips", "psnr", "ssim", "l1_normalized", "l1_pixel")
+
 
 @dataclass(frozen=True)
 class Measured:
-    """image: (H, W, 3) uint8 RGB, of the frame's size. measures: as they stand in the results."""
+    """A reconstruction with its metrics.
+
+    image: (H, W, 3) uint8 RGB, of the frame's size.
+    measures: metrics by name, as written to the results.
+    """
 
     image: NDArray[np.uint8]
     measures: dict[str, Any]
 
 
 class MeasuringReconstructor:
-    """Reconstructs every frame as it comes, and measures it. Raises CheckpointError or ParameterError.
+    """Reconstructs and measures every frame. Raises CheckpointError or ParameterError.
 
-    license: of the checkpoint, which is `checkpoint`.
+    checkpoint: name of the weights.
+    license: licence of the weights.
+    metrics: names of metrics beside the built-in ones.
     """
 
-    def __init__(self, checkpoint: str, *, chunk_size: int, device: str) -> None:
+    def __init__(self, checkpoint: str, *, chunk_size: int, device: str, metrics: Sequence[str] = ()) -> None:
         from autogaze_ros.evaluation.metrics import Metrics
         from autogaze_ros.reconstruction import Reconstructor
 
-        self._metrics = Metrics()
+        self._metrics = Metrics(metrics)
         self._reconstructor = Reconstructor(checkpoint, chunk_size=chunk_size, device=device)
         self.checkpoint, self.license = self._reconstructor.checkpoint, self._reconstructor.license
-        self._seen: list[FrameMetrics] = []
+        self._seen: list[dict[str, float]] = []
         self._size = 0
 
     def __call__(self, gazed: GazedFrame) -> Measured:
-        """Reconstruct the next frame; its time goes into the record."""
+        """Reconstruct the next frame; store the computing time in its record."""
         self._reconstructor.take(gazed)
         (made,) = self._reconstructor.make()
         gazed.record.latency.reconstruct = made.milliseconds
@@ -68,19 +70,18 @@ class MeasuringReconstructor:
         found = self._metrics(made.seen, made.picture)
         self._seen.append(found)
         height, width = gazed.frame.image.shape[:2]
-        measures = {**asdict(found), "lpips_by": self._metrics.lpips_source}
+        measures = {**found, "lpips_by": self._metrics.lpips_source}
         return Measured(made.image((width, height)), measures)
 
     def summary(self) -> str:
         """Return the means over all frames in one line."""
-        lpips, psnr, ssim, l1 = (
-            np.mean([getattr(found, name) for found in self._seen])
-            for name in ("lpips", "psnr", "ssim", "l1_normalised")
-        )
+        means = {name: np.mean([found[name] for found in self._seen]) for name in self._seen[0]}
         source = self._metrics.lpips_source
-        measures = f"LPIPS {lpips:.4f} ({source}), " if source else ""
-        measures += f"PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, L1 {l1:.4f} normalized"
-        return f"means at {self._size}x{self._size}: {measures}"
+        parts = [f"LPIPS {means['lpips']:.4f} ({source})"] if source else []
+        parts += [f"PSNR {means['psnr']:.2f} dB", f"SSIM {means['ssim']:.4f}"]
+        parts += [f"L1 {means['l1_normalized']:.4f} normalized"]
+        parts += [f"{name} {mean:.4f}" for name, mean in means.items() if name not in _SUMMARIZED]
+        return f"means at {self._size}x{self._size}: {', '.join(parts)}"
 
 
 Copy = Callable[[Frame], None]
@@ -90,12 +91,13 @@ Copy = Callable[[Frame], None]
 def recording(
     path: Path, storage: str, source: Path, *, topic: str = "", skipped: int = 0
 ) -> Iterator[Callable[[GazedFrame], None]]:
-    """Yield a function that writes a frame's gaze, beside what was recorded with the frame, into a new bag.
+    """Yield a function that writes a frame's gaze and the source's messages into a new bag.
 
-    From a source that is a bag everything is copied as it was recorded, from the
-    first frame to the last; from other sources the images. topic: of the source's
-    images, as for open_source. skipped: frames left out at the source's beginning.
-    What `path` held before is replaced. Raises BagError.
+    If the source is a bag, all its messages from the first frame to the last are copied;
+    of other sources the images. Replaces `path`. Raises BagError.
+
+    topic: of the source's images, as for `open_source`.
+    skipped: number of frames skipped at the start of the source.
     """
     with (
         bag_writer(path, storage, replace=True) as target,
@@ -112,7 +114,7 @@ def recording(
 
 @contextmanager
 def _images(target: BagWriter) -> Iterator[Copy]:
-    """Yield a function that writes a frame's image; of a JPEG the file's own bytes."""
+    """Yield a function that writes a frame's image; for a JPEG, the contents of its file."""
 
     def copy(frame: Frame) -> None:
         if frame.jpeg:
@@ -126,10 +128,10 @@ def _images(target: BagWriter) -> Iterator[Copy]:
 
 @contextmanager
 def _messages(source: Path, topic: str, skipped: int, target: BagWriter) -> Iterator[Copy]:
-    """Yield a function that copies a bag's messages up to a frame's; in the end, up to the next image."""
+    """Yield a function that copies a bag's messages up to a frame's; finally copy up to the next image."""
     with open_bag(source) as bag:
         images = bag.image_topic(topic)
-        # Gazes of an earlier run make way for the new ones.
+        # Gazes of an earlier run are replaced by the new ones.
         wanted = [c for c in bag.connections if c.topic != gaze_topic("front")]
         messages: Iterator[tuple[Any, int, bytes]] | None = None
 
@@ -142,13 +144,13 @@ def _messages(source: Path, topic: str, skipped: int, target: BagWriter) -> Iter
                 is_image = connection.topic == images
                 found = is_image and (time, stamp_of(data)) == (_received(frame), frame.stamp)
                 if entering and is_image and not found:
-                    continue  # it was received at the same time as the first one
+                    continue  # an image with the same receive time as the first one
                 target.copy(bag, connection, time, data)
                 if found:
                     return
 
         yield copy
-        with suppress(BagError):  # damage that lies behind what was asked for
+        with suppress(BagError):  # damage after the last requested frame
             for connection, time, data in messages or ():
                 if connection.topic == images:
                     return
@@ -167,10 +169,13 @@ Write = Callable[[GazedFrame, Measured | None], None]
 
 
 class Result:
-    """One result, which appears whole when the context ends without exception.
+    """One result, which is written when the context ends without exception.
 
-    opened: yields a function that writes a frame. fault: why that failed; then the
-    result is left out, and the others go on.
+    If it fails, it is dropped, without affecting other results.
+
+    path: of the result.
+    opened: context that yields a function to write a frame.
+    fault: reason of the failure; empty if none.
     """
 
     def __init__(self, path: Path, opened: AbstractContextManager[Write]) -> None:
@@ -205,13 +210,15 @@ class Result:
         except (OSError, AutoGazeError) as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
             self.fault = shown(error)
-            click.echo(f"\n{self.path} cannot be written: {self.fault}; the other results go on", err=True)
+            click.echo(
+                f"\n{self.path} cannot be written: {self.fault}; continuing with the other results", err=True
+            )
 
 
 @contextmanager
 def json_lines(path: Path) -> Iterator[Write]:
-    """Yield a function that writes a gaze, and the reconstruction's measures, as a line of JSON."""
-    with written_aside(path) as aside, aside.open("w") as lines:
+    """Yield a function that writes a gaze and the metrics of its reconstruction as a line of JSON."""
+    with atomic_write(path) as aside, aside.open("w") as lines:
 
         def write(gazed: GazedFrame, made: Measured | None) -> None:
             line = gaze_json(gazed)
@@ -224,14 +231,17 @@ def json_lines(path: Path) -> Iterator[Write]:
 
 @contextmanager
 def video(path: Path, rate: float, width: int, max_gap: float) -> Iterator[Write]:
-    """Yield a function that writes a frame beside its gaze and its reconstruction, width pixels at most."""
+    """Yield a function that writes a frame, its gaze and its reconstruction side by side.
+
+    width: largest width and height, pixels.
+    """
     with video_writer(path, rate, max_gap=max_gap) as append:
         yield lambda gazed, made: append(_panels(gazed, made, width), gazed.frame.time)
 
 
 @contextmanager
 def moving_pictures(path: Path, rate: float, width: int) -> Iterator[Write]:
-    """Yield a function that does as `video`'s, for a GIF or WebP."""
+    """Yield a function as `video` does, for a GIF or WebP."""
     with animation_writer(path, rate) as append:
         yield lambda gazed, made: append(_panels(gazed, made, width), gazed.frame.time)
 
@@ -249,7 +259,7 @@ class Summary:
         self._milliseconds: list[float] = []
 
     def add(self, record: GazeRecord) -> None:
-        """Take in one frame."""
+        """Add one frame."""
         self._tokens.append(record.tokens_per_scale)
         self._shares.append((record.coverage, record.area))
         self._milliseconds.append(record.latency.total)
@@ -262,7 +272,7 @@ class Summary:
         coverage, area = np.mean(self._shares, axis=0)
         p50, p95 = np.percentile(self._milliseconds, (50, 95))
         return (
-            f"tokens a frame: {by_scale.sum():.1f} ({scales}), {coverage:.1%} of {AUTOGAZE_GRID.num_tokens};"
-            f" their cells cover {area:.0%} of the frame\n"
-            f"ms a frame to prepare and gaze: {p50:.1f} (median), {p95:.1f} (95 %)"
+            f"tokens per frame: {by_scale.sum():.1f} ({scales}), {coverage:.1%} of"
+            f" {AUTOGAZE_GRID.num_tokens}; their cells cover {area:.0%} of the frame\n"
+            f"ms per frame for preprocessing and gaze: {p50:.1f} (median), {p95:.1f} (95 %)"
         )

@@ -13,7 +13,7 @@ import click
 
 from autogaze_ros.cli.common import errors_in_one_line, threads_option
 from autogaze_ros.errors import CheckpointError
-from autogaze_ros.io.atomic import folder_to_fill, keep_apart, written_aside
+from autogaze_ros.io.atomic import atomic_write, folder_to_fill, keep_apart
 from autogaze_ros.io.drives import LENGTH
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.sources import open_source
@@ -140,7 +140,7 @@ def labels(
             ReconstructionLoss(load_canvases(reconstruction).network.to(place)),
         )
         count = 0
-        with written_aside(out) as aside, aside.open("w") as file:
+        with atomic_write(out) as aside, aside.open("w") as file:
             for source in sources:
                 found = open_source(source)
                 with click.progressbar(

@@ -22,13 +22,8 @@ from torch import Tensor
 
 from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.autogaze import AutoGaze, DecoderLayer, TemporalBlock, rotary_frequencies
-from autogaze_ros.networks.decoding import (
-    ASKED_POSITIONS,
-    AskedPositions,
-    choose_chunk,
-    loss_after,
-    token_budget,
-)
+from autogaze_ros.networks.decoding import choose_step, loss_after, token_budget
+from autogaze_ros.parameters import ASKED_POSITIONS, AskedPositions
 from autogaze_ros.tokens import Gaze
 
 
@@ -69,7 +64,7 @@ class GazeStream:
         """Forget everything: the next frame is the first of a context."""
         self.index = 0  # frames seen in this context
         self.length = 0  # valid tokens in the cache, which is also the next position
-        self.pending: list[int] = []  # the last frame's last chunk, not yet run
+        self.pending: list[int] = []  # the last frame's last step, not yet run
         self.features.zero_()
 
     def save(self) -> tuple[int, int, list[int], Tensor]:
@@ -213,15 +208,15 @@ class AutoGazeEngine:
             answers = self._forward(queries, positions, [row.stream for row in active])
             going, queries, positions = [], [], []
             for row, (logits, losses) in zip(active, answers, strict=True):
-                chunk, finished = choose_chunk(logits, losses, row.chosen, row.budget, row.requirement)
-                row.chosen += [token for token in chunk if token != self._pad]
+                step, finished = choose_step(logits, losses, row.chosen, row.budget, row.requirement)
+                row.chosen += [token for token in step if token != self._pad]
                 if finished:
-                    row.predicted_loss = loss_after(chunk, losses, self._pad)
-                    row.stream.pending = [token for token in chunk if token != self._pad]
+                    row.predicted_loss = loss_after(step, losses, self._pad)
+                    row.stream.pending = [token for token in step if token != self._pad]
                 else:
                     going.append(row)
-                    queries.append(self._weights.embed(chunk))
-                    positions.append(self._decode_positions(row, len(chunk)))
+                    queries.append(self._weights.embed(step))
+                    positions.append(self._decode_positions(row, len(step)))
             active = going
         return rows
 
@@ -270,7 +265,7 @@ class AutoGazeEngine:
 
 
 class _CausalMask:
-    """Additive causal masks for queries behind a cache, as views of one small table."""
+    """Additive causal masks for queries after a cache, as views of one small table."""
 
     def __init__(self, max_queries: int, cache_length: int, device: torch.device) -> None:
         self._cache_length = cache_length

@@ -1,6 +1,6 @@
 """Base of the engines: streams, the reconstruction engine's interface, and the choice of a device.
 
-torch is imported where it is used, since selectors without a network have streams, too.
+torch is imported where it is used, since selectors without a network also have streams.
 """
 
 from __future__ import annotations

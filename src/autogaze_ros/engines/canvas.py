@@ -56,7 +56,7 @@ class CanvasEngine(ReconstructionEngine[CanvasStream]):
 
     @torch.inference_mode()
     def steps(self, tasks: Sequence[Task[CanvasStream]]) -> Generator[None, None, list[list[Tensor | None]]]:
-        """As `ReconstructionEngine.steps`."""
+        """Run as `ReconstructionEngine.steps`."""
         self._check(tasks)
         pictures: list[list[Tensor | None]] = []
         canvases = []

@@ -120,7 +120,7 @@ class VideoMAEEngine(ReconstructionEngine[VideoMAEStream]):
     def steps(
         self, tasks: Sequence[Task[VideoMAEStream]]
     ) -> Generator[None, None, list[list[Tensor | None]]]:
-        """As `ReconstructionEngine.steps`."""
+        """Run as `ReconstructionEngine.steps`."""
         self._check(tasks)
         vit, decoder = self._network.vit, self._network.decoder
         tasks = [Task(task.stream, [self._moved(frame) for frame in task.frames]) for task in tasks]

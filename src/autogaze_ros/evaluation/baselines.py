@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.errors import SourceError
+from autogaze_ros.errors import PluginError, SourceError
 from autogaze_ros.evaluation.contexts import FRAMES, Context
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.selectors import Request, Selector
@@ -44,11 +44,18 @@ class SelectorMethod:
         self._known: dict[tuple[object, ...], list[Gaze]] = {}
 
     def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Choose exactly `counts` tokens, regardless of the predicted loss."""
+        """Choose exactly `counts` tokens, regardless of the predicted loss. Raises PluginError for others."""
         key = (context.source, context.start, *counts)
         if key not in self._known:
             ratios = [ratio_for(count, AUTOGAZE_GRID.num_tokens) for count in counts]
-            self._known[key] = self._run(context, ratios, -math.inf)
+            gazes = self._run(context, ratios, -math.inf)
+            for asked, gaze in zip(counts, gazes, strict=True):
+                if len(gaze.token_ids) != asked:
+                    raise PluginError(
+                        f"selector {self.name} cannot be compared at equal tokens: it chose"
+                        f" {len(gaze.token_ids)} where gazing_ratio asks for {asked}"
+                    )
+            self._known[key] = gazes
         return self._known[key]
 
     def gaze_until(self, context: Context, ratio: float, requirement: float) -> list[Gaze]:
@@ -112,7 +119,7 @@ class RandomMatched(_Matched):
 
 
 class OtherClip:
-    """AutoGaze's gazes at another context: the worth of its habits without the image.
+    """AutoGaze's gazes at another context: its prior without the image.
 
     The other context is of another source, or shares no frame where there is only one
     source. Raises SourceError where a context has no other.

@@ -75,8 +75,8 @@ def _correlations(rows: Tensor) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    centred = rows - rows.mean(1, keepdim=True)
-    return centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    centered = rows - rows.mean(1, keepdim=True)
+    return centered / centered.norm(dim=1, keepdim=True).clamp(min=1e-30)
 
 
 def _untrained(rows: Tensor, first: int, correlations: Tensor) -> str:

@@ -117,7 +117,7 @@ class Lpips(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Two batches (N, 3, H, W) of RGB in -1..1 -> (N,), 0 for equal images."""
+        """Return the distance (N,) of two batches (N, 3, H, W) of RGB in -1..1; 0 for equal images."""
         return self.compare(self.features(a), self.features(b))
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -129,7 +129,7 @@ class Lpips(nn.Module):
         return found
 
     def compare(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
-        """Features of two batches -> (N,).
+        """Return the distance (N,) of the features of two batches.
 
         The sum over stages l of mean_hw sum_c w_lc (a_lhwc - b_lhwc)^2 (equation 1 of
         the paper, its squared weights being the w here).
@@ -142,7 +142,7 @@ class Lpips(nn.Module):
 
 
 def _kernel(values: NDArray[np.float32]) -> nn.Parameter:
-    """(height, width, in, out), as jax has it -> (out, in, height, width)."""
+    """Convert a kernel (height, width, in, out) of jax to (out, in, height, width)."""
     return nn.Parameter(torch.from_numpy(values).permute(3, 2, 0, 1).contiguous())
 
 
@@ -151,7 +151,7 @@ def _unit_length(features: Tensor) -> Tensor:
 
 
 def _alexnet() -> list[nn.Sequential]:
-    """AlexNet as torchvision has it, up to its fifth ReLU, cut after each."""
+    """Return torchvision's AlexNet up to its fifth ReLU, split after each."""
     pool = nn.MaxPool2d(3, stride=2)
     return [
         nn.Sequential(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU()),
@@ -191,7 +191,7 @@ class _Arrays(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle may call; UnpicklingError for all else."""
+        """Return an allowed callable of a pickle; raises UnpicklingError for all others."""
         if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of a numpy array")
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of a numpy array")
         return self._ADMITTED[module, name]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,83 +15,92 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.engines.base import GazedPixels, ReconstructionEngine, Task
-from autogaze_ros.errors import MissingPackageError, needs
+from autogaze_ros.errors import MissingPackageError, ParameterError, PluginError, needs
 from autogaze_ros.evaluation.contexts import Context
-from autogaze_ros.evaluation.lpips import Distance, open_lpips
+from autogaze_ros.evaluation.lpips import open_lpips
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.preprocessing import denormalize, to_signed
+from autogaze_ros.plugins import METRICS
 from autogaze_ros.tokens import Gaze
 
 Floats = NDArray[np.float64]
+Engine = ReconstructionEngine[Any]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FrameMetrics:
-    """Metrics of one reconstruction.
+class Metric(ABC):
+    """Compares reconstructions with their frames, as the networks see them: normalized RGB.
 
-    lpips: perceptual distance, 0 for equal images, about 0.7 for very different ones;
-        NaN where it is not measured.
-    psnr: decibels, infinite for equal images.
-    ssim: at most 1, which is reached by equal images.
-    l1_normalised: mean absolute difference, normalized units.
-    l1_pixel: mean absolute difference of pixels in 0..1.
+    `networks.preprocessing.denormalize` converts them to displayable pixels in 0..1.
+
+    lower_is_better: False for one that `autogaze evaluate` cannot compare by.
+    source: one line on its implementation and weights; may be empty.
     """
 
-    lpips: float
-    psnr: float
-    ssim: float
-    l1_normalised: float
-    l1_pixel: float
+    lower_is_better: bool = True
+    source: str = ""
+
+    @abstractmethod
+    def measure(self, frames: Tensor, reconstructions: Tensor) -> Tensor:
+        """Compare frames (N, 3, H, W) with their reconstructions (N, 3, H, W): (N,)."""
+
+    def prepare(self, frames: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return `measure` for fixed frames; a metric may compute once what depends on these alone."""
+        return partial(self.measure, frames)
 
 
-class Metrics:
-    """Compares frames as the network sees them: normalized RGB (see `networks.preprocessing.normalize`).
+class LPIPS(Metric):
+    """Perceptual distance, 0 for equal images, about 0.7 for very different ones.
 
-    lpips_source: one line on the implementation and weights of LPIPS; empty where it is
-        not measured, in which case a warning says what to install.
+    Raises MissingPackageError where its weights are missing.
     """
 
     def __init__(self) -> None:
-        """Raise MissingPackageError where scikit-image is missing."""
+        self._distance, self.source = open_lpips()
+
+    def measure(self, frames: Tensor, reconstructions: Tensor) -> Tensor:
+        """Compare displayable pixels."""
+        return self._distance(*(2 * denormalize(images) - 1 for images in (frames, reconstructions)))
+
+    def prepare(self, frames: Tensor) -> Callable[[Tensor], Tensor]:
+        """Compute the features of the frames once."""
+        distance = self._distance.to(2 * denormalize(frames) - 1)
+        return lambda reconstructions: distance(2 * denormalize(reconstructions) - 1)
+
+
+class PSNR(Metric):
+    """Peak signal-to-noise ratio of displayable pixels: decibels, infinite for equal images."""
+
+    lower_is_better = False
+
+    def measure(self, frames: Tensor, reconstructions: Tensor) -> Tensor:
+        """Return 10 log10(1 / mean squared error) of pixels in 0..1."""
+        errors = (denormalize(frames) - denormalize(reconstructions)).square().mean((1, 2, 3))
+        return -10 * errors.double().log10()
+
+
+class SSIM(Metric):
+    """Mean SSIM of the three channels of displayable pixels, 1 for equal images.
+
+    Wang et al. 2004, doi:10.1109/TIP.2003.819861, with that paper's constants: an 11x11
+    Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, biased variances. Raises
+    MissingPackageError where scikit-image is missing.
+    """
+
+    lower_is_better = False
+
+    def __init__(self) -> None:
         with needs("scikit-image", "SSIM"):
             from skimage.metrics import structural_similarity
         self._structural_similarity = structural_similarity
-        self._lpips: Callable[[Tensor, Tensor], Tensor]
-        try:
-            self._lpips, self.lpips_source = open_lpips()
-        except MissingPackageError as error:
-            _log.warning("LPIPS is not measured: %s", error)
-            self._lpips, self.lpips_source = _unmeasured, ""
 
-    @torch.inference_mode()
-    def __call__(self, original: Tensor, reconstruction: Tensor) -> FrameMetrics:
-        """Compare two normalized frames (3, H, W) of at least 32x32 pixels.
+    def measure(self, frames: Tensor, reconstructions: Tensor) -> Tensor:
+        """Compare images of at least 11x11 pixels."""
+        pairs = zip(frames, reconstructions, strict=True)
+        return torch.tensor([self._ssim(*pair) for pair in pairs], dtype=torch.float64)
 
-        All metrics but l1_normalised compare displayable pixels, clipped to 0..1. Raises
-        ValueError if the shapes differ.
-        """
-        if original.shape != reconstruction.shape or original.ndim != 3:
-            raise ValueError(
-                f"frames must be (3, H, W) of one size, got {[*original.shape]} and {[*reconstruction.shape]}"
-            )
-        frames = [frame.to(reconstruction.device).float() for frame in (original, reconstruction)]
-        a, b = (denormalize(frame) for frame in frames)
-        return FrameMetrics(
-            lpips=float(self._lpips(2 * a[None] - 1, 2 * b[None] - 1)),
-            psnr=_psnr(a, b),
-            ssim=self._ssim(a, b),
-            l1_normalised=float((frames[0] - frames[1]).abs().mean()),
-            l1_pixel=float((a - b).abs().mean()),
-        )
-
-    def _ssim(self, a: Tensor, b: Tensor) -> float:
-        """Return the mean SSIM of the three channels: Wang et al. 2004, doi:10.1109/TIP.2003.819861.
-
-        Constants as in that paper: an 11x11 Gaussian window of sigma 1.5, K1 = 0.01,
-        K2 = 0.03, biased variances.
-        """
-        images = (pixels.double().permute(1, 2, 0).cpu().numpy() for pixels in (a, b))
+    def _ssim(self, *pair: Tensor) -> float:
+        images = (denormalize(image).double().permute(1, 2, 0).cpu().numpy() for image in pair)
         return float(
             self._structural_similarity(
                 *images,
@@ -103,25 +113,100 @@ class Metrics:
         )
 
 
-def _psnr(a: Tensor, b: Tensor) -> float:
-    """Return 10 log10(1 / mean squared error) of pixels in 0..1, over all channels."""
-    error = float((a - b).square().mean())
-    return -10 * math.log10(error) if error else math.inf
+class L1Normalized(Metric):
+    """Mean absolute difference in normalized units, in which pixels are not clipped."""
+
+    def measure(self, frames: Tensor, reconstructions: Tensor) -> Tensor:
+        """Compare normalized pixels."""
+        return (reconstructions - frames).abs().mean((1, 2, 3))
 
 
-def _unmeasured(a: Tensor, b: Tensor) -> Tensor:
-    return torch.tensor(math.nan)
+class L1Pixel(Metric):
+    """Mean absolute difference of displayable pixels, 0..1."""
+
+    def measure(self, frames: Tensor, reconstructions: Tensor) -> Tensor:
+        """Compare displayable pixels."""
+        return (denormalize(reconstructions) - denormalize(frames)).abs().mean((1, 2, 3))
 
 
-Engine = ReconstructionEngine[Any]
-METRICS = ("L1", "LPIPS")
+class _Unmeasured(Metric):
+    def measure(self, frames: Tensor, reconstructions: Tensor) -> Tensor:
+        return torch.full((len(frames),), math.nan)
+
+
+class Metrics:
+    """Compares single frames by all built-in metrics, and by others that are named.
+
+    Raises MissingPackageError where scikit-image is missing, and as `plugins.METRICS` for other metrics.
+
+    lpips_source: one line on the implementation and weights of LPIPS; empty where it is
+        not measured (NaN), in which case a warning says what to install.
+    """
+
+    def __init__(self, others: Sequence[str] = ()) -> None:
+        self._metrics: dict[str, Metric] = {}
+        for name in dict.fromkeys([*METRICS.builtin, *others]):
+            try:
+                self._metrics[name] = METRICS.create(name)
+            except MissingPackageError as error:
+                if name != "lpips":
+                    raise
+                _log.warning("LPIPS is not measured: %s", error)
+                self._metrics[name] = _Unmeasured()
+        self.lpips_source = self._metrics["lpips"].source
+
+    @torch.inference_mode()
+    def __call__(self, original: Tensor, reconstruction: Tensor) -> dict[str, float]:
+        """Compare two normalized frames (3, H, W) of at least 32x32 pixels: a value for each metric's name.
+
+        Raises ValueError if the shapes differ.
+        """
+        if original.shape != reconstruction.shape or original.ndim != 3:
+            raise ValueError(
+                f"frames must be (3, H, W) of one size, got {[*original.shape]} and {[*reconstruction.shape]}"
+            )
+        frames, pictures = (
+            frame.to(reconstruction.device).float()[None] for frame in (original, reconstruction)
+        )
+        return {
+            name: float(_values(name, metric.measure(frames, pictures), 1)[0])
+            for name, metric in self._metrics.items()
+        }
+
+
+def _values(name: str, values: Tensor, count: int) -> Floats:
+    """Return a metric's values as (N,) float64; raises PluginError if they have another shape."""
+    if not isinstance(values, Tensor) or values.shape != (count,):
+        shape = [*values.shape] if isinstance(values, Tensor) else type(values).__name__
+        raise PluginError(f"metric {name} must return a tensor of shape [{count}], got {shape}")
+    return values.cpu().numpy().astype(np.float64)
+
+
+LOSS_METRICS = ("L1", "LPIPS")  # names in a study's results of what the loss is made of
 # Weight of LPIPS beside L1 in the loss that networks learn to predict in `autogaze train`: with it 0.7, the
 # requirement that was published with AutoGaze, asks for a recognizable picture.
 LPIPS_WEIGHT = 2.0
 
 
+def study_metrics(others: Sequence[str] = ()) -> dict[str, Metric]:
+    """Return the metrics of a study by their names in its results: LOSS_METRICS, and others that are named.
+
+    Raises ParameterError for one of which more is better, MissingPackageError, and as `plugins.METRICS`.
+    """
+    metrics: dict[str, Metric] = dict(zip(LOSS_METRICS, (L1Normalized(), LPIPS()), strict=True))
+    for name in dict.fromkeys(others):
+        if name in metrics:
+            raise ParameterError(f"metric {name} has the name of one that is always measured; rename it")
+        metric: Metric = METRICS.create(name)
+        if not metric.lower_is_better:
+            raise ParameterError(f"metric {name}: a study compares by metrics of which less is better")
+        if not isinstance(metric, (L1Normalized, LPIPS)):
+            metrics[name] = metric
+    return metrics
+
+
 def loss_of(metrics: Floats) -> Floats:
-    """Return the loss (...) of METRICS (..., 2)."""
+    """Return the loss (...) of metrics (..., M), of which LOSS_METRICS are the first."""
     return metrics[..., 0] + LPIPS_WEIGHT * metrics[..., 1]
 
 
@@ -154,13 +239,17 @@ class ReconstructionLoss:
 
 
 class ContextMetrics:
-    """Measures gazes at one context by their reconstructions."""
+    """Measures gazes at one context by their reconstructions.
 
-    def __init__(self, context: Context, engine: Engine, distance: Distance) -> None:
+    metrics: by name; see `study_metrics`.
+    """
+
+    def __init__(self, context: Context, engine: Engine, metrics: Mapping[str, Metric]) -> None:
         self._engine = engine
         self._pixels = context.pixels()
         with torch.inference_mode():
-            self._lpips = distance.to(2 * denormalize(self._pixels.to(engine.device)) - 1)
+            frames = self._pixels.to(engine.device)
+            self._metrics = {name: metric.prepare(frames) for name, metric in metrics.items()}
 
     def reconstruct(self, gazes: Sequence[Gaze]) -> Tensor:
         """Reconstruct every frame from its gaze and the earlier ones: (T, 3, S, S) normalized."""
@@ -173,11 +262,15 @@ class ContextMetrics:
 
     @torch.inference_mode()
     def measure(self, reconstruction: Tensor) -> Floats:
-        """Return the METRICS of each frame (T, 2): L1 in normalized units, and LPIPS of clipped pixels."""
-        l1 = (reconstruction - self._pixels.to(reconstruction.device)).abs().mean((1, 2, 3))
-        lpips = self._lpips(2 * denormalize(reconstruction) - 1)
-        return torch.stack([l1, lpips], 1).cpu().numpy().astype(np.float64)
+        """Return the metrics of each frame (T, M)."""
+        return np.stack(
+            [
+                _values(name, compare(reconstruction), len(reconstruction))
+                for name, compare in self._metrics.items()
+            ],
+            1,
+        )
 
     def __call__(self, gazes: Sequence[Gaze]) -> Floats:
-        """Reconstruct, and return the METRICS of each frame (T, 2)."""
+        """Reconstruct, and return the metrics of each frame (T, M)."""
         return self.measure(self.reconstruct(gazes))

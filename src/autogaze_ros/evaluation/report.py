@@ -7,7 +7,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import needs
 from autogaze_ros.evaluation.baselines import Greedy, Method
 from autogaze_ros.evaluation.contexts import DRIVE, Context
-from autogaze_ros.evaluation.lpips import Distance
-from autogaze_ros.evaluation.metrics import METRICS, ContextMetrics, Engine
+from autogaze_ros.evaluation.metrics import LOSS_METRICS, ContextMetrics, Engine, Metric
 from autogaze_ros.evaluation.statistics import (
     EARLY,
     LATE,
@@ -43,7 +42,7 @@ with needs("matplotlib", "drawing figures"):
 
 
 def machine(**more: Any) -> dict[str, Any]:
-    """Return a description of the machine: its processor, and what is given."""
+    """Return a description of the machine: its processor, and the given values."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -63,7 +62,7 @@ def commit() -> str:
             return ""
         describe = ["git", "describe", "--always", "--dirty"]
         return subprocess.run(describe, cwd=here.parent, capture_output=True, text=True).stdout.strip()
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return ""
 
 
@@ -80,7 +79,7 @@ def first_contexts(contexts: Sequence[Context]) -> list[Context]:
 
 
 def context_figure(
-    context: Context, autogaze: Method, engine: Engine, distance: Distance, budget: Budget
+    context: Context, autogaze: Method, engine: Engine, metrics: Mapping[str, Metric], budget: Budget
 ) -> Figure:
     """Draw six frames of a context, one per column.
 
@@ -88,9 +87,9 @@ def context_figure(
     far; the reconstruction with its metrics.
     """
     gazes = autogaze.gaze(context, budget.counts)
-    measure = ContextMetrics(context, engine, distance)
+    measure = ContextMetrics(context, engine, metrics)
     pictures = measure.reconstruct(gazes)
-    metrics = measure.measure(pictures)
+    measured = measure.measure(pictures)
     height, width = context.images[0].shape[:2]
     seen = list(_seen_so_far(gazes))
     figure = Figure((_WIDTH * len(_SHOWN), 3 * (_WIDTH * height / width + 0.25) + 0.3), layout="constrained")
@@ -100,7 +99,7 @@ def context_figure(
         rows = {
             f"frame {time}: {len(gazes[time].token_ids)} tokens": outlined(image, gazes[time].token_ids),
             "seen so far, finest brightest": _by_fineness(image, seen[time]),
-            "reconstructed: L1 {:.3f}, LPIPS {:.3f}".format(*metrics[time]): to_image(
+            "reconstructed: L1 {:.3f}, LPIPS {:.3f}".format(*measured[time]): to_image(
                 pictures[time], (width, height)
             ),
         }
@@ -131,7 +130,11 @@ INTERVALS = (
 
 
 def write_report(study: Study, folder: Path, about: dict[str, Any], seed: int) -> None:
-    """Write results.json and tables.md; about: origin of the results; seed: of the bootstrap."""
+    """Write results.json and tables.md.
+
+    about: origin of the results.
+    seed: of the bootstrap.
+    """
     found, calibration = groups(study, seed), calibrate(study)
     results = {
         **about,
@@ -170,7 +173,7 @@ def tables(study: Study, found: Sequence[Group], calibration: Calibration) -> It
     for group in found:
         title = group.name if group.name in ("all contexts", DRIVE) else Path(group.name).name
         yield f"\n### {title}: {_counted(group.contexts, 'context')} of {_counted(group.sources, 'source')}"
-        for metric in METRICS:
+        for metric in study.measured:
             yield from _means(study, group, metric)
         yield ""
         yield from (f"- {line}" for line in verdicts(study, group))
@@ -192,7 +195,7 @@ def _means(study: Study, group: Group, metric: str) -> Iterator[str]:
 def verdicts(study: Study, group: Group) -> Iterator[str]:
     """Yield for each budget and metric the verdict on each baseline, and the teacher's lead."""
     for budget in study.budgets:
-        for metric in METRICS:
+        for metric in study.measured:
             found = [one for one in group.comparisons if (one.budget, one.metric) == (budget.name, metric)]
             parts = [
                 f"{verdict} {'than' if verdict != 'undecided' else 'against'} {', '.join(names)}"
@@ -217,7 +220,7 @@ def _judged(study: Study, found: Sequence[Comparison], verdict: str) -> list[str
 
 def _along(study: Study, group: Group) -> Iterator[str]:
     """Yield a table of the advantage early and late in the context: baselines by budgets."""
-    for metric in METRICS:
+    for metric in study.measured:
         yield from _head(
             [
                 f"advantage by {metric}, frame {EARLY} → {LATE}",
@@ -251,7 +254,7 @@ def _stops(calibration: Calibration) -> Iterator[str]:
     """Yield a table of the cost and result of each requirement."""
     yield "\n### Stopping by predicted loss"
     tokens = ["tokens of frame 0", "of later frames", "frames at the cap"]
-    yield from _head(["task_loss_requirement", *tokens, *METRICS, "predicted loss", REAL])
+    yield from _head(["task_loss_requirement", *tokens, *LOSS_METRICS, "predicted loss", REAL])
     for stop in calibration.stops:
         losses = (f"{value:.3f}" for value in (stop.l1, stop.lpips, stop.predicted, stop.real))
         taken = (f"{stop.first:.1f}", f"{stop.later:.1f}", f"{stop.capped:.1%}")

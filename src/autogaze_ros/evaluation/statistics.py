@@ -19,7 +19,7 @@ import numpy as np
 
 from autogaze_ros.errors import needs
 from autogaze_ros.evaluation.baselines import Greedy
-from autogaze_ros.evaluation.metrics import LPIPS_WEIGHT, METRICS, Floats, loss_of
+from autogaze_ros.evaluation.metrics import LOSS_METRICS, LPIPS_WEIGHT, Floats, loss_of
 from autogaze_ros.evaluation.study import Study
 
 with needs("scipy", "rank correlation"):
@@ -166,7 +166,7 @@ def _group(study: Study, name: str, places: list[int], seed: int) -> Group:
     results, comparisons = [], []
     for m, method in enumerate(study.methods):
         for b, budget in enumerate(study.budgets):
-            for k, metric in enumerate(METRICS):
+            for k, metric in enumerate(study.measured):
                 values, ours = study.metrics[m, b, places, :, k], study.metrics[0, b, places, :, k]
                 of_contexts = values.mean(1)
                 results.append(
@@ -181,7 +181,10 @@ def _group(study: Study, name: str, places: list[int], seed: int) -> Group:
 
 
 def compare(bootstrap: Bootstrap, names: tuple[str, str, str], ours: Floats, baseline: Floats) -> Comparison:
-    """Compare AutoGaze's values (contexts, FRAMES) with a baseline's; names: baseline, budget, metric."""
+    """Compare AutoGaze's values (contexts, FRAMES) with a baseline's.
+
+    names: baseline, budget and metric.
+    """
     early, late = _advantage(ours.mean(0), baseline.mean(0))[[EARLY, LATE]]
     resampled = _advantage(bootstrap.means(ours), bootstrap.means(baseline))
     return Comparison(
@@ -203,7 +206,7 @@ def baselines(study: Study) -> list[str]:
     return [name for name in study.methods[1:] if name != Greedy.name]
 
 
-REAL = f"{METRICS[0]} + {LPIPS_WEIGHT:g} {METRICS[1]}"
+REAL = f"{LOSS_METRICS[0]} + {LPIPS_WEIGHT:g} {LOSS_METRICS[1]}"
 _BINS = 8
 
 
@@ -292,7 +295,7 @@ def rank_correlation(a: Floats, b: Floats) -> float:
 
 
 def _correlations(predicted: Floats, metrics: Floats) -> dict[str, float]:
-    real = {name: metrics[..., k] for k, name in enumerate(METRICS)} | {REAL: loss_of(metrics)}
+    real = {name: metrics[..., k] for k, name in enumerate(LOSS_METRICS)} | {REAL: loss_of(metrics)}
     return {name: rank_correlation(predicted.ravel(), values.ravel()) for name, values in real.items()}
 
 
@@ -313,7 +316,7 @@ def bins(predicted: Floats, real: Floats) -> list[Bin]:
 def _stop(study: Study, row: int) -> Stop:
     sweep = study.sweep
     tokens, metrics = sweep.tokens[row], sweep.metrics[row]
-    l1, lpips = metrics.mean((0, 1))
+    l1, lpips = metrics.mean((0, 1))[: len(LOSS_METRICS)]
     return Stop(
         requirement=float(sweep.requirements[row]),
         first=float(tokens[:, 0].mean()),

@@ -6,12 +6,14 @@ AutoGaze stops by its predicted loss, at several requirements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.evaluation.baselines import (
     Greedy,
     Method,
@@ -22,14 +24,13 @@ from autogaze_ros.evaluation.baselines import (
     UniformMatched,
 )
 from autogaze_ros.evaluation.contexts import FRAMES, Context
-from autogaze_ros.evaluation.lpips import Distance
-from autogaze_ros.evaluation.metrics import ContextMetrics, Engine, Floats
+from autogaze_ros.evaluation.metrics import LOSS_METRICS, ContextMetrics, Engine, Floats, Metric
 from autogaze_ros.networks.decoding import token_budget
-from autogaze_ros.selectors import create_selector
+from autogaze_ros.selectors import Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 Ints = NDArray[np.int64]
-_SELECTORS = ("random", "uniform", "patch_difference")
+SELECTORS = ("random", "uniform", "patch_difference")  # baselines of every study
 _REQUIREMENTS = 8
 
 
@@ -62,7 +63,7 @@ class Sweep:
     cap: largest number of tokens of a frame.
     tokens: (R, contexts, FRAMES), number of tokens.
     predicted: (R, contexts, FRAMES), predicted losses.
-    metrics: (R, contexts, FRAMES, 2), of `METRICS`.
+    metrics: (R, contexts, FRAMES, M), of the study's metrics.
     """
 
     requirements: Floats
@@ -77,9 +78,10 @@ class Study:
     """Results of a study.
 
     methods: names; the first is AutoGaze.
-    metrics: (methods, budgets, contexts, FRAMES, 2), of `METRICS`.
+    metrics: (methods, budgets, contexts, FRAMES, M), lower is better.
     tokens: (methods, budgets, contexts, FRAMES, scales), number of tokens.
     predicted: (budgets, contexts, FRAMES), losses that AutoGaze predicted.
+    measured: (M,), names of the metrics; the first are LOSS_METRICS.
     """
 
     contexts: Sequence[Context]
@@ -89,13 +91,16 @@ class Study:
     tokens: Ints
     predicted: Floats
     sweep: Sweep
+    measured: Sequence[str] = LOSS_METRICS
 
 
 class GazeStudy:
-    """A study that can be run. Raises SourceError where a baseline finds no other context.
+    """A study to run. Raises SourceError if a baseline finds no other context.
 
+    metrics: by name, see `metrics.study_metrics`.
     ratio: gazing_ratio where AutoGaze stops by its predicted loss.
     requirements: number of requirements to try.
+    selectors: further baselines.
     teacher: greedy teacher, the upper bound of the study; optional.
     seed: of random baselines.
     """
@@ -105,25 +110,30 @@ class GazeStudy:
         contexts: Sequence[Context],
         autogaze: SelectorMethod,
         engine: Engine,
-        distance: Distance,
+        metrics: Mapping[str, Metric],
         *,
         ratio: float,
         budgets: Sequence[Budget] = BUDGETS,
         requirements: int = _REQUIREMENTS,
+        selectors: Sequence[Selector] = (),
         teacher: Teacher | None = None,
         seed: int = 0,
     ) -> None:
         self._contexts, self._budgets, self._autogaze = contexts, budgets, autogaze
-        self._engine, self._distance = engine, distance
+        self._engine, self._metrics = engine, metrics
         self._ratio, self._requirements = ratio, requirements
         self._methods: list[Method] = [
             autogaze,
-            *(SelectorMethod(create_selector(name, chunk_size=FRAMES)) for name in _SELECTORS),
+            *(SelectorMethod(create_selector(name, chunk_size=FRAMES)) for name in SELECTORS),
+            *map(SelectorMethod, selectors),
             RandomMatched(autogaze, seed),
             UniformMatched(autogaze),
             OtherClip(autogaze, contexts),
             *([Greedy(teacher)] if teacher else []),
         ]
+        names = [method.name for method in self._methods]
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+            raise ParameterError(f"selector {twice[0]} has the name of another method of the study")
 
     @property
     def steps(self) -> int:
@@ -137,7 +147,7 @@ class GazeStudy:
         requirements = _spanning(predicted, self._requirements)
         compared, swept = [], []
         for context in self._contexts:
-            measure = ContextMetrics(context, self._engine, self._distance)
+            measure = ContextMetrics(context, self._engine, self._metrics)
             compared.append(self._compare(context, measure, report))
             swept.append(self._sweep(context, measure, requirements, report))
         metrics, tokens = (np.stack(part, 2) for part in zip(*compared, strict=True))
@@ -151,6 +161,7 @@ class GazeStudy:
             tokens=tokens,
             predicted=predicted,
             sweep=Sweep(requirements, cap, lengths, until, found),
+            measured=tuple(self._metrics),
         )
 
     def _predicted(self, context: Context, budget: Budget, report: Callable[[], None]) -> list[float]:
@@ -161,7 +172,7 @@ class GazeStudy:
     def _compare(
         self, context: Context, measure: ContextMetrics, report: Callable[[], None]
     ) -> tuple[Floats, Ints]:
-        """Return the METRICS (methods, budgets, FRAMES, 2) and tokens per scale of one context."""
+        """Return the metrics (methods, budgets, FRAMES, M) and tokens per scale of one context."""
         metrics, tokens = [], []
         for method in self._methods:
             for budget in self._budgets:
@@ -175,7 +186,7 @@ class GazeStudy:
     def _sweep(
         self, context: Context, measure: ContextMetrics, requirements: Floats, report: Callable[[], None]
     ) -> tuple[Floats, Ints, Floats]:
-        """Return predicted losses, tokens (R, FRAMES) and METRICS (R, FRAMES, 2) of one context."""
+        """Return predicted losses, tokens (R, FRAMES) and metrics (R, FRAMES, M) of one context."""
         predicted, tokens, metrics = [], [], []
         for requirement in requirements:
             gazes = self._autogaze.gaze_until(context, self._ratio, float(requirement))

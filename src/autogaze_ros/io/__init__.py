@@ -1,1 +1,1 @@
-"""Where frames come from: one module a kind of source."""
+"""Sources of frames and writers of results, one module per format."""

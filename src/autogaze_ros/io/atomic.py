@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and that never replace or hold their sources."""
+"""Atomic output of files and folders, which never overwrites its sources."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _LOCK = ".autogaze.lock"  # in a folder that is being filled
 
 
 @contextmanager
-def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes its place when the context ends without exception.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path; it is renamed to `path` when the context ends without exception.
 
-    The folder that it belongs into is made.
+    Creates the parent folders of `path`.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(target.parent, target.stem, f".part{target.suffix}")
     try:
-        aside.touch(exist_ok=False)  # an error of this names the file; a video writer's does not
+        aside.touch(exist_ok=False)  # its errors name the file, those of a video writer do not
         yield aside
         aside.replace(target)
     finally:
@@ -37,7 +37,7 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _aside(folder: Path, stem: str, ending: str) -> Path:
-    """Return a hidden name in a folder that no other run has; remove what killed runs left there."""
+    """Return a unique hidden name in a folder; remove leftovers of killed runs."""
     name = f".{stem}.{re.sub(r'[^0-9A-Za-z]', '_', socket.gethostname())}-"
     for left in folder.glob(f"{glob.escape(name)}*{glob.escape(ending)}"):
         if (pid := left.name.removeprefix(name).partition("-")[0]).isdecimal() and not _is_alive(int(pid)):
@@ -57,9 +57,9 @@ def _is_alive(pid: int) -> bool:
 
 @contextmanager
 def _locked(lock: Path, output: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold a lock file that tells who writes `output`; raises FileExistsError where another run holds it.
+    """Hold a lock file that names the writer of `output`; raise FileExistsError if another run holds it.
 
-    The kernel releases the lock of a process that dies, so that the file of a killed run is no hindrance.
+    The kernel releases the lock when a process dies, so the file of a killed run does not block others.
     """
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -87,25 +87,27 @@ def _locked(lock: Path, output: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def replace_nothing(path: str | os.PathLike[str]) -> None:
-    """Raise FileExistsError if a path is taken; an empty folder may be filled."""
+    """Raise FileExistsError if a path exists, unless it is an empty folder."""
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(p.name != _LOCK for p in target.iterdir())):
         raise FileExistsError(f"{path} exists already; remove it or name another")
 
 
 @contextmanager
-def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
-    """Yield a path of the same name in a hidden folder beside `path`, where the folder is to be made.
+def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary path, at which to create a folder; it is renamed to `path` at the end.
 
-    It takes its place when the context ends without exception, in a folder that is
-    made too. What `path` held before is replaced only if `replace`; otherwise
-    FileExistsError is raised at once, as for the current folder, and for one that
-    another process writes.
+    The temporary path has the same name, in a hidden folder beside `path`. It is renamed
+    when the context ends without exception. Creates the parent folders of `path`. Raises
+    FileExistsError if `path` exists, is the current folder, or is written by another
+    process.
+
+    replace: replace an existing folder instead.
     """
-    target = Path(path).absolute()  # of "." the name is known only then
+    target = Path(path).absolute()  # resolves the name of "."
     if not replace:
         replace_nothing(path)
-    if target.exists() and target.samefile(Path()):  # one's shell would stand in the folder that is removed
+    if target.exists() and target.samefile(Path()):  # the shell would be left in a removed folder
         raise FileExistsError(f"{path} is the current folder, which cannot be replaced; name another")
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.parent / f".{target.name}.lock", path):
@@ -120,13 +122,14 @@ def folder_written_aside(path: str | os.PathLike[str], *, replace: bool = False)
             shutil.rmtree(aside)
 
 
-_DEEP = 3  # folders below a source that may be links: a scenario's cameras
+_DEEP = 3  # levels of folders below a source that may hold links: a scenario's cameras
 
 
 def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.PathLike[str]) -> None:
-    """Raise OutputError if an output is a source, holds one or lies inside one, by whatever links.
+    """Raise OutputError if an output is, contains or is inside a source, with all links resolved.
 
-    Outputs need not exist; sources that do not are left out, such as ids of a hub.
+    outputs: need not exist.
+    sources: those that do not exist are ignored, such as Hugging Face ids.
     """
     named = [Path(source) for source in sources if source]
     real = [(source, place) for source in named for place in _places(source)]
@@ -134,20 +137,20 @@ def keep_apart(outputs: Iterable[str | os.PathLike[str]], *sources: str | os.Pat
         written = Path(os.path.realpath(output))
         for source, place in real:
             if written.is_relative_to(place) or (output.exists() and output.samefile(place)):
-                raise OutputError(f"{output} is the source {source}, or lies inside it; name another output")
+                raise OutputError(f"{output} is the source {source}, or is inside it; name another output")
             if place.is_relative_to(written):
-                raise OutputError(f"{output} holds the source {source}; name another output")
+                raise OutputError(f"{output} contains the source {source}; name another output")
 
 
 def _places(source: Path) -> list[Path]:
-    """Return where a source really lies, and what links in it lead to."""
+    """Return the real paths of a source and of the targets of links in it."""
     if not source.exists():
         return []
     return [Path(os.path.realpath(path)) for path in (source, *_links(source, _DEEP))]
 
 
 def _links(folder: Path, depth: int) -> Iterator[Path]:
-    """Yield the links in a folder, and in its folders to a depth."""
+    """Yield the links in a folder and its subfolders, down to a depth."""
     if not folder.is_dir() or not depth:
         return
     for entry in os.scandir(folder):
@@ -159,10 +162,11 @@ def _links(folder: Path, depth: int) -> Iterator[Path]:
 
 @contextmanager
 def folder_to_fill(path: Path, *, replace: bool = False) -> Iterator[None]:
-    """Make a folder that only this process fills; a new one goes again if it is empty in the end.
+    """Create and lock a folder while this process writes into it; remove a new one that stays empty.
 
-    Raises FileExistsError where another process fills it, and unless `replace` where
-    something is in it already.
+    Raises FileExistsError if another process writes into it, or if it is not empty.
+
+    replace: accept a folder that is not empty.
     """
     new = not path.exists()
     path.mkdir(parents=True, exist_ok=True)

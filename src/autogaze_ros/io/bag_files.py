@@ -1,4 +1,4 @@
-"""The files that a recording consists of, and the account that its metadata.yaml gives of them."""
+"""The files of a recording, and their description in its metadata.yaml."""
 
 from __future__ import annotations
 
@@ -28,35 +28,41 @@ _MAKE: dict[str, Callable[[], Any]] = {
     "lz4": LZ4FrameDecompressor,
     "zstd": zstd.ZstdDecompressor,
 }
-_STREAMED_PIECE = 1 << 14  # bytes; what a decompressor had of the damaged one is lost
-_SMALL = 1 << 27  # bytes that anything may become
-_RATIO = 8  # pictures that were worth compressing become no more
-_RATIO_IN_ALL = 100
-_STREAMED = 1 << 33  # bytes that are read in seconds, such as minutes of a covered camera's black images
-_COPIED = 1 << 30  # bytes that a temporary copy may have
+_STREAMED_PIECE = 1 << 14  # bytes; a damaged piece is lost as a whole
+_SMALL = 1 << 27  # bytes that any compressed data may decompress to
+_RATIO = 8  # largest compression ratio of larger data; images rarely exceed it
+_RATIO_IN_ALL = 100  # the same for a whole file
+_STREAMED = (
+    1 << 33
+)  # bytes that any file may decompress to when streamed, such as black images of a covered camera
+_COPIED = 1 << 30  # bytes that any temporary copy may have
 
 
 def most_bytes(compressed: int) -> int:
-    """Return how many bytes so many compressed ones may become."""
+    """Return the largest accepted decompressed size of so many compressed bytes."""
     return max(_SMALL, _RATIO * compressed)
 
 
 def most_in_all(size: int, *, copied: bool = False) -> int:
-    """Return how many bytes all parts of a file of this size may become, as they are read or copied."""
+    """Return the largest accepted decompressed size of all parts of a file.
+
+    size: of the file in bytes.
+    copied: the parts are copied to disk, not streamed.
+    """
     return max(_COPIED if copied else _STREAMED, _RATIO_IN_ALL * size)
 
 
 def decompressed(kind: str, data: bytes) -> bytes:
-    """Return what was compressed as bz2, lz4 or zstd; raises BagError where it is cut off or too large."""
+    """Decompress bz2, lz4 or zstd data; raises BagError if it is truncated or too large."""
     decompressor = _MAKE[kind]()
     found = b"".join(_pieces(decompressor, data))
     if not decompressor.eof:
-        raise BagError("it is compressed, and cut off")
+        raise BagError("the compressed data is truncated")
     return found
 
 
 def decompressed_pieces(kind: str, data: bytes) -> Iterator[bytes]:
-    """Yield what was compressed, piece by piece up to damage; raises BagError where it is too large."""
+    """Decompress in pieces, up to damaged data; raises BagError if it is too large."""
     return _pieces(_MAKE[kind](), data) if kind else iter([data])
 
 
@@ -77,14 +83,14 @@ def _pieces(decompressor: Any, data: bytes) -> Iterator[bytes]:
 
 _NAME = re.compile(
     r"""(?P<recording>.+?)
-    ((_\d{4}(-\d\d){5})?_\d+)?  # a part's number, before which ROS 1 has the time at which the part begins
+    ((_\d{4}(-\d\d){5})?_\d+)?  # a part's number; in ROS 1 preceded by the part's start time
     \.(?P<kind>mcap|db3|bag)(\.active)?(?P<compressed>\.zstd?)?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _METADATA = "metadata.yaml"
 _METADATA_KEY = "rosbag2_bagfile_information"
-_PIECE = 1 << 20  # bytes that are decompressed at once
-_MOST_METADATA = 1 << 18  # characters; parsing takes seconds by then, and more is taken for damage
+_PIECE = 1 << 20  # bytes decompressed at once
+_MOST_METADATA = 1 << 18  # characters; parsing already takes seconds, and more counts as damage
 _MOST_MESSAGES = 1 << 63
 
 
@@ -92,9 +98,11 @@ _MOST_MESSAGES = 1 << 63
 class Recording:
     """A recording on disk.
 
-    files: its parts, decompressed. notes: in which way metadata.yaml disagrees with
-    the folder, one line each. messages: their number, None where unknown. qos: the
-    profiles that metadata.yaml lists, by topic. keep: object that files depend on.
+    files: its parts, decompressed.
+    notes: disagreements between metadata.yaml and the folder, one line each.
+    messages: number of messages; None if unknown.
+    qos: profiles listed in metadata.yaml, by topic.
+    keep: object that owns temporary files.
     """
 
     files: Sequence[Path]
@@ -105,13 +113,13 @@ class Recording:
 
 
 def is_bag(path: Path) -> bool:
-    """Return True for a recording's folder, its metadata.yaml, or one of its files, whole or not."""
+    """Return True for a recording's folder, its metadata.yaml, or one of its files, damaged or not."""
     folder = _folder(path)
     return bool(_files(folder)) or _METADATA_KEY in _metadata_text(folder)
 
 
 def kind_of(file: Path) -> str:
-    """Return the storage that a file's name stands for: mcap, db3, bag, or an empty string."""
+    """Return the storage format by a file's name: mcap, db3, bag, or an empty string."""
     match = _NAME.fullmatch(file.name)
     return match["kind"].lower() if match else ""
 
@@ -121,7 +129,7 @@ def find_recording(path: Path) -> Recording:
     folder = _folder(path)
     files = _files(folder)
     if not files and not is_bag(path):
-        reason = "it is no recording (.mcap, .db3, .bag)" if path.exists() else "it does not exist"
+        reason = "it is not a recording (.mcap, .db3, .bag)" if path.exists() else "it does not exist"
         raise BagError(f"{path} cannot be read: {reason}")
     metadata = _metadata(folder) if folder.is_dir() else Recording(files)
     chosen, notes = _chosen(path, files, metadata)
@@ -140,7 +148,7 @@ def _folder(path: Path) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return a folder's files of recordings, one that is there compressed and plain once; or the file."""
+    """Return the recording files of a folder, preferring plain to compressed copies; or the file itself."""
     if path.is_dir():
         found = [file for file in path.iterdir() if kind_of(file) and file.is_file()]
         visible = sorted((file for file in found if not file.name.startswith(".")), reverse=True)
@@ -171,7 +179,7 @@ def _metadata_text(folder: Path) -> str:
 
 
 def _metadata(folder: Path) -> Recording:
-    """Return what metadata.yaml says: the files are those listed, there or not."""
+    """Return the contents of metadata.yaml; the listed files may not exist."""
     text = _metadata_text(folder)
     if not text:
         return Recording([])
@@ -184,44 +192,44 @@ def _metadata(folder: Path) -> Recording:
         about = YAML(typ="safe").load(text)[_METADATA_KEY]
         files = [folder / PurePath(name).name for name in about["relative_file_paths"]]
         topics = [entry["topic_metadata"] for entry in about["topics_with_message_count"]]
-        key = "offered_qos_profiles"  # not there before Foxy
+        key = "offered_qos_profiles"  # missing before Foxy
         qos = {topic["name"]: parse_qos(topic[key]) for topic in topics if key in topic}
         count = about["message_count"]
         if not (isinstance(count, int) and 0 <= count < _MOST_MESSAGES):
             raise ValueError(count)
         return Recording(files, messages=count, qos=qos)
-    except Exception:  # of YAML, or of what stands in it in the place of what should
-        return Recording([], [f"{folder / _METADATA} is damaged; what is read are the files beside it"])
+    except Exception:  # errors of YAML, or values of unexpected types
+        return Recording([], [f"{folder / _METADATA} is damaged; reading the files beside it instead"])
 
 
 def _chosen(path: Path, files: Sequence[Path], metadata: Recording) -> tuple[list[Path], list[str]]:
-    """Return the files to read of those that are there, and notes; raises BagError."""
+    """Return the existing files to read, and notes; raises BagError."""
     named = {_plain_name(file): file for file in metadata.files}
     there = set(map(_plain_name, files))
     missing = listed([file.name for name, file in named.items() if name not in there])
     notes = [f"{path}: metadata.yaml lists {missing}, which is missing"] if missing else []
     if not files:
         raise BagError(
-            f"{path} cannot be read: metadata.yaml lists {missing or 'no files'}, but none is there"
+            f"{path} cannot be read: metadata.yaml lists {missing or 'no files'}, none of which exists"
         )
     names = {_recording_name(file) for file in files if _plain_name(file) in named}
-    if not names:  # nothing tells which ones belong together but their names
+    if not names:  # only their names tell which files belong together
         names = {_recording_name(file) for file in files}
         if len(names) > 1:
             raise BagError(f"{path} holds several recordings; name one of {listed(files)}")
     chosen = [file for file in files if _recording_name(file) in names]
     unlisted = [file.name for file in chosen if _plain_name(file) not in named]
     if named and unlisted:
-        notes.append(f"{path}: {listed(unlisted)} is read, too, though metadata.yaml does not list it")
+        notes.append(f"{path}: {listed(unlisted)} is also read, although metadata.yaml does not list it")
     elif not named and len(chosen) > 1:
-        notes.append(f"{path}: read as one recording are {listed([file.name for file in chosen])}")
+        notes.append(f"{path}: reading as one recording: {listed([file.name for file in chosen])}")
     if others := listed([file.name for file in files if file not in chosen]):
         notes.append(f"{path}: {others} is left out: by its name it belongs to another recording")
     return chosen, notes
 
 
 class _Copies:
-    """Decompressed copies of files, by the file; removed with this object, at the latest when Python ends."""
+    """Decompressed copies of files, by file; deleted with this object, at the latest at exit."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files: dict[Path, Path] = {}
@@ -235,7 +243,7 @@ class _Copies:
 
 @functools.lru_cache(maxsize=1)  # a recording is opened several times in one run
 def _decompressed(*files: tuple[Path, int]) -> _Copies:
-    """Return copies of files, each with its time of modification."""
+    """Return copies of files, given with their modification times."""
     return _Copies([file for file, _ in files])
 
 
@@ -251,20 +259,20 @@ def _decompress(source: Path, target: Path) -> None:
                 most -= len(piece)
                 if most < 0:
                     raise BagError(
-                        f"{source} cannot be read: what is in it is much larger than a recording's;"
-                        " where you trust it, decompress it with `zstd -d`"
+                        f"{source} cannot be read: it decompresses to far more than a recording would;"
+                        " if you trust it, decompress it with `zstd -d`"
                     )
                 if room < 0:
                     raise BagError(
-                        f"{source} cannot be read: {target.parent.parent} has no room for what is in it;"
-                        " set TMPDIR to a larger disk's folder, or decompress it with `zstd -d`"
+                        f"{source} cannot be read: {target.parent.parent} has too little space to decompress"
+                        " it; set TMPDIR to a folder on a larger disk, or decompress it with `zstd -d`"
                     )
                 plain.write(piece)
     except (zstd.ZstdError, EOFError):
-        pass  # what came before the damage is a recording that was cut off
+        pass  # the data before the damage is a truncated recording
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says, in one line and without a full stop."""
+    """Return the message of an error in one line, without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return shown(text).rstrip(".")

@@ -1,9 +1,9 @@
-"""Files of rosbag2 without an index, or without their end, read as far as they go.
+"""Recovery of rosbag2 files that are truncated or have no index.
 
-A recorder that was killed and a full disk leave an mcap without its index, or an
-sqlite3 file without its last pages, and some recorders write no index; rosbags
-reads none of these. The storages here go through records and rows in the order in
-which they were written, and end where these end. They have rosbags' interface.
+A killed recorder or a full disk leaves an mcap without its index, or an sqlite3 file
+without its last pages, and some recorders write no index; rosbags cannot read these.
+The storages here read records and rows in the order in which they were written, as far
+as they go. They have the interface of rosbags.
 """
 
 from __future__ import annotations
@@ -37,20 +37,24 @@ _FORMATS = {
     "ros1msg": MessageDefinitionFormat.MSG,
     "omgidl": MessageDefinitionFormat.IDL,
 }
-_MOST_QOS = 1 << 14  # characters that a topic's profiles may have
+_MOST_QOS = 1 << 14  # characters of a topic's profiles
 _NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, "")
 EMPTY = ReaderMetadata(0, 2**63 - 1, 0, 0, None, None, None, None)
 
 
 def unmerged_log(file: Path) -> bool:
-    """Return True where SQLite's own log holds what is not in the file yet."""
+    """Return True if SQLite's write-ahead log has data that is not in the file yet."""
     log = file.with_name(f"{file.name}-wal")
     return log.exists() and log.stat().st_size > 0
 
 
 @dataclass(frozen=True)
 class _Channel:
-    """A storage's account of one topic; qos: the offered profiles as YAML."""
+    """Description of one topic in a storage.
+
+    encoding: serialization format, such as cdr.
+    qos: offered profiles as YAML.
+    """
 
     topic: str
     msgtype: str
@@ -63,34 +67,37 @@ class _Channel:
         return _profiles(self.qos)
 
 
-@functools.lru_cache(maxsize=64)  # of thousands of topics most have the same
+@functools.lru_cache(maxsize=64)  # most of thousands of topics share a few
 def _profiles(text: str) -> list[Qos]:
-    with suppress(Exception):  # of YAML, and what may stand in it in the place of profiles
+    with suppress(Exception):  # errors of YAML, or values of unexpected types
         return parse_qos(text) if len(text) <= _MOST_QOS else []
     return []
 
 
 class _Storage:
-    """Base of both kinds: rosbags' interface on top of `_rows` and `_fetch`, which they add."""
+    """Base of both storages: rosbags' interface on top of `_rows` and `_fetch`.
+
+    truncated: description of the missing or damaged part; empty if there is none.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connections: list[Connection] = []
         self.metadata = EMPTY
-        self.cut = ""
+        self.truncated = ""
         self._channels: dict[int, _Channel] = {}
         self._in_order = True
 
     def _rows(self) -> Iterator[tuple[int, int, Any, bytes]]:
-        """Yield channel, receive time, place and bytes of each message; the channels are known by then."""
+        """Yield channel, receive time, position and bytes of each message, after defining its channel."""
         raise NotImplementedError
 
     def _fetch(self, places: Iterable[Any]) -> Iterator[bytes]:
-        """Yield the bytes of the messages that have these places."""
+        """Yield the bytes of the messages at these positions."""
         raise NotImplementedError
 
     def open(self) -> None:
-        """Go through the file once, since what it holds stands nowhere else."""
+        """Read the file once to count its messages, since there is no index."""
         counts: Counter[int] = Counter()
         first, last, before = EMPTY.start_time, -1, 0
         for number, time, _, _ in self._rows():
@@ -112,13 +119,13 @@ class _Storage:
         ]  # fmt: skip
 
     def close(self) -> None:
-        """Forget what was found."""
+        """Drop the connections."""
         self.connections = []
 
     def messages(
         self, connections: Collection[Connection], start: int | None = None, stop: int | None = None
     ) -> Generator[tuple[Connection, int, bytes], None, None]:
-        """Yield connection, receive time from start until before stop (nanoseconds) and bytes, by time."""
+        """Yield connection, receive time and bytes, by time; start <= time < stop, in nanoseconds."""
         wanted = {connection.id: connection for connection in connections}
         rows = (
             row
@@ -137,7 +144,9 @@ class Sqlite3(_Storage):
     """An sqlite3 file."""
 
     def _rows(self) -> Iterator[tuple[int, int, int, bytes]]:
-        self.cut = "it is unfinished, a part is in SQLite's log" if unmerged_log(self.path) else ""
+        self.truncated = (
+            "it is unfinished; a part is still in SQLite's log" if unmerged_log(self.path) else ""
+        )
         with closing(self._connect()) as database:
             try:
                 check_tables(database)
@@ -146,7 +155,7 @@ class Sqlite3(_Storage):
                     if row[0] in self._channels:
                         yield row
             except sqlite3.Error as error:
-                self.cut = one_line(error)
+                self.truncated = one_line(error)
 
     def _fetch(self, places: Iterable[int]) -> Iterator[bytes]:
         with closing(self._connect()) as database:
@@ -156,12 +165,12 @@ class Sqlite3(_Storage):
     def _connect(self) -> sqlite3.Connection:
         mode = "mode=ro" if unmerged_log(self.path) else "immutable=1"
         database = sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True)
-        # Without this a file that is shorter than its header says is refused as a whole.
+        # Without this SQLite rejects a file that is shorter than its header says.
         database.execute("PRAGMA writable_schema = ON")
         return database
 
 
-# Rows may share pages, so that each claims more bytes than the file has.
+# Damaged rows may share pages, and each claim more bytes than the file has.
 _MESSAGES = """
 SELECT topic_id, timestamp, id, CASE WHEN typeof(data) = 'blob' AND length(data) <= ? THEN data END
 FROM messages ORDER BY id"""
@@ -169,17 +178,17 @@ _TABLES = ("schema", "metadata", "topics", "message_definitions", "messages")
 
 
 def check_tables(database: sqlite3.Connection) -> None:
-    """Raise BagError where what should be a table is computed: a view or a column may never end."""
+    """Raise BagError if a table is a view or has computed columns, which may never end."""
     for name in _TABLES:
         found = database.execute(f"PRAGMA main.table_list({name})").fetchall()
         columns = database.execute(f"PRAGMA main.table_xinfo({name})").fetchall()
         if any(row[2] != "table" for row in found) or any(column[6] for column in columns):
-            raise BagError(f"its {name} are no plain table")
+            raise BagError(f"its {name} table is not a plain table")
 
 
 def _topics(database: sqlite3.Connection) -> dict[int, _Channel]:
     definitions = {}
-    with suppress(sqlite3.OperationalError):  # there is no such table before Iron
+    with suppress(sqlite3.OperationalError):  # the table does not exist before Iron
         for name, encoding, text in database.execute(
             "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
         ):
@@ -205,27 +214,27 @@ def _definition(language: str, text: str) -> MessageDefinition:
 
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 2, 3, 4, 5, 6, 15
-_CUT = "its end is missing"
-_MOST_CUT = 1 << 28  # bytes that are looked at of a chunk that claims more than the file has
-_Place = tuple[int, int]  # of a record's content: of its chunk in the file, and in the chunk's records
+_TRUNCATED = "its end is missing"
+_MOST_TRUNCATED = 1 << 28  # bytes read of a chunk that claims more than the file has
+_Place = tuple[int, int]  # position of a record's content: of its chunk in the file, and within the chunk
 
 
 class Mcap(_Storage):
-    """An mcap."""
+    """An mcap file."""
 
     def _rows(self) -> Iterator[tuple[int, int, _Place, bytes]]:
-        self.cut = ""
+        self.truncated = ""
         with self.path.open("rb") as file:
             try:
                 yield from self._messages(file)
-            except Exception as error:  # the cut, or whatever damage has made
-                told = isinstance(error, (EOFError, BagError))
-                self.cut = str(error) if told else "it is damaged"
+            except Exception as error:  # the file ends early, or damaged bytes break any of the parsers
+                known = isinstance(error, (EOFError, BagError))
+                self.truncated = str(error) if known else "it is damaged"
 
     def _messages(self, file: BinaryIO) -> Iterator[tuple[int, int, _Place, bytes]]:
         schemas = {0: ("", _NO_DEFINITION)}
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise EOFError("it does not begin as an mcap")
+            raise EOFError("it does not begin like an mcap")
         for kind, place, content in _records(file):
             if kind == _MESSAGE:
                 number, _, time, _ = struct.unpack_from("<HIQQ", content)
@@ -243,12 +252,12 @@ class Mcap(_Storage):
                 self._channels[number] = _Channel(topic.decode(), *schemas[schema], encoding.decode(), qos)
             elif kind in (_DATA_END, _FOOTER):
                 return
-        raise EOFError(_CUT)
+        raise EOFError(_TRUNCATED)
 
     def _fetch(self, places: Iterable[_Place]) -> Iterator[bytes]:
         with self.path.open("rb") as file:
 
-            @functools.lru_cache(maxsize=2)  # what is not in order is near to where it should be
+            @functools.lru_cache(maxsize=2)  # messages that are out of order are near their place
             def records(chunk: int) -> BinaryIO:
                 return BytesIO(_decompressed(_content(file, chunk)))
 
@@ -257,15 +266,17 @@ class Mcap(_Storage):
 
 
 def _content(file: BinaryIO, place: int) -> bytes:
-    """Return a record's content, before which its size stands."""
+    """Return the content of a record, which follows its size."""
     file.seek(place - 8)
     return file.read(int.from_bytes(file.read(8), "little"))
 
 
 def _records(file: BinaryIO, *, chunk: bool = False) -> Iterator[tuple[int, _Place, bytes]]:
-    """Yield kind, place and content of an mcap's records, those of chunks too; EOFError at damage.
+    """Yield opcode, position and content of an mcap's records, including those in chunks.
 
-    chunk: the file is one itself, and may hold no other.
+    Raises EOFError at damage.
+
+    chunk: the file is itself a chunk, and must not contain another.
     """
     start = file.tell()
     end = file.seek(0, SEEK_END)
@@ -275,30 +286,30 @@ def _records(file: BinaryIO, *, chunk: bool = False) -> Iterator[tuple[int, _Pla
         kind, size = struct.unpack("<BQ", head)
         place = file.tell()
         whole = size <= end - place  # a damaged size may exceed all memory
-        if kind == _CHUNK and not chunk:  # a cut one begins with whole records all the same
-            data = file.read(size if whole else _MOST_CUT)
+        if kind == _CHUNK and not chunk:  # even a truncated chunk begins with whole records
+            data = file.read(size if whole else _MOST_TRUNCATED)
             records = _decompressed(data)
             room -= len(records)
             if room < 0:
-                raise BagError("what is in it is much larger than a recording's")
+                raise BagError("it decompresses to far more than a recording would")
             for inner, (_, within), content in _chunk_records(data, records):
                 yield inner, (place, within), content
         elif kind not in (0, _CHUNK) and whole:
             yield kind, (0, place), file.read(size)
-        else:  # zeros: what a crash leaves of a file's last blocks
-            raise EOFError(_CUT)
+        else:  # a truncated record, or zeros that a crash left in the last blocks
+            raise EOFError(_TRUNCATED)
 
 
 def _chunk_records(chunk: bytes, records: bytes) -> Iterator[tuple[int, _Place, bytes]]:
-    """Yield the records of a chunk as far as they are there; EOFError where some are not."""
+    """Yield the records of a chunk; raises EOFError after the last one if some are missing."""
     (whole_size,) = struct.unpack_from("<Q", chunk, 16)
     yield from _records(BytesIO(records), chunk=True)
     if len(records) < whole_size:
-        raise EOFError(_CUT)
+        raise EOFError(_TRUNCATED)
 
 
 def _decompressed(chunk: bytes) -> bytes:
-    """Return the bytes of a chunk's records up to its end or to damage."""
+    """Return the decompressed records of a chunk, up to its end or to damage."""
     size = int.from_bytes(chunk[28:32], "little")
     found = []
     pieces = decompressed_pieces(chunk[32 : 32 + size].decode(), chunk[40 + size :])
@@ -307,13 +318,13 @@ def _decompressed(chunk: bytes) -> bytes:
             found.append(piece)
     except BagError:
         raise
-    except Exception:  # each library has its own for damage
+    except Exception:  # each decompressor has its own error for damage
         pass
     return b"".join(found)
 
 
 def _parts(content: bytes) -> Iterator[bytes]:
-    """Yield byte strings that stand one behind the other, each behind its length."""
+    """Yield consecutive byte strings, each prefixed with its length."""
     start = 0
     while start < len(content):
         end = start + 4 + int.from_bytes(content[start : start + 4], "little")

@@ -1,7 +1,4 @@
-"""Files of recordings, each opened by the reader that can read it.
-
-Files with an index are read by rosbags, others by `bag_recovery`.
-"""
+"""Storages of recordings: files with an index are read by rosbags, others by `bag_recovery`."""
 
 from __future__ import annotations
 
@@ -26,15 +23,15 @@ from autogaze_ros.errors import BagError
 from autogaze_ros.io.bag_files import decompressed, kind_of, most_bytes, most_in_all, one_line
 from autogaze_ros.io.bag_recovery import EMPTY, Mcap, Sqlite3, check_tables, unmerged_log
 
-_MOST_AT_ONCE = 1 << 28  # bytes of chunks whose times overlap, since they are read at once
-_LEAST_RECORD = 31  # bytes of a message in an mcap
+_MOST_AT_ONCE = 1 << 28  # bytes of chunks whose times overlap, which are held in memory together
+_LEAST_RECORD = 31  # bytes of the smallest message in an mcap
 
 
 def _bounded(kind: str) -> Callable[..., bytes]:
     return lambda data, size=0: decompressed(kind, data)
 
 
-# rosbags takes in whatever a chunk becomes.
+# rosbags itself does not limit the decompressed size of a chunk.
 storage_mcap.DECOMPRESSORS.update({kind: _bounded(kind) for kind in ("lz4", "zstd")})
 rosbag1_reader.decompressors.update({kind: _bounded(kind) for kind in ("lz4", "bz2")})
 
@@ -42,15 +39,15 @@ rosbag1_reader.decompressors.update({kind: _bounded(kind) for kind in ("lz4", "b
 def open_storage(file: Path) -> Any:
     """Open a file of a recording; raises BagError and OSError.
 
-    Returns rosbags' reader of such a file, or one like it, whose `cut` says what is
-    missing.
+    Returns rosbags' reader of such a file, or a storage of `bag_recovery` with the same
+    interface.
     """
-    with file.open("rb") as opened:  # whose error names the file
+    with file.open("rb") as opened:  # its errors name the file
         head = opened.read(100)
     kind = kind_of(file)
     if kind == "bag":
         return _open_ros1(file, head)
-    with suppress(Exception):  # rosbags raises errors of many libraries
+    with suppress(Exception):  # rosbags raises errors of several libraries
         if indexed := _indexed_mcap(file) if kind == "mcap" else _indexed_sqlite3(file, head):
             return _with_names(indexed)
     storage = Mcap(file) if kind == "mcap" else Sqlite3(file)
@@ -59,7 +56,7 @@ def open_storage(file: Path) -> Any:
 
 
 def _with_names(storage: Any) -> Any:
-    """Return the storage; raises BagError where a database has something else in the place of names."""
+    """Return the storage; raises BagError if names in a database are not text."""
     for connection in storage.connections:
         encoding = getattr(connection.ext, "serialization_format", "")
         if not all(isinstance(name, str) for name in (connection.topic, connection.msgtype, encoding)):
@@ -79,7 +76,7 @@ def _indexed_mcap(file: Path) -> McapReader | None:
 
 
 def _can_be(chunks: Sequence[ChunkInfo], size: int) -> bool:
-    """Return True where chunks are what a file of this size can hold, and not too many are read at once."""
+    """Return True if a file of this size can contain the chunks, and memory can hold overlapping ones."""
     for chunk in chunks:
         most = min(chunk.uncompressed_size, most_bytes(chunk.compressed_size))
         if chunk.chunk_start_offset + chunk.chunk_length > size or most < chunk.uncompressed_size:
@@ -99,13 +96,13 @@ def _indexed_sqlite3(file: Path, head: bytes) -> Sqlite3Reader | None:
         return None
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as database:
         check_tables(database)
-    storage = Sqlite3Reader(Path(quote(os.fsencode(file.absolute()))))  # it becomes part of a URI
+    storage = Sqlite3Reader(Path(quote(os.fsencode(file.absolute()))))  # the path becomes part of a URI
     storage.open()
     return storage
 
 
 def _lacks_pages(file: Path, head: bytes) -> bool:
-    """Return True for an sqlite3 file that is shorter than it says: SQLite may notice it late."""
+    """Return True for an sqlite3 file that is shorter than its header says; SQLite may notice late."""
     page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
     return head.startswith(b"SQLite format 3\0") and file.stat().st_size < page * pages
 
@@ -120,13 +117,13 @@ class _Ros1(rosbag1.Reader):
 
 def _open_ros1(file: Path, head: bytes) -> _Ros1:
     if not head.startswith(b"#ROSBAG V"):
-        raise BagError(f"{file.name} is no ROS 1 bag: it does not begin with #ROSBAG")
+        raise BagError(f"{file.name} is not a ROS 1 bag: it does not begin with #ROSBAG")
     reader = _Ros1(file)
     try:
         reader.open()
-    except Exception as error:  # asserts, too
+    except Exception as error:  # including failed assertions
         raise BagError(
             f"the ROS 1 bag {file.name} is damaged or has no index ({one_line(error)});"
-            f" `rosbag reindex {shlex.quote(file.name)}` may mend it"
+            f" `rosbag reindex {shlex.quote(file.name)}` may repair it"
         ) from error
     return reader

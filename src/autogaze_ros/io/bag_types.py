@@ -1,4 +1,4 @@
-"""Message types: those that are known, and those that recordings define themselves."""
+"""Message types: known ones, and those defined in recordings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-_MOST_DEFINITION = 1 << 18  # characters; parsing takes seconds by then
+_MOST_DEFINITION = 1 << 18  # characters; parsing more takes seconds
 _HEADER = "std_msgs/msg/Header"
 
 
 def full_name(msgtype: str) -> str:
-    """Return a type's name in three parts; Crystal, ROS 1 and some writers leave out the middle one."""
+    """Return a type's name in three parts; Crystal, ROS 1 and some writers omit the middle one."""
     package, *rest = msgtype.split("/")
     return f"{package}/msg/{rest[0]}" if len(rest) == 1 else msgtype
 
 
 @functools.cache
 def message_types() -> Typestore:
-    """The types of ROS and of this package."""
+    """Return the types of ROS and of this package."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
@@ -38,11 +38,12 @@ def message_types() -> Typestore:
 
 
 def types_for(connection: Connection, *, ros1: bool) -> Typestore:
-    """Return the types to decode a topic's messages with; raises BagError where its own is not known.
+    """Return the types to decode a topic's messages with; raises BagError if its type is unknown.
 
-    A recording's definition comes before the known type of the name, since types
-    change; not of images, whose definition is nothing that a recording decides.
-    ros1: the definition is one of ROS 1; the types returned are those of ROS 2.
+    The definition in the recording takes precedence over the known type of that name,
+    since types change; except for images, which always have the known types.
+
+    ros1: the definition is one of ROS 1; the returned types are those of ROS 2.
     """
     from rosbags.typesys.store import Typestore
 
@@ -52,8 +53,8 @@ def types_for(connection: Connection, *, ros1: bool) -> Typestore:
     store, reason = Typestore(), ""
     try:
         store.register(_ros2_types(_defined(connection), known) if ros1 else _defined(connection))
-    except Exception as error:  # the parser's own, and what strange text makes of it
-        store, reason = Typestore(), f" in a way that can be read ({one_line(error)[:100]})"
+    except Exception as error:  # the parser fails in many ways on malformed text
+        store, reason = Typestore(), f" in a readable way ({one_line(error)[:100]})"
     for name in known.fielddefs.keys() - store.fielddefs.keys():
         store.fielddefs[name], store.types[name] = known.fielddefs[name], known.types[name]
     if msgtype not in store.fielddefs:
@@ -80,7 +81,7 @@ def _defined(connection: Connection) -> Typesdict:
 
 
 def _ros2_types(defined: Typesdict, known: Typestore) -> Typesdict:
-    """Return ROS 1 types as those of ROS 2: its header, and its own where only upper case letters differ."""
+    """Return ROS 1 types as ROS 2 types: with its header, and known types if only letter case differs."""
 
     def fields(types: Typesdict, name: str) -> list[tuple[str, object]]:
         return [(field.lower(), description) for field, description in types[name][1]]

@@ -1,4 +1,4 @@
-"""Recordings of ROS, read without it: rosbag2's mcap and sqlite3, also damaged ones, and ROS 1's bags."""
+"""ROS recordings, read without ROS: rosbag2 as mcap or sqlite3, also damaged ones, and ROS 1 bags."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import BagError, needs
 from autogaze_ros.io.bag_files import Recording, find_recording, kind_of, one_line
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE, full_name, types_for
-from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
+from autogaze_ros.parameters import MAX_PIXELS
 from autogaze_ros.reporting import Complaints, listed
 
 if TYPE_CHECKING:
@@ -31,29 +31,29 @@ GAZE_MASK = "autogaze_ros/msg/GazeMask"
 
 
 def gaze_topic(camera: str) -> str:
-    """Return the topic of a camera's gazes: that of the node `autogaze`."""
+    """Return the topic on which the node `autogaze` publishes a camera's gazes."""
     return f"/autogaze/{camera}/gaze"
 
 
 _TO_RGB = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
 _HINTS = {
-    "mcap": "`mcap recover` and `ros2 bag reindex` mend some of those that were cut off",
-    "db3": "`ros2 bag reindex` mends some of those that were cut off",
-    "bag": "`rosbag reindex` mends some of those that were cut off",
+    "mcap": "`mcap recover` and `ros2 bag reindex` repair some truncated files",
+    "db3": "`ros2 bag reindex` repairs some truncated files",
+    "bag": "`rosbag reindex` repairs some truncated files",
 }
-_ZSTD = b"\x28\xb5\x2f\xfd"  # CDR begins with a zero
-_LEAST_BYTES = 12  # of an image, with its stamp
-_MOST_RATE = 1000.0  # images a second that a camera may be believed to make
+_ZSTD = b"\x28\xb5\x2f\xfd"  # magic number; CDR begins with a zero
+_LEAST_BYTES = 12  # of an image message with its stamp
+_MOST_RATE = 1000.0  # largest plausible rate of a camera, images per second
 _log = logging.getLogger(__name__)
 
 
 class Bag:
     """An open recording.
 
-    connections: descriptions of the topics that have messages, as rosbags' ones; one
-    for all files. notes: what is wrong with the recording, one line each. cut: the
-    one of these that tells what is missing; empty where all files are whole.
-    left_out: messages so far that could not be had, by topic.
+    connections: rosbags' descriptions of the topics that have messages, one for all files.
+    notes: problems of the recording, one line each.
+    truncated: the note about missing data; empty if all files are complete.
+    left_out: number of unreadable messages so far, by topic.
     """
 
     def __init__(self, path: Path, storages: Sequence[Any], recording: Recording, failures: Sequence[str]):
@@ -64,8 +64,8 @@ class Bag:
         found = {connection.id: connection for connection in self._merged.values()}
         self.left_out: Counter[str] = Counter()
         self.connections = [connection for connection in found.values() if connection.msgcount]
-        self.cut = self._missing()
-        self.notes = [*recording.notes, *failures, *filter(None, [self.cut]), *self._disagreement()]
+        self.truncated = self._missing()
+        self.notes = [*recording.notes, *failures, *filter(None, [self.truncated]), *self._disagreement()]
         if not (self.notes or recording.messages in (None, self._count)):
             self.notes.append(
                 f"{path}: metadata.yaml counts {recording.messages} messages, but there are {self._count}"
@@ -80,21 +80,26 @@ class Bag:
         return _HINTS[kind_of(self._recording.files[0])]
 
     def _missing(self) -> str:
-        cuts = [(storage, cut) for storage in self._storages if (cut := getattr(storage, "cut", ""))]
-        if not cuts:
+        reasons = listed(
+            [
+                f"{storage.path.name}: {reason}"
+                for storage in self._storages
+                if (reason := getattr(storage, "truncated", ""))
+            ]
+        )
+        if not reasons:
             return ""
-        reasons = listed([f"{storage.path.name}: {cut}" for storage, cut in cuts])
         if not self._count:
-            raise BagError(f"{self.path} holds no message that can be read: {reasons}; {self._hint}")
+            raise BagError(f"{self.path} holds no readable message: {reasons}; {self._hint}")
         first = min(storage.metadata.start_time for storage in self._storages)
         last = max(storage.metadata.end_time for storage in self._storages)
         return (
-            f"{self.path} is not whole ({reasons}): read are {self._count} messages,"
-            f" {(last - first) / 1e9:.1f} s; the rest is missing"
+            f"{self.path} is incomplete ({reasons}): {self._count} messages of"
+            f" {(last - first) / 1e9:.1f} s can be read; the rest is missing"
         )
 
     def _disagreement(self) -> Iterator[str]:
-        """Yield what metadata.yaml says otherwise of the topics; rosbag2 goes by it, too."""
+        """Yield a note on topics whose QoS differs in metadata.yaml, which rosbag2 also prefers."""
         topics = {
             connection.topic
             for storage in self._storages
@@ -104,10 +109,10 @@ class Bag:
         }
         if topics:
             names = listed(sorted(topics))
-            yield f"{self.path}: for {names} metadata.yaml has another QoS than the file; metadata.yaml holds"
+            yield f"{self.path}: metadata.yaml overrides the file's QoS of {names}"
 
     def image_topic(self, topic: str = "") -> str:
-        """Return the topic of images, which must be named where there are several; raises BagError."""
+        """Return the topic of images, which must be named if there are several; raises BagError."""
         topics = sorted({c.topic for c in self.connections if c.msgtype in _TO_RGB})
         if not self.connections:
             raise BagError(f"{self.path} holds no messages")
@@ -125,9 +130,9 @@ class Bag:
         return sum(connection.msgcount for connection in self._on(topic))
 
     def rate(self, topic: str, default: float) -> float:
-        """Return images per second by their first stamps, else times of receipt, else the default."""
+        """Return images per second by the first stamps, or else receive times, or else the default."""
         times: list[tuple[int, int]] = []
-        with suppress(BagError):  # who reads them is told
+        with suppress(BagError):  # reported when the messages are read
             for connection, received, data in islice(self._stored(self._on(topic), None), 50):
                 times.append((stamp_of(self._cdr(connection, data)), received))
         for column in zip(*times, strict=True):
@@ -142,10 +147,12 @@ class Bag:
     def messages(
         self, connections: Sequence[Connection], start: int | None = None
     ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield connection, receive time (nanoseconds, from start on) and CDR bytes, in order of time.
+        """Yield connection, receive time and CDR bytes of messages, by receive time.
 
-        A message that cannot be had is left out with a warning. Raises BagError at
-        the end of what can be read of a damaged file.
+        Unreadable messages are left out with a warning. Raises BagError after the last
+        readable message of a damaged file.
+
+        start: earliest receive time, nanoseconds.
         """
         with Complaints(_log) as complain:
             for connection, time, data in self._stored(connections, start):
@@ -161,7 +168,7 @@ class Bag:
     def _stored(
         self, connections: Sequence[Connection], start: int | None
     ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield messages as they are stored, of all files."""
+        """Yield the stored messages of all files."""
         wanted = {connection.id for connection in connections}
         damage: list[str] = []
 
@@ -171,9 +178,9 @@ class Bag:
             try:
                 for connection, time, data in storage.messages(chosen, start) if chosen else ():
                     if not isinstance(time, int):
-                        raise BagError("a message has no time of receipt")
+                        raise BagError("a message has no receive time")
                     yield topics[connection.id], time, data
-            except Exception as error:  # the storages raise errors of many libraries
+            except Exception as error:  # the storages raise errors of several libraries
                 damage.append(one_line(error))
 
         yield from heapq.merge(*map(stored, self._storages), key=lambda message: message[1])
@@ -181,9 +188,9 @@ class Bag:
             raise BagError(f"{self.path} is damaged: {damage[0]}; {self._hint}")
 
     def _cdr(self, connection: Connection, data: bytes) -> bytes:
-        """Return a stored message as ROS 2 has it; raises BagError."""
-        if not isinstance(data, bytes):  # what a database may have in its place
-            raise BagError("its data are no bytes, or more than the file has")
+        """Return a stored message as CDR bytes; raises BagError."""
+        if not isinstance(data, bytes):  # a database may have any type
+            raise BagError("its data is not bytes, or larger than the file")
         try:
             if _encoding(connection) == "ros1":
                 data = bytes(self.types(connection).ros1_to_cdr(data, connection.msgtype))
@@ -192,9 +199,9 @@ class Bag:
         except BagError:
             raise
         except Exception as error:
-            raise BagError(f"it is no {connection.msgtype}: {one_line(error)}") from error
+            raise BagError(f"it is not a {connection.msgtype}: {one_line(error)}") from error
         if connection.msgtype in _TO_RGB and len(data) < _LEAST_BYTES:
-            raise BagError(f"it is no {connection.msgtype}: it has {len(data)} bytes")
+            raise BagError(f"it is not a {connection.msgtype}: it has {len(data)} bytes")
         return data
 
     def types(self, connection: Connection) -> Typestore:
@@ -209,15 +216,14 @@ class Bag:
         try:
             return types.deserialize_cdr(data, connection.msgtype)
         except Exception as error:
-            raise BagError(f"it is no {connection.msgtype}: {one_line(error)}") from error
+            raise BagError(f"it is not a {connection.msgtype}: {one_line(error)}") from error
 
 
 @contextmanager
 def open_bag(path: Path) -> Iterator[Bag]:
     """Open a recording: its folder, its metadata.yaml or a single file, of ROS 2 or ROS 1.
 
-    What was cut off is read as far as it goes. Raises BagError where nothing can be
-    read.
+    A truncated recording is read as far as it goes. Raises BagError if nothing is readable.
     """
     with needs("rosbags", "reading bags"):
         from autogaze_ros.io.bag_storages import open_storage
@@ -231,7 +237,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
         for file in recording.files:
             try:
                 storages.append(stack.enter_context(closing(open_storage(file))))
-            except Exception as error:  # asserts of libraries, too
+            except Exception as error:  # including failed assertions of libraries
                 failures.append(f"{file.name} is left out: {one_line(error)}")
                 reason = one_line(error)
         if not storages:
@@ -240,18 +246,18 @@ def open_bag(path: Path) -> Iterator[Bag]:
 
 
 def picture(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return the picture (H, W, 3) RGB of a recorded image message; raises ImageError."""
+    """Return the image (H, W, 3) uint8 RGB of a recorded image message; raises ImageError."""
     return _TO_RGB[message.__msgtype__](message, max_pixels)
 
 
 def stamp_of(data: bytes) -> int:
-    """Return the stamp of a message that begins with a header, from its CDR bytes; nanoseconds."""
+    """Return the stamp in nanoseconds of a message that begins with a header, from its CDR bytes."""
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 def _merged(storages: Iterable[Any], qos: Mapping[str, list[Any]]) -> dict[tuple[int, int], Connection]:
-    """Return one connection for each topic and type, by the storages that have it and its number there."""
+    """Return one connection per topic and type, by storage and connection id in that storage."""
     from rosbags.interfaces import Connection, ConnectionExtRosbag2
 
     found: dict[tuple[str, str, str], list[tuple[int, Connection]]] = {}
@@ -282,7 +288,7 @@ def _encoding(connection: Connection) -> str:
 
 
 def _profiles(connection: Connection) -> list[Any]:
-    """Return the QoS that was offered; of ROS 1, what stands for latching."""
+    """Return the offered QoS; for a latching topic of ROS 1, its equivalent."""
     from rosbags.interfaces import (
         ConnectionExtRosbag2,
         Qos,

@@ -10,14 +10,14 @@ from autogaze_ros.errors import SourceError, needs
 from autogaze_ros.io.frames import DEFAULT_RATE, Frame, Source
 from autogaze_ros.reporting import shown
 
-SIZE = (400, 224)  # pixels: the shorter edge is what AutoGaze keeps
+SIZE = (400, 224)  # pixels; the shorter edge is AutoGaze's input size
 LENGTH = 1000  # frames, 100 s
 _FORM = re.compile(r"drive:([0-9]{1,10})(?:@([0-9]{1,5}))?")
-_LAST_SEED, _LAST_START = 2**31 - 1, 50_000  # the road goes on for longer
+_LAST_SEED, _LAST_START = 2**31 - 1, 50_000  # the road is longer than that
 
 
 def is_drive(name: str | os.PathLike[str]) -> bool:
-    """Return True for a name that begins with `drive:`; a file of such a name is reached as ./drive:…"""
+    """Return True for a name that begins with `drive:`; write ./drive:… for a file of such a name."""
     return os.fspath(name).startswith("drive:")
 
 

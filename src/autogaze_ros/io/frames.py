@@ -1,4 +1,4 @@
-"""Frames, sources of frames, and the selection of some of them."""
+"""Frames, sources of frames, and their subsampling."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import SourceError
 from autogaze_ros.reporting import Complaints
 
-MOST_ASPECT = 32  # beyond it the resize to a shortest edge of 224 would eat the memory
-MAX_PIXELS = 64_000_000  # of an image, unless max_image_pixels says otherwise
-DEFAULT_RATE = 10.0  # frames per second where a source does not tell: Bench2Drive's
+MOST_ASPECT = 32  # the resize to a shortest edge of 224 would exhaust the memory beyond it
+DEFAULT_RATE = 10.0  # frames per second of sources without a rate: Bench2Drive's
 
 
 @dataclass(frozen=True)
 class Frame:
     """One camera image.
 
-    image: (H, W, 3) uint8 RGB, not empty, no edge over MOST_ASPECT times the other
-    (SourceError). stamp: nanoseconds, of the source's own clock. frame_id: of the
-    message's header, else the camera's name. received: nanoseconds of a bag's
-    recorder, else None. jpeg: the file that the image was decoded from, if it was
-    a JPEG. epoch: what a frame of another epoch showed does not count any more.
-    sequence: the image's number among those of its camera, in the node.
+    Raises SourceError for an empty image or one of a too large aspect ratio.
+
+    image: (H, W, 3) uint8 RGB, of an aspect ratio up to MOST_ASPECT.
+    stamp: nanoseconds, of the source's own clock.
+    camera: name of the camera.
+    frame_id: of the message's header, or else the camera's name.
+    received: nanoseconds, when a bag's recorder received it; None for other sources.
+    jpeg: contents of the JPEG file that the image was decoded from; empty if none.
+    generation: frames of different generations belong to different streams.
+    sequence: number of the image among those of its camera, in the node.
     """
 
     image: NDArray[np.uint8]
@@ -35,39 +38,42 @@ class Frame:
     frame_id: str = "front"
     received: int | None = None
     jpeg: bytes = b""
-    epoch: int = 0
+    generation: int = 0
     sequence: int = 0
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
         if not 1 <= max(height, width) <= MOST_ASPECT * min(height, width):
-            raise SourceError(f"an image of {width}x{height} pixels is no camera's: at most {MOST_ASPECT}:1")
+            raise SourceError(f"image {width}x{height}: the aspect ratio exceeds {MOST_ASPECT}:1")
 
     @property
     def time(self) -> int:
-        """The stamp or, where that is zero, the time of receipt; nanoseconds."""
+        """Return the stamp or, if it is zero, the time of receipt, in nanoseconds."""
         return self.stamp or self.received or 0
 
 
-class Thinning:
-    """Decides which frames are kept, in the order in which they come."""
+class FrameSampler:
+    """Subsamples the frames of one camera, by a stride and by a rate."""
 
     def __init__(self) -> None:
-        self._place = 0
+        self._index = 0
         self._kept: tuple[int, int] | None = None
 
     def keeps(self, stamp: int, received: int, stride: int = 1, rate: float = 0.0) -> bool:
-        """Return whether the next one is kept: every stride-th, of these at most rate a second (0: all).
+        """Return True if the next frame is kept.
 
-        stamp, received: nanoseconds. Stamps that stay zero tell nothing: then receipt counts.
+        stamp: nanoseconds.
+        received: nanoseconds; used instead of stamps that stay zero.
+        stride: keep every stride-th frame.
+        rate: keep at most that many of them per second; 0: all.
         """
-        place, self._place = self._place, self._place + 1
-        if place % stride:
+        index, self._index = self._index, self._index + 1
+        if index % stride:
             return False
         if rate and self._kept is not None:
             still = stamp == self._kept[0] == 0
             elapsed = received - self._kept[1] if still else stamp - self._kept[0]
-            # A hair early is in time, since stamps are rounded; back in time is a new beginning.
+            # Stamps are rounded, so allow for slightly early ones; a step back in time starts over.
             if 0 <= elapsed < 0.999e9 / rate:
                 return False
         self._kept = stamp, received
@@ -76,10 +82,11 @@ class Thinning:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames of a source are wanted.
+    """Choice of frames of a source.
 
-    first, last: places in the source, both included, from 0. stride: every how
-    many of these. rate: at most so many a second, by their times; 0: all.
+    first, last: indices in the source, from 0, both included; None for no end.
+    stride: take every stride-th frame of these.
+    rate: take at most that many frames per second, by their stamps; 0: all.
     """
 
     first: int = 0
@@ -88,12 +95,12 @@ class Selection:
     rate: float = 0.0
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yield the wanted frames."""
-        thinning = Thinning()
-        for place, frame in enumerate(frames):
-            if self.last is not None and place > self.last:
+        """Yield the chosen frames."""
+        sampler = FrameSampler()
+        for index, frame in enumerate(frames):
+            if self.last is not None and index > self.last:
                 return
-            if place >= self.first and thinning.keeps(
+            if index >= self.first and sampler.keeps(
                 frame.stamp, frame.received or 0, self.stride, self.rate
             ):
                 yield frame
@@ -103,8 +110,10 @@ class Selection:
 class Source:
     """A finite sequence of frames that can be read more than once.
 
-    length: number of frames as far as it is known, else 0. rate: frames per second,
-    on average. about: what is read of it, and what is assumed, in a few words.
+    length: number of frames; 0 if unknown.
+    rate: mean frames per second.
+    read: opens the source and yields its frames.
+    about: short description of its contents and of what is assumed about them.
     """
 
     length: int
@@ -116,7 +125,7 @@ class Source:
         return self.read()
 
     def select(self, selection: Selection) -> Source:
-        """Return the source of the wanted frames only."""
+        """Return a source of the chosen frames only."""
         end = self.length if selection.last is None else min(self.length, selection.last + 1)
         rate = self.rate / selection.stride
         slower = bool(selection.rate) and selection.rate < rate
@@ -129,7 +138,7 @@ class Source:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error says, without the file that a caller names anyway."""
+    """Return the message of an error in one line, without the file name that an OSError adds."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
@@ -138,42 +147,45 @@ _log = logging.getLogger(__name__)
 
 
 class StampMonitor:
-    """Follows the stamps of one camera in the order in which its images arrive."""
+    """Detects discontinuities in the stamps of one camera's images, in order of arrival."""
 
     def __init__(self) -> None:
         self._last: int | None = None
-        self._zero = False  # whether the last stamp was zero and that was told
+        self._zero = False  # True if the last stamp was a zero that has been reported
 
     def check(self, stamp: int, max_gap: float) -> str:
-        """Return why nothing before this image counts any more, or an empty string.
+        """Return the reason why the stream must restart with this image, or an empty string.
 
-        stamp: nanoseconds; equal ones follow each other. max_gap: seconds.
+        stamp: nanoseconds; equal stamps are accepted.
+        max_gap: largest allowed step between two stamps, seconds.
         """
         last, self._last = self._last, stamp
         known, self._zero = self._zero, stamp == 0 and last is not None
-        if stamp == last == 0:  # once it may be a clock's beginning
-            return "" if known else "its stamps are zero, so that only the order of arrival is known"
+        if stamp == last == 0:  # a single zero may be the start of a clock
+            return "" if known else "its stamps are zero, so only the order of arrival is known"
         seconds = (stamp - last) / 1e9 if last is not None else 0.0
         if seconds < 0:
             return f"time went back by {-seconds:.3f} s"
         if seconds > max_gap:
-            return f"for {seconds:.3f} s there was no image by its stamps (max_gap is {max_gap:g})"
+            return f"no image for {seconds:.3f} s, by its stamps (max_gap is {max_gap:g})"
         return ""
 
 
 def monitored(source: Source, max_gap: float) -> Source:
-    """Return the source with an epoch for each stream of its camera: a new one where time breaks off.
+    """Return the source with a new generation at each discontinuity of its stamps.
 
-    Warns where and why, as the node does. max_gap: seconds.
+    Logs a warning for each, as the node does.
+
+    max_gap: seconds.
     """
 
     def read() -> Iterator[Frame]:
-        monitor, epoch = StampMonitor(), 0
+        monitor, generation = StampMonitor(), 0
         with Complaints(_log) as complain:
-            for place, frame in enumerate(source):
+            for index, frame in enumerate(source):
                 if broken := monitor.check(frame.stamp, max_gap):
-                    epoch += 1
-                    complain(f"frame {place}:", f"{broken}; the stream begins anew")
-                yield replace(frame, epoch=epoch)
+                    generation += 1
+                    complain(f"frame {index}:", f"{broken}; the stream begins anew")
+                yield replace(frame, generation=generation)
 
     return replace(source, read=read)

@@ -1,4 +1,4 @@
-"""Folders of images, single images, and Bench2Drive's scenarios, as sources of frames."""
+"""Folders of images, single images and Bench2Drive scenarios as sources of frames."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from statistics import median
 import PIL.Image
 
 from autogaze_ros.errors import SourceError
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source, reason_of
+from autogaze_ros.io.frames import DEFAULT_RATE, Frame, Source, reason_of
 from autogaze_ros.io.images import decode_image
+from autogaze_ros.parameters import MAX_PIXELS
 from autogaze_ros.reporting import Complaints, listed, shown
 
-# A number has a fraction only where it is long enough for seconds since 1970 (also as
-# sec_nsec), or where the name is nothing else (a time since some beginning).
+# A number has a fraction only if it is long enough for seconds since 1970 (also as
+# sec_nsec), or if it is the whole name (a time since an arbitrary start).
 _NUMBER = re.compile(r"((?:^-)?\d{9,10}[._-](?:\d{9}|\d{6})(?!\d)|\d{9,}\.\d+|^-?\d+\.\d+$|(?:^-)?\d+)")
 _ENDS_WITH_TIME = re.compile(
     r"(?<!\d)(19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d(\D{0,4})[0-2]\d([-_:.h]?[0-5]\d){2}([-_.,]?\d{1,9})?\D*$"
     r"|(?<!\d)[0-2]\d[-_:.h][0-5]\d[-_:.m][0-5]\d([-_.,]\d+)?\D*$"
 )
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds
-_EARLIEST, _LATEST = 978_307_200, 2**31 - 1  # seconds: 2001, before which no stamp is meant; a Header's last
-_MOST_APART = 1000  # numbers of frames that follow each other
-_PREFERRED = (".jpg", ".jpeg")  # of two files of one number, among formats as common
+_EARLIEST, _LATEST = 978_307_200, 2**31 - 1  # seconds: 2001; the largest stamp of a Header
+_MOST_APART = 1000  # largest median step between numbers of consecutive frames
+_PREFERRED = (".jpg", ".jpeg")  # of two files with the same number, among equally common formats
 
 _Pattern = tuple[str, ...]  # the text between a name's numbers
 
@@ -39,9 +40,11 @@ _Pattern = tuple[str, ...]  # the text between a name's numbers
 class ImageSequence:
     """Images in order, with their times.
 
-    stamps: nanoseconds. declared: the stamps are those of the names, no rate is
-    assumed. about: what order and stamps come from, in a few words. warnings: what
-    was left out or looks wrong, a line each.
+    paths: files in order.
+    stamps: nanoseconds, one per path.
+    declared: True if the stamps come from the names, not from a rate.
+    about: short description of the origin of order and stamps.
+    warnings: images left out and other problems, one line each.
     """
 
     paths: list[Path]
@@ -52,11 +55,12 @@ class ImageSequence:
 
 
 def arrange(paths: Sequence[Path], rate: float) -> ImageSequence:
-    """Order images by their names; rate: frames a second of names that hold no stamps.
+    """Order images by their names, in natural order, and derive their stamps.
 
-    Numbers count as such, so that 10 stands behind 9. Where one number makes the
-    difference between the names it is the frame's number or, if it is as large as one,
-    its stamp in s, ms, us or ns since 1970. Other names only give the order.
+    If the names differ in one number only, it is the frame's number or, if it is large
+    enough, its stamp in s, ms, us or ns since 1970. Other names only give the order.
+
+    rate: frames per second of images whose names have no stamps.
     """
     warnings: list[str] = []
     single = _without_doubles(paths, warnings)
@@ -69,14 +73,14 @@ def arrange(paths: Sequence[Path], rate: float) -> ImageSequence:
     if any("." in str(number) for number in numbers) and numbers[0] >= 0 and numbers[-1] <= _LATEST:
         stamps = [int(number * 10**9) for number in numbers]
         return ImageSequence(chosen, stamps, True, "times from their names (s)", warnings)
-    if numbers and not _ENDS_WITH_TIME.search(chosen[0].stem):  # whose zone is not known
+    if numbers and not _ENDS_WITH_TIME.search(chosen[0].stem):  # times of day, of an unknown time zone
         if _count_frames(numbers, rate):
             warnings += _missing([int(number) for number in numbers])
             stamps = [round(int(number) * 10**9 / rate) for number in numbers]
             return ImageSequence(chosen, stamps, False, "numbered", warnings)
         warnings.append(
-            f"the numbers of its images ({shown(chosen[0].name)}, …) are below zero or too large for frames,"
-            " and no stamps in s, ms, us or ns since 2001: they only give the order"
+            f"the numbers in its names ({shown(chosen[0].name)}, …) are negative or too large for frames,"
+            " and are not stamps in s, ms, us or ns since 2001: only their order is used"
         )
     stamps = [round(place * 10**9 / rate) for place in range(len(chosen))]
     return ImageSequence(chosen, stamps, False, "in the order of their names", warnings)
@@ -97,7 +101,7 @@ def _value(number: str) -> Decimal:
 
 
 def _without_doubles(paths: Sequence[Path], warnings: list[str]) -> list[Path]:
-    """Return one path of each number or name, of the format that is more common."""
+    """Return one path per number or name, of the more common format."""
     common = Counter(path.suffix.lower() for path in paths)
 
     def rank(path: Path) -> tuple[int, bool, str]:
@@ -109,32 +113,30 @@ def _without_doubles(paths: Sequence[Path], warnings: list[str]) -> list[Path]:
         if kept.setdefault(_parts(path), path) is not path:
             doubles.append(f"{path.name} (beside {kept[_parts(path)].name})")
     if doubles:
-        warnings.append(f"of two images of one number one is left out: {listed(sorted(doubles))}")
+        warnings.append(f"of images with the same number one is left out: {listed(sorted(doubles))}")
     return list(kept.values())
 
 
 def _without_strays(paths: Sequence[Path], warnings: list[str]) -> Sequence[Path]:
-    """Return the paths that follow the pattern of most, or all where most follow none."""
+    """Return the paths that follow the pattern of the majority, or all if there is none."""
     numbered = Counter(pattern for pattern, numbers in map(_parts, paths) if numbers)
     pattern, count = numbered.most_common(1)[0] if numbered else ((), 0)
     if 2 * count <= len(paths):
         several = sorted("#".join(pattern) for pattern, count in numbered.items() if count > 1)
         if len(several) > 1:
             warnings.append(
-                f"its images have names of several kinds ({listed(several)}; # a number):"
-                " all are taken, in the order of their names"
+                f"its images follow several naming patterns ({listed(several)}; # is a number):"
+                " all are used, in the order of their names"
             )
         return paths
     strays = sorted(path.name for path in paths if _parts(path)[0] != pattern)
     if strays:
-        warnings.append(
-            f"images that are not named as {shown('#'.join(pattern))} are left out: {listed(strays)}"
-        )
+        warnings.append(f"images not named like {shown('#'.join(pattern))} are left out: {listed(strays)}")
     return [path for path in paths if _parts(path)[0] == pattern]
 
 
 def _frame_numbers(paths: Sequence[Path]) -> list[Decimal]:
-    """Return the one number of each name that differs; nothing where none or several do."""
+    """Return each name's number, if the names differ in exactly one; otherwise an empty list."""
     patterns, numbers = zip(*map(_parts, paths), strict=True)
     if len(set(patterns)) > 1:
         return []
@@ -144,7 +146,7 @@ def _frame_numbers(paths: Sequence[Path]) -> list[Decimal]:
 
 
 def _count_frames(numbers: Sequence[Decimal], rate: float) -> bool:
-    """Return if numbers in order look like those of frames, and give stamps that a Header can hold."""
+    """Return True if ascending numbers look like frame numbers, and their stamps fit a Header."""
     steps = [after - before for before, after in pairwise(numbers)]
     near = not steps or median(steps) <= _MOST_APART
     return near and numbers[0] >= 0 and float(numbers[-1]) / rate <= _LATEST
@@ -152,10 +154,10 @@ def _count_frames(numbers: Sequence[Decimal], rate: float) -> bool:
 
 def _missing(numbers: Sequence[int]) -> list[str]:
     gaps = [f"{a + 1}..{b - 1}" for a, b in pairwise(numbers) if b > a + 1]
-    return [f"images {listed(gaps)} are missing; their time passes all the same"] if gaps else []
+    return [f"images {listed(gaps)} are missing; the stamps keep their gap"] if gaps else []
 
 
-# Of a GIF alone the frames are read, as of a video.
+# A single GIF is read as a video.
 IMAGE_SUFFIXES = frozenset(
     {
         ".bmp",
@@ -174,22 +176,22 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 _JPEG = b"\xff\xd8\xff"  # its first bytes
-_BYTES_A_PIXEL = 4  # that a file may have at most, for each of the pixels that an image may have
+_BYTES_A_PIXEL = 4  # largest file size, per allowed pixel
 _FRONT = "rgb_front"  # Bench2Drive's camera
 _OTHER_SOURCES = frozenset(
     {".avi", ".bag", ".db3", ".h264", ".hevc", ".m4v", ".mcap", ".mkv", ".mov", ".mp4", ".ts", ".webm"}
 )
-_DEEP = 4  # folders below one that holds no images: those of data sets
+_DEEP = 4  # levels of folders searched below one without images
 _log = logging.getLogger(__name__)
 
 
 def is_image(path: Path) -> bool:
-    """Return if a file's name is that of an image; False for hidden files, which systems leave about."""
+    """Return True if a file has the name of an image and is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def find_cameras(path: Path) -> Path | None:
-    """Return a Bench2Drive scenario's folder of cameras: itself, `camera` in it, or one level below."""
+    """Return the camera folder of a Bench2Drive scenario: itself, its `camera`, or one level below."""
     if (path / _FRONT).is_dir():
         return path
     if any(map(is_image, path.iterdir())):
@@ -205,7 +207,12 @@ def find_cameras(path: Path) -> Path | None:
 def open_scenario(
     path: Path, cameras: Path, camera: str, rate: float = 0.0, max_pixels: int = MAX_PIXELS
 ) -> Source:
-    """Open one camera of a Bench2Drive scenario; cameras: its folder of cameras. Raises SourceError."""
+    """Open one camera of a Bench2Drive scenario; raises SourceError.
+
+    cameras: its folder of cameras.
+    camera: by default rgb_front.
+    rate, max_pixels: as for `open_images`.
+    """
     chosen = cameras / (camera or _FRONT)
     if not chosen.is_dir():
         known = sorted(folder.name for folder in cameras.iterdir() if folder.is_dir())
@@ -216,19 +223,17 @@ def open_scenario(
 def open_images(path: Path, camera: str = "front", rate: float = 0.0, max_pixels: int = MAX_PIXELS) -> Source:
     """Open the images of a folder, or a single one; raises SourceError.
 
-    rate: frames a second where the names hold no stamps; 0: Bench2Drive's ten. max_pixels:
-    larger images are left out.
+    rate: frames per second of images whose names have no stamps; 0: Bench2Drive's ten.
+    max_pixels: larger images are left out.
     """
     found = arrange(_image_files(path) if path.is_dir() else [path], rate or DEFAULT_RATE)
     for warning in (*found.warnings, *([] if path.is_dir() else _further_pictures(path))):
         _log.warning("%s: %s", path, warning)
     if rate and found.declared:
-        _log.warning("%s: its images have stamps in their names, so that the rate is not asked for", path)
+        _log.warning("%s: its image names contain stamps, so --folder-rate is ignored", path)
     span = found.stamps[-1] - found.stamps[0]
     declared = (len(found.stamps) - 1) * 1e9 / span if found.declared and span else 0.0
-    pace = (
-        "" if found.declared else f", {rate:g} a second" if rate else f", {DEFAULT_RATE:g} a second assumed"
-    )
+    pace = "" if found.declared else f", {rate:g} Hz" if rate else f", {DEFAULT_RATE:g} Hz assumed"
     return Source(
         len(found.paths),
         declared or rate or DEFAULT_RATE,
@@ -238,23 +243,23 @@ def open_images(path: Path, camera: str = "front", rate: float = 0.0, max_pixels
 
 
 def _further_pictures(path: Path) -> list[str]:
-    """Return a warning where a file holds several pictures: pages, or an animation."""
+    """Return a warning if a file holds several images: pages, or an animation."""
     with suppress(Exception), PIL.Image.open(path, formats=("PNG", "TIFF", "WEBP")) as image:
         if (count := getattr(image, "n_frames", 1)) > 1:
             return [
-                f"of its {count} pictures the first is taken; write them as files of their own, or as a GIF"
+                f"only the first of its {count} images is used; write them as separate files, or as a GIF"
             ]
     return []
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """Return a folder's images, and name what else is there."""
+    """Return a folder's images; log other files."""
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     images = [path for path in visible if is_image(path) and (path.is_file() or not path.exists())]
     if not images:
         raise SourceError(_no_images(folder, visible))
     if others := sorted({path.name for path in visible} - {path.name for path in images}):
-        _log.warning("%s: left out is what is no image: %s", folder, listed(others))
+        _log.warning("%s: not images, left out: %s", folder, listed(others))
     return images
 
 
@@ -263,16 +268,17 @@ def _kind(path: Path) -> str:
 
 
 def _no_images(folder: Path, visible: list[Path]) -> str:
-    """Return what a folder without images is, and the way on."""
+    """Return an error message for a folder without images, with a remedy."""
     below = [str(path.relative_to(folder)) for path in _sources_below(visible, _DEEP)]
     if below:
-        return f"{folder} holds no images itself; name one of what it holds: {listed(below)}"
+        return f"{folder} itself holds no images; name one of its sources: {listed(below)}"
     found = listed([f"{count} {kind}" for kind, count in sorted(Counter(map(_kind, visible)).items())])
-    return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) but {found or 'nothing'}"
+    others = f"only {found}" if found else "nothing else"
+    return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}), {others}"
 
 
 def _sources_below(paths: Iterable[Path], depth: int) -> list[Path]:
-    """Return videos and recordings among paths, and folders of images among them or below."""
+    """Return videos, recordings and image folders among paths and below them."""
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -285,12 +291,12 @@ def _sources_below(paths: Iterable[Path], depth: int) -> list[Path]:
 
 
 def _content(path: Path, most: int) -> bytes:
-    """Read a file of at most so many bytes; raises SourceError for what is larger, or no file."""
+    """Read a file; raises SourceError if it is larger than `most` bytes or not a regular file."""
     size = path.stat().st_size
     if not path.is_file():
-        raise SourceError("it is no regular file")
+        raise SourceError("it is not a regular file")
     if size > most:
-        raise SourceError(f"its {size} bytes are more than max_image_pixels allows ({most})")
+        raise SourceError(f"its {size} bytes exceed what max_image_pixels allows ({most})")
     return path.read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""From image messages and compressed files to arrays. Messages may be rclpy's or a bag reader's."""
+"""Decoding of image messages and compressed files; messages may be rclpy's or a bag reader's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import ImageError
-from autogaze_ros.io.frames import MAX_PIXELS
 from autogaze_ros.io.sniffing import check_claims, check_exif, check_metadata, check_size
+from autogaze_ros.parameters import MAX_PIXELS
 
-# Channels and bytes a channel of each encoding, and how OpenCV turns it into RGB. Alpha
-# is left out, and so is the lower byte of 16 bits: as cv2.imread does with files.
+# Channels, bytes per channel, and OpenCV's conversion to RGB of each encoding. Alpha is
+# dropped, as is the lower byte of 16 bits: as cv2.imread does with files.
 _ENCODINGS = {
     "bgra8": (4, 1, cv2.COLOR_BGRA2RGB),
     "bgr8": (3, 1, cv2.COLOR_BGR2RGB),
@@ -30,7 +30,7 @@ _ENCODINGS = {
     "rgb16": (3, 2, None),
     "rgba16": (4, 2, cv2.COLOR_RGBA2RGB),
     "mono16": (1, 2, cv2.COLOR_GRAY2RGB),
-    # OpenCV's own names; colours are in its order.
+    # OpenCV's own names, in its order of colors.
     "8UC1": (1, 1, cv2.COLOR_GRAY2RGB),
     "8UC3": (3, 1, cv2.COLOR_BGR2RGB),
     "8UC4": (4, 1, cv2.COLOR_BGRA2RGB),
@@ -38,10 +38,11 @@ _ENCODINGS = {
     "16UC3": (3, 2, cv2.COLOR_BGR2RGB),
     "16UC4": (4, 2, cv2.COLOR_BGRA2RGB),
 }
-# Those of Pillow's formats that files and messages may have; never its delegates, such as EPS.
+# Formats of Pillow that files and messages may have; never those that run other programs, such as EPS.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _BITS, _SIGN = 258, 339  # TIFF's tags: bits of a sample; 1 where samples are unsigned
-_ORIENTATION = 0x0112  # EXIF's tag; of its values: are axes swapped, then which run backwards (y, x)
+_ORIENTATION = 0x0112  # EXIF tag
+# By its value: are the axes swapped, and then the directions of y and x.
 _UPRIGHT = {
     2: (False, 1, -1),
     3: (False, -1, -1),
@@ -51,14 +52,14 @@ _UPRIGHT = {
     7: (True, -1, -1),
     8: (True, -1, 1),
 }
-_BAND = 1 << 22  # pixels that become RGB at once: a whole copy in another mode would double the memory
-# Pillow tells of damaged metadata, which is not used, and of sizes, which have a limit of their own.
+_BAND = 1 << 22  # pixels converted to RGB at once: a whole copy in another mode would double the memory
+# Pillow warns of damaged metadata, which is not used, and of sizes, which are limited by `check_size`.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @contextmanager
 def _in_one_line(what: str) -> Iterator[None]:
-    """Raise whatever foreign bytes make a decoder raise as ImageError."""
+    """Convert all errors of decoders to ImageError, in one line."""
     try:
         yield
     except ImageError:
@@ -69,9 +70,9 @@ def _in_one_line(what: str) -> Iterator[None]:
 
 
 def image_to_rgb(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """sensor_msgs/Image -> (H, W, 3) uint8 RGB, which may share the message's memory.
+    """Convert a sensor_msgs/Image to (H, W, 3) uint8 RGB, which may share the message's memory.
 
-    Raises ImageError, for one of more than max_pixels too.
+    Raises ImageError, also for more than max_pixels.
     """
     width, height, step = message.width, message.height, message.step
     if width == 0 or height == 0:
@@ -93,11 +94,9 @@ def image_to_rgb(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
 
 
 def compressed_to_rgb(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """sensor_msgs/CompressedImage -> (H, W, 3) uint8 RGB; raises ImageError as `decode_image`."""
+    """Convert a sensor_msgs/CompressedImage to (H, W, 3) uint8 RGB; raises ImageError as `decode_image`."""
     if "compressedDepth" in message.format:
-        raise ImageError(
-            f"format {message.format!r} holds depth, not a picture: use the topic of the raw images"
-        )
+        raise ImageError(f"format {message.format!r} holds depth, not color: use the topic of the raw images")
     try:
         return decode_image(bytes(message.data), max_pixels)
     except ImageError as error:
@@ -105,19 +104,18 @@ def compressed_to_rgb(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """A whole JPEG, PNG, … -> (H, W, 3) uint8 RGB, upright as its EXIF orientation says.
+    """Decode a JPEG, PNG, … file to (H, W, 3) uint8 RGB, with its EXIF orientation applied.
 
-    Alpha is left out; of 16 bits the upper eight count. Raises ImageError, for a
-    truncated one too, and before its pixels are decoded for one of more than
-    max_pixels.
+    Drops alpha and the lower eight of 16 bits. Raises ImageError, also for truncated
+    data, and, before decoding its pixels, for an image of more than max_pixels.
     """
     with _in_one_line("the compressed image cannot be decoded"):
         check_metadata(data)
         with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_claims(image, data, max_pixels)
-            if _is_deep_tiff(image):  # Pillow garbles some; OpenCV turns them itself
+            if _is_deep_tiff(image):  # Pillow garbles some; OpenCV applies the orientation itself
                 return _decoded_by_opencv(data)
-            if image.format == "WEBP":  # Pillow would take four times the memory for the same pixels
+            if image.format == "WEBP":  # Pillow would take four times the memory
                 pixels, turn = _decoded_by_opencv(data), _orientation(image)
             else:
                 image.load()
@@ -134,7 +132,7 @@ def _decoded_by_opencv(data: bytes) -> NDArray[np.uint8]:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
-        raise ImageError("the compressed image cannot be decoded: it is damaged or cut off")
+        raise ImageError("the compressed image cannot be decoded: it is damaged or truncated")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
@@ -143,10 +141,10 @@ def _turned(pixels: NDArray[np.uint8], swapped: bool, y: int, x: int) -> NDArray
 
 
 def _orientation(image: PIL.Image.Image) -> int:
-    """Return EXIF's orientation of an image, which is loaded unless a WebP; 1 where it says none."""
+    """Return the EXIF orientation of an image, 1 if it has none; all but WebP must be loaded."""
     exif = PIL.Image.Exif()
-    with suppress(Exception):  # a damaged one says nothing, to viewers neither
-        if image.format == "TIFF":  # Pillow has turned it already where it knows to
+    with suppress(Exception):  # damaged EXIF is ignored, as viewers do
+        if image.format == "TIFF":  # Pillow has already applied those that it supports
             exif = image.getexif()
         else:
             check_exif(image.info.get("exif", b""))
@@ -156,7 +154,7 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 def _to_rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
-    """Return a Pillow image of any mode as (H, W, 3) RGB; raises ImageError where its range is unknown."""
+    """Convert a Pillow image of any mode to (H, W, 3) RGB; raises ImageError if its range is unknown."""
     rows = max(1, _BAND // image.width)
     if rows >= image.height:
         return _band_to_rgb(image)
@@ -173,20 +171,20 @@ def _band_to_rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     if image.mode in ("I", "F"):
-        raise ImageError("signed or 32-bit pixels, whose range no file tells: scale them to 8 or 16 bits")
+        raise ImageError("signed or 32-bit pixels of unknown range: scale them to 8 or 16 bits")
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _by_cv_bridge(message: Any) -> NDArray[np.uint8]:
-    """Rare encodings (Bayer, YUV, 16 bits, …), where ROS's cv_bridge is installed."""
+    """Convert rare encodings (Bayer, YUV, …), if ROS's cv_bridge is installed."""
     try:
         from cv_bridge import CvBridge
-    except Exception as error:  # built for another NumPy it fails in many ways
+    except Exception as error:  # it fails in many ways if built for another NumPy
         raise ImageError(
-            f"encoding {message.encoding!r} is not known; known are {', '.join(_ENCODINGS)},"
-            f" others need cv_bridge, which cannot be imported ({error})"
+            f"encoding {message.encoding!r} is not supported; supported are {', '.join(_ENCODINGS)};"
+            f" others need cv_bridge, which failed to import ({error})"
         ) from error
     try:
         return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:
-        raise ImageError(f"cv_bridge cannot turn {message.encoding!r} into rgb8: {error}") from error
+        raise ImageError(f"cv_bridge cannot convert {message.encoding!r} to rgb8: {error}") from error

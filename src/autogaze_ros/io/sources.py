@@ -1,6 +1,6 @@
 """Sources of frames without ROS: video files, images, Bench2Drive scenarios, recordings and the drive.
 
-Single images that cannot be read are left out with a warning; what ends a source raises SourceError.
+Single unreadable images are left out with a warning; errors that end a source raise SourceError.
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ from autogaze_ros.errors import BagError, SourceError
 from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bags import open_bag, picture
 from autogaze_ros.io.drives import is_drive, open_drive
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, Frame, Source
+from autogaze_ros.io.frames import DEFAULT_RATE, Frame, Source
 from autogaze_ros.io.image_folders import find_cameras, is_image, open_images, open_scenario
 from autogaze_ros.io.sniffing import describe_unknown
 from autogaze_ros.io.videos import open_video
+from autogaze_ros.parameters import MAX_PIXELS
 from autogaze_ros.reporting import Complaints, shown
 
 _log = logging.getLogger(__name__)
 
 
 def open_recording(path: Path, topic: str, max_pixels: int = MAX_PIXELS) -> Source:
-    """Open the images of a recording; topic: needed where several have some. Raises SourceError."""
+    """Open the images of a recording; raises SourceError.
+
+    topic: required if several have images.
+    max_pixels: larger images are left out.
+    """
     with open_bag(path) as bag:
         for note in bag.notes:
             _log.warning("%s", shown(note))
@@ -49,10 +54,13 @@ def _read(path: Path, topic: str, max_pixels: int) -> Iterator[Frame]:
 
 
 def _frame(message: Any, received: int, max_pixels: int) -> Frame:
-    """Return the frame of an image message; raises SourceError."""
+    """Return the frame of an image message; raises SourceError.
+
+    received: receive time, nanoseconds.
+    """
     seconds, nanoseconds = message.header.stamp.sec, message.header.stamp.nanosec
     if nanoseconds >= 1_000_000_000:
-        raise BagError(f"its stamp has {nanoseconds} nanoseconds, a second or more")
+        raise BagError(f"its stamp has {nanoseconds} nanoseconds, more than a second")
     stamp = seconds * 1_000_000_000 + nanoseconds
     return Frame(picture(message, max_pixels), stamp, frame_id=message.header.frame_id, received=received)
 
@@ -67,11 +75,11 @@ def open_source(
 ) -> Source:
     """Open a video file, images, a Bench2Drive scenario, a recording or a drive; raises SourceError.
 
-    path: of the file or folder, or `drive:SEED[@FIRST_FRAME]` for the synthetic drive.
+    path: file or folder, or `drive:SEED[@FIRST_FRAME]` for the synthetic drive.
     camera: of a scenario or a drive, by default rgb_front.
-    topic: of a recording, required where several have images.
-    folder_rate: frames per second of images whose names hold no stamps; 0: ten.
-    max_pixels: larger images are left out, larger videos refused.
+    topic: of a recording, required if several have images.
+    folder_rate: frames per second of images whose names have no stamps; 0: ten.
+    max_pixels: larger images are left out, larger videos rejected.
     """
     if is_drive(path):
         return open_drive(os.fspath(path), camera)

@@ -1,4 +1,4 @@
-"""Writers of moving pictures: videos, and the animations that a README or a chat shows."""
+"""Writers of videos, and of animations for a README or a chat."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import OutputError, needs
-from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.atomic import atomic_write
 from autogaze_ros.io.videos import ffmpeg_name
 
 KINDS = ("gif", "webp")
-_WIDTH, _HEIGHT = 960, 720  # pixels at most
-_MOST = 200  # frames that are kept, some 100 MB
-_SHORTEST, _LONGEST = 20, 10_000  # milliseconds that a frame is shown: players take less for an error
+_WIDTH, _HEIGHT = 960, 720  # largest size of an animation in pixels
+_MOST = 200  # frames of an animation, some 100 MB
+_SHORTEST, _LONGEST = 20, 10_000  # milliseconds per frame; players ignore shorter durations
 _COLOURS = 128  # of a GIF's frame
 _WEBP_QUALITY = 60
-# Codec, layout of pixels, quality (less is better), and what edges are multiples of.
+# Codec, pixel format, CRF (lower is better), and the number of which edges must be multiples.
 _VIEWABLE = ("libx264", "yuv420p", "20", 2)
 _LOSSLESS = ("libx264rgb", "rgb24", "0", 1)
-_TIME_BASE = Fraction(1, 90_000)  # of a video's times, seconds: divides by all usual rates
+_TIME_BASE = Fraction(1, 90_000)  # seconds; divides the frame times of all usual rates
 _LEAST_STEP = 1_000_000  # nanoseconds between two frames of a video
 
 
@@ -36,12 +36,12 @@ _LEAST_STEP = 1_000_000  # nanoseconds between two frames of a video
 def animation_writer(
     path: str | os.PathLike[str], rate: float
 ) -> Iterator[Callable[[NDArray[np.uint8], int], None]]:
-    """Yield a function that appends an RGB picture (H, W, 3) of a time in nanoseconds to a .gif or .webp.
+    """Yield a function that appends an RGB image (H, W, 3) and its time in nanoseconds to a .gif or .webp.
 
-    Each picture is shown until the next one's time, the last for 1 / rate seconds; the
-    animation repeats. Pictures are scaled down to 960x720. Of more than 200 only every
-    second one is kept, then every fourth and so on. The file appears only when the
-    context ends, whole; after an exception, or without a picture, there is none.
+    Each image is shown until the next one's time, the last for 1 / rate seconds; the
+    animation repeats. Images are scaled down to 960x720. Of more than 200 only every
+    second one is kept, then every fourth and so on. The file is written when the context
+    ends without exception, unless there are no images.
     """
     kept: list[tuple[int, Any]] = []
     stride, count = 1, 0
@@ -61,7 +61,7 @@ def animation_writer(
         times = [time for time, _ in kept]
         durations = [(after - time) // 1_000_000 for time, after in pairwise(times)]
         durations.append(round(1000 * stride / rate))
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             _save(aside, [picture for _, picture in kept], np.clip(durations, _SHORTEST, _LONGEST).tolist())
 
 
@@ -75,7 +75,7 @@ def _save(path: Path, pictures: list[Any], durations: list[int]) -> None:
 
 
 def fit(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Return a picture scaled down, its aspect kept, to at most so many pixels; a smaller one as it is."""
+    """Scale an image down to fit into width x height pixels, keeping its aspect ratio."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     if scale >= 1:
         return picture
@@ -84,10 +84,10 @@ def fit(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8
 
 
 class PlayingTimes:
-    """Turns the times of frames into those at which a video shows them.
+    """Converts the times of frames to presentation times in a video.
 
-    Where time stands still, goes back, or leaps by more than max_gap seconds, the
-    usual time passes: that of the frame before; at first that of a rate per second.
+    If time stands still, goes back, or jumps by more than max_gap seconds, the previous
+    interval is used; at first 1 / rate seconds.
     """
 
     def __init__(self, rate: float, max_gap: float) -> None:
@@ -97,7 +97,10 @@ class PlayingTimes:
         self._next = 0
 
     def __call__(self, time: int | None) -> int:
-        """Return when to show the next frame, nanoseconds from 0; time: its own, None where it has none."""
+        """Return the presentation time of the next frame, in nanoseconds from 0.
+
+        time: the frame's own time, nanoseconds; None if it has none.
+        """
         if self._last is not None and time is not None:
             step = time - self._last
             if _LEAST_STEP <= step <= self._most:
@@ -112,14 +115,15 @@ class PlayingTimes:
 def video_writer(
     path: str | os.PathLike[str], rate: float, *, lossless: bool = False, max_gap: float = 2.0
 ) -> Iterator[Callable[..., None]]:
-    """Yield a function that appends an RGB picture (H, W, 3), shown at its time, to an H.264 file.
+    """Yield a function that appends an RGB image (H, W, 3) to an H.264 file.
 
-    It takes the picture and, where they are not `rate` a second, its time in nanoseconds;
-    pauses over max_gap seconds are left out. The first picture sets the video's size,
-    others are scaled to it. The file appears only when the context ends, whole; after
-    an exception there is none. lossless: decoded pictures equal the written ones; few
-    players show such files. Raises MissingPackageError where PyAV is
-    missing, OutputError where FFmpeg refuses.
+    Its second argument is the image's time in nanoseconds, by default 1 / rate seconds
+    after the previous one. The first image sets the size of the video, others are scaled
+    to it. The file is written when the context ends without exception. Raises
+    MissingPackageError without PyAV, OutputError for errors of FFmpeg.
+
+    lossless: decoded images equal the written ones; few players show such files.
+    max_gap: longer pauses are skipped, seconds.
     """
     with needs("av", "writing videos"):
         import av
@@ -128,7 +132,7 @@ def video_writer(
     times = PlayingTimes(rate, max_gap)
     with (
         _one_line(av.FFmpegError),
-        written_aside(path) as aside,
+        atomic_write(path) as aside,
         av.open(ffmpeg_name(aside), "w") as container,
     ):
         stream: Any = container.add_stream(
@@ -158,18 +162,18 @@ def video_writer(
 
 @contextmanager
 def _one_line(kind: type[Exception]) -> Iterator[None]:
-    """Turn FFmpeg's own errors, which are no OSError at times, into OutputError."""
+    """Convert those FFmpeg errors that are not OSErrors to OutputError."""
     try:
         yield
     except kind as error:
         if isinstance(error, OSError):
             raise
-        raise OutputError(f"FFmpeg cannot write it: {getattr(error, 'strerror', error)}") from error
+        raise OutputError(f"FFmpeg cannot write the video: {getattr(error, 'strerror', error)}") from error
 
 
 def write_picture(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture as its name ends: .png or .jpg."""
+    """Write an RGB image (H, W, 3) in the format of its suffix: .png or .jpg."""
     ok, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert ok
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(data.tobytes())

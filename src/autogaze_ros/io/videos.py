@@ -17,26 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import AutoGazeError, SourceError, needs
-from autogaze_ros.io.frames import DEFAULT_RATE, MAX_PIXELS, MOST_ASPECT, Frame, Source, reason_of
+from autogaze_ros.io.frames import DEFAULT_RATE, MOST_ASPECT, Frame, Source, reason_of
 from autogaze_ros.io.sniffing import is_text
+from autogaze_ros.parameters import MAX_PIXELS
 
-_ASSUMED_RATE = 25.0  # FFmpeg's, of bitstreams that declare none
+_ASSUMED_RATE = 25.0  # FFmpeg's default for bitstreams that declare none
 _PADDING = 1 << 16  # pixels
-_LARGE = 1 << 24  # pixels of a frame from which on threads share one, lest each decodes its own
+_LARGE = 1 << 24  # pixels; threads share larger frames, to hold fewer of them in memory
 _MOST_WAITING = 64  # frames without a time before the first that has one
-_PIXELS_WAITING = 1 << 28  # of theirs together
-_TIME_BASE = 1_000_000  # FFmpeg's, of a container's duration: a second
-_CUT = 1.0  # seconds that a video must miss to be called cut off: containers round
-_LOCAL = {"protocol_whitelist": "file"}  # playlists may name what lies elsewhere
+_PIXELS_WAITING = 1 << 28  # pixels of these frames together
+_TIME_BASE = 1_000_000  # FFmpeg's units per second of a container's duration
+_TRUNCATED = 1.0  # seconds that a truncated video lacks at least: containers round
+_LOCAL = {"protocol_whitelist": "file"}  # playlists may name remote files
 _log = logging.getLogger(__name__)
 
 
 def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
-    """Open a video file; raises SourceError, for frames of more than max_pixels too.
+    """Open a video file; raises SourceError, also for frames of more than max_pixels.
 
-    Frames are those of its main stream, upright and with square pixels as players
-    show them. Stamps are the container's times, counted from its first frame where
-    they begin below zero.
+    Frames are those of its main stream, upright and with square pixels as players show
+    them. Stamps are the container's times, or counted from the first frame if it has a
+    negative one.
     """
     try:
         with _opened(path) as container:
@@ -49,14 +50,14 @@ def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
             )
     except AutoGazeError:
         raise
-    except Exception as error:  # what is damaged makes FFmpeg and its numbers fail in many ways
+    except Exception as error:  # damaged files make FFmpeg and conversions of its values fail in many ways
         if is_text(path):
             raise SourceError(f"{path} is a text file") from error
         raise SourceError(f"{path} is not a readable video: {reason_of(error)}") from error
     if choice:
         _log.warning("%s: %s", path, choice)
     if pace.assumed:
-        _log.warning("%s declares no rate: its frames are taken as %g a second", path, pace.rate)
+        _log.warning("%s declares no rate: %g frames per second are assumed", path, pace.rate)
     return Source(length, pace.rate, lambda: _read_video(path, max_pixels), about)
 
 
@@ -66,26 +67,26 @@ def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
         with _opened(path) as container:
             stream = _main_stream(container, path, max_pixels)
             stream.thread_type = "AUTO" if _pixels(stream) <= _LARGE else "SLICE"
-            # Frames may grow on the way, and FFmpeg counts what it pads them with.
+            # Frames may grow during a video, and FFmpeg includes its padding.
             stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _PADDING)}
             pace = _pace(container, stream)
             packets = _Packets(container.demux(stream))
             for decoded, seconds in _timed(_in_order(packets, stream), pace, path):
                 if whole and (decoded.is_corrupt or packets.damaged):
-                    whole = False  # once: one fault spoils what is predicted from it too
-                    _log.warning("%s is damaged at frame %d: from there on images may be wrong", path, index)
+                    whole = False  # warn once: later frames are predicted from the damaged one
+                    _log.warning("%s is damaged at frame %d: images may be wrong from there on", path, index)
                 start = min(seconds, 0.0) if not index else start
                 yield Frame(_as_shown(decoded, stream, path, max_pixels), round((seconds - start) * 1e9))
                 index += 1
                 shown = float((decoded.duration or 0) * (decoded.time_base or 0))
             # Other streams may last longer than the video.
             declared = (container.duration or 0) / _TIME_BASE if len(container.streams) == 1 else 0.0
-            if whole and index and declared > seconds + max(shown, 1 / pace.rate) + _CUT:
-                _log.warning("%s is cut off: it ends after %.1f of %.1f s", path, seconds, declared)
+            if whole and index and declared > seconds + max(shown, 1 / pace.rate) + _TRUNCATED:
+                _log.warning("%s is truncated: it ends after %.1f of %.1f s", path, seconds, declared)
     except AutoGazeError:
         raise
     except Exception as error:
-        raise SourceError(f"{path} is damaged behind frame {index}: {reason_of(error)}") from error
+        raise SourceError(f"{path} is damaged after frame {index}: {reason_of(error)}") from error
     if index == 0:
         raise SourceError(f"{path} holds no frames")
 
@@ -98,7 +99,10 @@ def _opened(path: Path) -> Any:
 
 
 class _Packets:
-    """Packets in the order of decoding. damaged: one of them was, of which decoders do not always tell."""
+    """Packets in decoding order.
+
+    damaged: True once a packet was marked as corrupt, which decoders do not always report.
+    """
 
     def __init__(self, packets: Iterable[Any]) -> None:
         self._packets = packets
@@ -111,16 +115,16 @@ class _Packets:
 
 
 def _in_order(packets: Iterable[Any], stream: Any) -> Iterator[tuple[Any, float | None]]:
-    """Yield decoded frames in the order of presentation, with the container's seconds.
+    """Yield decoded frames in presentation order, with the container's seconds.
 
-    AVI and ASF give times to packets in the order of decoding. So where a stream has
-    B-frames and these times only rise, the frame that is shown next has the least left.
+    AVI and ASF give times to packets in decoding order. If a stream has B-frames and its
+    times only increase, the next frame gets the smallest remaining time.
     """
     left: list[int] = []
     last = -math.inf
     for packet in packets:
         if packet.pts is not None and stream.codec_context.has_b_frames:
-            if packet.pts < last:  # times of presentation, or a jump back
+            if packet.pts < last:  # presentation times, or a jump back
                 left, last = [], math.inf
             else:
                 heappush(left, packet.pts)
@@ -132,7 +136,7 @@ def _in_order(packets: Iterable[Any], stream: Any) -> Iterator[tuple[Any, float 
 def _timed(
     frames: Iterable[tuple[Any, float | None]], pace: _Pace, path: Path
 ) -> Iterator[tuple[Any, float]]:
-    """Yield decoded frames with their seconds; times that are missing are counted from others, and told."""
+    """Yield decoded frames with their seconds; missing times are extrapolated with a warning."""
     before: float | None = None
     waiting: list[Any] = []
     missing = False
@@ -142,7 +146,7 @@ def _timed(
             continue
         if time is None and not missing:
             missing = True
-            _log.warning("%s: frames without a time are counted, %g a second", path, pace.rate)
+            _log.warning("%s: frames without a time are spaced evenly, %g per second", path, pace.rate)
         few = len(waiting) < min(_MOST_WAITING, _PIXELS_WAITING // (decoded.width * decoded.height))
         if time is None and before is None and few:
             waiting.append(decoded)
@@ -157,7 +161,7 @@ def _timed(
 
 
 def _main_stream(container: Any, path: Path, max_pixels: int) -> Any:
-    """Return the stream that players show: never a cover picture; raises SourceError."""
+    """Return the stream that players show, never a cover image; raises SourceError."""
     from av.stream import Disposition
 
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -166,7 +170,7 @@ def _main_stream(container: Any, path: Path, max_pixels: int) -> Any:
     if not videos:
         what = "only a cover picture" if container.streams.video else "no video"
         raise SourceError(f"{path} holds {'a video of a codec that FFmpeg lacks' if moving else what}")
-    # What the container calls its default, else the largest, else the first.
+    # The container's default stream, else the largest, else the first.
     main = max(videos, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
     _check_size(main.width, main.height, max_pixels, path)
     return main
@@ -175,7 +179,7 @@ def _main_stream(container: Any, path: Path, max_pixels: int) -> Any:
 def _check_size(width: int, height: int, max_pixels: int, path: Path) -> None:
     if width * height > max_pixels:
         raise SourceError(
-            f"{path} has frames of {width}x{height} pixels, more than max_image_pixels allows ({max_pixels})"
+            f"{path} has frames of {width}x{height} pixels, which exceed max_image_pixels ({max_pixels})"
         )
 
 
@@ -184,10 +188,10 @@ def _pixels(stream: Any) -> int:
 
 
 def _choice(container: Any, stream: Any) -> str:
-    """Return which stream is read where there are others."""
+    """Return a note on the chosen stream if there are others."""
     others = len(container.streams.video) - 1
     return (
-        f"stream {stream.index} ({stream.width}x{stream.height}) is read, {others} more left out"
+        f"stream {stream.index} ({stream.width}x{stream.height}) is read, {others} more are ignored"
         if others
         else ""
     )
@@ -195,10 +199,11 @@ def _choice(container: Any, stream: Any) -> str:
 
 @dataclass(frozen=True)
 class _Pace:
-    """Times of a video's frames.
+    """Frame rate of a video.
 
-    rate: frames a second. timed: the container has times; assumed: neither it nor
-    the bitstream tells the rate.
+    rate: frames per second.
+    timed: True if the container has frame times.
+    assumed: True if neither the container nor the bitstream declares a rate.
     """
 
     rate: float
@@ -211,18 +216,18 @@ def _pace(container: Any, stream: Any) -> _Pace:
 
     context = stream.codec_context
     if container.format.flags & Flags.no_timestamps.value and context.name != "mpeg4":
-        # A bare bitstream: times are FFmpeg's guess. MPEG-4 has times of its own.
+        # In a bare bitstream times are FFmpeg's guess, except in MPEG-4.
         return _Pace(float(context.framerate or _ASSUMED_RATE), timed=False, assumed=not context.framerate)
     average = None if container.format.flags & Flags.no_timestamps.value else stream.average_rate
     return _Pace(float(average or stream.guessed_rate or DEFAULT_RATE), timed=True, assumed=False)
 
 
 def _as_shown(decoded: Any, stream: Any, path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """Return a frame (H, W, 3) RGB with square pixels, turned as its display matrix says."""
+    """Return a frame (H, W, 3) RGB with square pixels and its display matrix applied."""
     aspect = float(stream.sample_aspect_ratio or 1)
     width, height = round(decoded.width * aspect), decoded.height
     if not width or width > MOST_ASPECT * height:
-        raise SourceError(f"{path} declares pixels of {aspect:g}:1, and so frames beyond {MOST_ASPECT}:1")
+        raise SourceError(f"{path} has pixels of {aspect:g}:1: the aspect ratio exceeds {MOST_ASPECT}:1")
     _check_size(max(width, decoded.width), height, max_pixels, path)
     image: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
     if width != decoded.width:
@@ -234,7 +239,7 @@ def _as_shown(decoded: Any, stream: Any, path: Path, max_pixels: int) -> NDArray
 def _display_matrix(decoded: Any) -> tuple[int, ...] | None:
     try:
         found = [data for data in decoded.side_data if data.type.name == "DISPLAYMATRIX"]
-    except ValueError:  # a kind of side data that PyAV does not know, such as EXIF, bars all of it
+    except ValueError:  # side data of a type unknown to PyAV, such as EXIF, makes all of it inaccessible
         quarters = round(decoded.rotation / 90) % 4  # counter-clockwise
         cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
         return (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1)
@@ -242,7 +247,7 @@ def _display_matrix(decoded: Any) -> tuple[int, ...] | None:
 
 
 def _turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Apply a display matrix, to the nearest right angle: (x, y) is shown at (ax + cy, bx + dy)."""
+    """Apply a display matrix to the nearest right angle: (x, y) is shown at (ax + cy, bx + dy)."""
     a, b, _, c, d, *_ = matrix
     if abs(b) > abs(a):  # columns become rows
         image, a, d = image.swapaxes(0, 1), c, b
@@ -250,5 +255,5 @@ def _turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uin
 
 
 def ffmpeg_name(path: str | os.PathLike[str]) -> str:
-    """Return a path as FFmpeg takes it for a file, whatever colons its name has."""
+    """Return a path in a form that FFmpeg takes for a file, even if its name contains colons."""
     return f"file:{Path(path).absolute()}"

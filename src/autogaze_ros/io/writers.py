@@ -1,7 +1,7 @@
-"""Frames of several cameras written out: as a Bench2Drive scenario, a lossless video or a rosbag2.
+"""Writers of frames of several cameras: a Bench2Drive scenario, a video or a rosbag2.
 
-Each writer is a context that yields a function, to be called once for every
-instant. What it wrote appears, whole, when the context ends without exception.
+Each writer is a context that yields a function, to be called once per instant. Its
+output appears when the context ends without exception.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import BagError, OutputError, needs
-from autogaze_ros.io.atomic import folder_written_aside
+from autogaze_ros.io.atomic import atomic_folder
 from autogaze_ros.io.bag_files import one_line
 from autogaze_ros.io.bag_types import message_types
 from autogaze_ros.io.bags import Bag
@@ -39,13 +39,13 @@ from autogaze_ros.io.video_writers import video_writer
 _log = logging.getLogger(__name__)
 
 
-_TIMES = range(2**63 - 1)  # of receipt that both storages can hold
+_TIMES = range(2**63 - 1)  # receive times that both storages support
 
 
 class BagWriter:
-    """Adds messages to a new recording; see bag_writer.
+    """Adds messages to a new recording; see `bag_writer`.
 
-    A message that a recording cannot hold is left out with a warning.
+    A message that cannot be recorded is left out with a warning.
     """
 
     def __init__(self, writer: Writer, complain: Complaints) -> None:
@@ -56,51 +56,55 @@ class BagWriter:
     def write(self, topic: str, msgtype: str, time: int, fields: Mapping[str, Any]) -> None:
         """Add a message of ROS's or this package's types.
 
-        time: of its receipt, nanoseconds. fields: all of the message's, by name;
-        messages in it as mappings too, arrays of any shape.
+        time: receive time, nanoseconds.
+        fields: all fields of the message by name; nested messages as mappings, arrays of
+            any shape.
         """
         types = message_types()
         try:
             data = types.serialize_cdr(_message(types, msgtype, fields), msgtype)
-        except (struct.error, OverflowError) as error:  # such as a stamp beyond a Header's
+        except (struct.error, OverflowError) as error:  # such as a stamp outside a Header's range
             self._leave_out(topic, time, one_line(error))
         else:
             self.add(topic, msgtype, time, data)
 
     def add(self, topic: str, msgtype: str, time: int, data: bytes | memoryview) -> None:
-        """Add a message of ROS's or this package's types as CDR bytes; time as for `write`."""
+        """Add a message of ROS's or this package's types as CDR bytes.
+
+        time: receive time, nanoseconds.
+        """
         key = (topic, msgtype)
         if key not in self._connections:
             self._connections[key] = self._writer.add_connection(topic, msgtype, typestore=message_types())
         self._write(key, time, data)
 
     def copy(self, bag: Bag, connection: Connection, time: int, data: bytes) -> None:
-        """Add another recording's message as it is; without its type's definition it is left out."""
+        """Copy a message of another recording; it is left out if its type is not defined there."""
         key = (connection.topic, connection.msgtype)
         if key not in self._connections:
             self._connections[key] = self._like(bag, connection)
         self._write(key, time, data)
 
     def _like(self, bag: Bag, connection: Connection) -> Connection | None:
-        """Add another recording's topic; None, with a warning, where its messages cannot be written."""
+        """Add a topic of another recording; None, with a warning, if its messages cannot be written."""
         topic, msgtype, ext = connection.topic, connection.msgtype, connection.ext
         try:
             if ext.serialization_format not in ("cdr", "ros1"):  # type: ignore[union-attr]
-                raise BagError(f"its messages are no ROS messages but {ext.serialization_format}")  # type: ignore[union-attr]
+                raise BagError(f"its messages are not ROS messages but {ext.serialization_format}")  # type: ignore[union-attr]
             return self._writer.add_connection(
                 topic,
                 msgtype,
                 typestore=bag.types(connection),
                 offered_qos_profiles=ext.offered_qos_profiles,  # type: ignore[union-attr]
             )
-        except Exception as error:  # of definitions that lack a part, too
+        except Exception as error:  # including errors of incomplete definitions
             _log.warning("%s is not copied: %s", shown(topic), one_line(error))
             return None
 
     def _write(self, key: tuple[str, str], time: int, data: bytes | memoryview) -> None:
         connection = self._connections[key]
         if time not in _TIMES:
-            self._leave_out(key[0], time, "no recording can hold this time of receipt")
+            self._leave_out(key[0], time, "receive time outside a recording's range")
         elif connection is not None:
             self._writer.write(connection, time, data)
 
@@ -113,22 +117,23 @@ class BagWriter:
 
 @contextmanager
 def bag_writer(path: Path, storage: str, *, replace: bool = False) -> Iterator[BagWriter]:
-    """Yield a writer of a new recording; its folder appears, whole, when the context ends without exception.
+    """Yield a writer of a new recording; its folder appears when the context ends without exception.
 
-    storage: mcap or sqlite3. What `path` held before is replaced only if `replace`,
-    else FileExistsError is raised; MissingPackageError where rosbags is missing.
+    Raises FileExistsError if `path` exists, MissingPackageError without rosbags.
+
+    storage: mcap or sqlite3.
+    replace: replace an existing folder instead.
     """
-    with folder_written_aside(path, replace=replace) as aside, _writer(aside, storage) as writer:
+    with atomic_folder(path, replace=replace) as aside, _writer(aside, storage) as writer:
         yield writer
 
 
 @contextmanager
 def bag_recorder(path: Path) -> Iterator[BagWriter]:
-    """Yield a writer of a new mcap that stands at its place from the beginning.
+    """Yield a writer of a new mcap that is written in place from the beginning.
 
-    A recorder that is killed leaves what it has, up to the last megabyte, to be read
-    like any bag that was cut off. Raises FileExistsError, and MissingPackageError where rosbags
-    is missing.
+    If the process is killed, all but the last megabyte can be read as a truncated bag.
+    Raises FileExistsError if `path` exists, MissingPackageError without rosbags.
     """
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or name another")
@@ -143,7 +148,7 @@ def _writer(path: Path, storage: str) -> Iterator[BagWriter]:
         from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
     class AnyName(Sqlite3Writer):
-        """rosbags' storage, which takes the path for a part of a URI."""
+        """Sqlite3Writer of rosbags for any path; the original takes it for a part of a URI."""
 
         def __init__(self, path: Path, compression: object) -> None:
             self.path = path / f"{path.name}.db3"
@@ -158,7 +163,10 @@ def _writer(path: Path, storage: str) -> Iterator[BagWriter]:
 
 
 def header(stamp: int, frame_id: str) -> dict[str, Any]:
-    """Return the fields of a std_msgs/Header; stamp: nanoseconds."""
+    """Return the fields of a std_msgs/Header.
+
+    stamp: nanoseconds.
+    """
     seconds, nanoseconds = divmod(stamp, 1_000_000_000)
     return {"stamp": {"sec": seconds, "nanosec": nanoseconds}, "frame_id": frame_id}
 
@@ -166,7 +174,11 @@ def header(stamp: int, frame_id: str) -> dict[str, Any]:
 def image_fields(
     header: Mapping[str, Any], image: NDArray[np.uint8], encoding: str = "rgb8"
 ) -> dict[str, Any]:
-    """Return the fields of a sensor_msgs/Image of a picture (H, W, 3) RGB; encoding: rgb8 or bgra8."""
+    """Return the fields of a sensor_msgs/Image.
+
+    image: (H, W, 3) uint8 RGB.
+    encoding: rgb8 or bgra8.
+    """
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGRA) if encoding == "bgra8" else image
     height, width, channels = pixels.shape
     return {
@@ -181,12 +193,12 @@ def image_fields(
 
 
 def jpeg_fields(header: Mapping[str, Any], data: bytes) -> dict[str, Any]:
-    """Return the fields of a sensor_msgs/CompressedImage of a JPEG file's bytes."""
+    """Return the fields of a sensor_msgs/CompressedImage with the contents of a JPEG file."""
     return {"header": header, "format": "jpeg", "data": np.frombuffer(data, np.uint8)}
 
 
 def _message(types: Typestore, msgtype: str, fields: Mapping[str, Any]) -> Any:
-    """Build a message of rosbags' classes from its fields."""
+    """Build a message of rosbags' class from its fields."""
     values = {}
     for name, (_, detail) in types.fielddefs[msgtype][1]:
         value = fields[name]
@@ -198,10 +210,9 @@ def _message(types: Typestore, msgtype: str, fields: Mapping[str, Any]) -> Any:
     return types.types[msgtype](**values)
 
 
-_QUALITY = 20  # of JPEGs, Bench2Drive's
+_QUALITY = 20  # of Bench2Drive's JPEGs
 
-# What the cameras see at one instant: by camera the image (H, W, 3) RGB, and the
-# semantic tags (H, W) of its pixels or None.
+# By camera: its image (H, W, 3) RGB at one instant, and the semantic tags (H, W) of its pixels or None.
 Shot = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]
 # Takes the instant in nanoseconds, and the shot.
 Write = Callable[[int, Shot], None]
@@ -209,13 +220,13 @@ Write = Callable[[int, Shot], None]
 
 @contextmanager
 def scenario_writer(path: Path) -> Iterator[Write]:
-    """Write camera/<camera>/00000.jpg, … and tags as camera/semantic_…/00000.png, as Bench2Drive has them.
+    """Write camera/<camera>/00000.jpg, … and tags as camera/semantic_…/00000.png, as in Bench2Drive.
 
-    Frames are numbered, not stamped: readers take 10 Hz. JPEG changes the images, at
-    Bench2Drive's quality of 20; the tags are exact, in the red channel. Raises
-    FileExistsError if the folder is there and not empty.
+    Frames are numbered, not stamped; readers assume 10 Hz. Images are JPEGs of
+    Bench2Drive's quality, 20; the tags are exact, in the red channel. Raises
+    FileExistsError if the folder exists and is not empty.
     """
-    with folder_written_aside(path) as aside:
+    with atomic_folder(path) as aside:
         aside.mkdir()
         numbers = count()
 
@@ -234,11 +245,12 @@ def scenario_writer(path: Path) -> Iterator[Write]:
 
 @contextmanager
 def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False) -> Iterator[Write]:
-    """Write one camera's images as a video (.mkv, .mp4).
+    """Write one camera's images as a video (.mkv, .mp4), without tags.
 
-    rate: frames per second where the stamps do not rise. lossless: the video
-    gives the images back exactly, and few players show it. Tags are not written.
-    Raises OutputError where there are several cameras.
+    Raises OutputError for several cameras.
+
+    rate: frames per second where the stamps do not increase.
+    lossless: decoded images equal the written ones; few players show such files.
     """
     with video_writer(path, rate, lossless=lossless, max_gap=math.inf) as append:
 
@@ -253,11 +265,12 @@ def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False)
 
 @contextmanager
 def carla_bag_writer(path: Path, storage: str) -> Iterator[Write]:
-    """Write a rosbag2 with the images as the CARLA bridge publishes them.
+    """Write a rosbag2 with the images as the CARLA bridge publishes them, without tags.
 
     Topics /carla/ego_vehicle/<camera>/image, bgra8, frame_id ego_vehicle/<camera>,
-    received at their stamps. storage: mcap or sqlite3. Tags are not written. Raises
-    FileExistsError if the folder is there and not empty.
+    received at their stamps. Raises FileExistsError if the folder exists and is not empty.
+
+    storage: mcap or sqlite3.
     """
     with bag_writer(path, storage) as bag:
 
@@ -270,7 +283,7 @@ def carla_bag_writer(path: Path, storage: str) -> Iterator[Write]:
 
 
 def _encoded(suffix: str, picture: NDArray[np.uint8], *parameters: int) -> bytes:
-    """Return an RGB picture as the bytes of a file."""
+    """Encode an RGB image as the contents of a file."""
     ok, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), parameters)
     assert ok
     return data.tobytes()

@@ -27,7 +27,7 @@ class TemporalBlock(nn.Module):
         self.conv3d = nn.Conv3d(channels, channels, (time, space, space), padding=(0, space // 2, space // 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> the same; padded with zero features before the first frame."""
+        """Apply the block to (B, C, T, H, W), padded with zero features before the first frame."""
         return F.relu(self.conv3d(F.pad(x, (0, 0, 0, 0, self.conv3d.kernel_size[0] - 1, 0))))
 
 
@@ -48,7 +48,7 @@ class VisionModel(nn.Module):
         self.out_proj = nn.Conv3d(config.hidden_dim, config.out_dim, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, T, 3, H, W) -> (B, T, P, D)."""
+        """Embed the patches of frames (B, T, 3, H, W): (B, T, P, D)."""
         x = self.temporal_conv(frames.transpose(1, 2))
         x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
         for block in self.blocks:
@@ -64,7 +64,7 @@ class Connector(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(tokens, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., P, D) -> the same."""
+        """Add the position embeddings to (..., P, D)."""
         return x + self.pos_embed
 
 
@@ -95,7 +95,7 @@ def rotate(x: Tensor, rope_angles: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Weights of multi-head attention without biases; `DecoderLayer` says what is done with them."""
+    """Weights of multi-head attention without biases; used by `DecoderLayer`."""
 
     q_proj: nn.Linear
     k_proj: nn.Linear
@@ -119,7 +119,7 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., D) -> the same."""
+        """Apply the network to (..., D)."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -188,7 +188,8 @@ class DecoderModel(nn.Module):
     def forward(self, x: Tensor, positions: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """Return the normalized hidden states (B, N, D) of a sequence x (B, N, D).
 
-        positions: (B, N). attn_mask: as for `DecoderLayer.forward`.
+        positions: (B, N).
+        attn_mask: as for `DecoderLayer.forward`.
         """
         rope_angles = positions[..., None] * rotary_frequencies(self.config).to(x.device)
         for layer in self.layers:
@@ -238,7 +239,7 @@ class AutoGaze(nn.Module):
         self.gazing_model = GazingModel(config)
 
     def embed_frames(self, frames: Tensor) -> Tensor:
-        """Normalized frames (B, T, 3, S, S) -> vision tokens (B, T, P, D)."""
+        """Embed normalized frames (B, T, 3, S, S) as vision tokens (B, T, P, D)."""
         return self.gazing_model.connector(self.gazing_model.vision_model(frames))
 
     def forward(self, frames: Tensor, gazes: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from reprlib import repr as short  # what a file says may be long
+from reprlib import repr as short  # values of a file may be long
 from typing import Any
 
 from autogaze_ros.errors import ConfigError

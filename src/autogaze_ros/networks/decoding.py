@@ -1,4 +1,4 @@
-"""Decoding: how the decoder's answers become gaze tokens (greedy, as in the original)."""
+"""Greedy decoding of gaze tokens from the decoder's outputs, as in the original."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 # as in the original, or counted on from all tokens before them.
 Positions = Literal["upstream", "cumulative"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
-# Positions as users set them; checkpoint: those that its configuration names.
-AskedPositions = Literal["checkpoint", "upstream", "cumulative"]
-ASKED_POSITIONS: tuple[AskedPositions, ...] = get_args(AskedPositions)
 
 
 def token_budget(gazing_ratio: float, num_tokens: int) -> int:
@@ -29,7 +26,7 @@ def ratio_for(tokens: int, num_tokens: int) -> float:
     return (tokens + 0.5) / num_tokens
 
 
-def choose_chunk(
+def choose_step(
     logits: NDArray[np.float32],
     losses: NDArray[np.float32],
     chosen: Sequence[int],
@@ -45,31 +42,31 @@ def choose_chunk(
     requirement: a token whose predicted loss is already this low becomes padding,
         except for the frame's first.
 
-    Returns the chunk, including its padding, and True if the frame is finished.
+    Returns the step, including its padding, and True if the frame is finished.
     """
     heads, pad = len(logits), logits.shape[1] - 1
     logits = logits.copy()
     logits[:, pad] = -np.inf
     logits[:, chosen] = -np.inf
-    chunk: list[int] = []
+    step: list[int] = []
     for head in range(min(heads, budget - len(chosen))):
         token = int(logits[head].argmax())
         if logits[head, token] == -np.inf:
             break
         logits[head + 1 :, token] = -np.inf
-        chunk.append(token)
-    met = [i for i in range(len(chunk)) if losses[i] <= requirement and (chosen or i > 0)]
-    for i in met:  # banned for later heads all the same
-        chunk[i] = pad
-    finished = bool(met) or len(chunk) < heads or len(chosen) + len(chunk) >= budget
-    return chunk, finished
+        step.append(token)
+    met = [i for i in range(len(step)) if losses[i] <= requirement and (chosen or i > 0)]
+    for i in met:  # but they stay excluded for later heads
+        step[i] = pad
+    finished = bool(met) or len(step) < heads or len(chosen) + len(step) >= budget
+    return step, finished
 
 
-def loss_after(chunk: Sequence[int], losses: NDArray[np.float32], pad: int) -> float:
-    """Return the loss predicted for a frame that has ended with `chunk`.
+def loss_after(step: Sequence[int], losses: NDArray[np.float32], pad: int) -> float:
+    """Return the loss predicted for a frame that has ended with `step`.
 
-    A full last chunk is not run, so the loss after its last token is unknown; the loss
+    A full last step is not run, so the loss after its last token is unknown; the loss
     before that token is returned instead.
     """
-    taken = chunk.index(pad) if pad in chunk else len(chunk)
+    taken = step.index(pad) if pad in step else len(step)
     return float(losses[min(taken, len(losses) - 1)])

@@ -37,7 +37,7 @@ def resize_shortest_edge(image: NDArray[np.uint8], edge: int) -> NDArray[np.uint
 
 
 def normalize(image: NDArray[np.uint8]) -> Tensor:
-    """(H, W, 3) uint8 RGB -> (3, H, W) float32, about -6.5..2.7."""
+    """Normalize (H, W, 3) uint8 RGB to (3, H, W) float32, about -6.5..2.7."""
     import torch
 
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
@@ -46,7 +46,7 @@ def normalize(image: NDArray[np.uint8]) -> Tensor:
 
 
 def normalize_batch(frames: Tensor) -> Tensor:
-    """(..., H, W, 3) uint8 RGB -> (..., 3, H, W) float32, on the device of the frames.
+    """Normalize (..., H, W, 3) uint8 RGB to (..., 3, H, W) float32, on the device of the frames.
 
     One multiplication and one addition in place, for training: memory holds a batch once.
     Results differ from those of `normalize` in the last bits, on which the embedded
@@ -61,7 +61,7 @@ def normalize_batch(frames: Tensor) -> Tensor:
 
 
 def resize_square(frames: Tensor, size: int) -> Tensor:
-    """(N, 3, H, W) -> (N, 3, size, size), bicubic (a = -0.75); the aspect ratio is not kept."""
+    """Resize (N, 3, H, W) to (N, 3, size, size), bicubic (a = -0.75); the aspect ratio is not kept."""
     import torch.nn.functional as F
 
     if frames.shape[-2:] == (size, size):
@@ -70,23 +70,23 @@ def resize_square(frames: Tensor, size: int) -> Tensor:
 
 
 def preprocess(image: NDArray[np.uint8], size: int = 224) -> Tensor:
-    """(H, W, 3) uint8 RGB of any size -> (3, size, size) float32 as AutoGaze sees it."""
+    """Convert (H, W, 3) uint8 RGB of any size to (3, size, size) float32, AutoGaze's input."""
     return resize_square(normalize(resize_shortest_edge(image, size))[None], size)[0]
 
 
 def to_signed(pixels: Tensor) -> Tensor:
-    """Normalized (..., 3, H, W) -> the same pixels in -1..1, not clipped."""
+    """Convert normalized (..., 3, H, W) to pixels in -1..1, not clipped."""
     mean, std = _statistics(pixels.device)
     return pixels * std + mean
 
 
 def denormalize(pixels: Tensor) -> Tensor:
-    """Normalized (..., 3, H, W) -> displayable pixels, clipped to 0..1."""
+    """Convert normalized (..., 3, H, W) to displayable pixels, clipped to 0..1."""
     return (to_signed(pixels.float()) / 2 + 0.5).clamp(0, 1)
 
 
 def to_image(pixels: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Normalized (3, S, S) -> uint8 RGB of size (width, height): the inverse of `preprocess`."""
+    """Convert normalized (3, S, S) to uint8 RGB of size (width, height): the inverse of `preprocess`."""
     image = (255 * denormalize(pixels)).round().byte().permute(1, 2, 0).cpu().numpy()
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 

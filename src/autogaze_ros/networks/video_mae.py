@@ -26,7 +26,8 @@ from autogaze_ros.tokens import patches
 def block_causal_attention(q: Tensor, k: Tensor, v: Tensor, sizes: Sequence[int]) -> Tensor:
     """Attend from each block of a sequence to itself and to the blocks before it, without a mask.
 
-    q: (heads, Q, d). k, v: (heads, N, d), where N may exceed Q by earlier tokens.
+    q: (heads, Q, d).
+    k, v: (heads, N, d), where N may exceed Q by earlier tokens.
     sizes: of the blocks, which sum to Q and may be 0.
 
     Returns (heads, Q, d).

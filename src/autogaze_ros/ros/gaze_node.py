@@ -18,11 +18,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from autogaze_ros.checkpoints.embedded import about
-from autogaze_ros.errors import AutoGazeError, ParameterError
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.msg import GazeInfo
 from autogaze_ros.parameters import Changes
 from autogaze_ros.reporting import located, raised_at, shown
-from autogaze_ros.ros import shared_memory
 from autogaze_ros.ros.camera import Camera
 from autogaze_ros.ros.checks import Namesakes, warn_of_arguments, warn_of_parameters
 from autogaze_ros.ros.clocks import STEADY
@@ -32,7 +31,7 @@ from autogaze_ros.ros.inference import InferenceThread
 from autogaze_ros.ros.messages import gaze_info
 from autogaze_ros.ros.models import BUDGET, SELECTION
 from autogaze_ros.ros.publishers import PublisherSet
-from autogaze_ros.ros.running import run_node
+from autogaze_ros.ros.running import MISTAKES, run_node
 from autogaze_ros.ros.services import Services
 from autogaze_ros.ros.session import DecidingChanged, Event, FatalError, Loaded, ReloadFailed, Session
 from autogaze_ros.ros.settings import LiveSettings, read_camera
@@ -234,7 +233,7 @@ class GazeNode(LifecycleNode):
 
     def _failed(self, error: Exception) -> TransitionCallbackReturn:
         """Log why a transition fails, which rclpy would not; a fault of the program with its traceback."""
-        if isinstance(error, AutoGazeError):
+        if isinstance(error, MISTAKES):
             self.get_logger().error(shown(error))
         else:
             self.get_logger().error("".join(traceback.format_exception(error)))
@@ -269,8 +268,6 @@ class GazeNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit status."""
     bound_spinning()
-    if left := shared_memory.clear():
-        print(f"autogaze: {left}", file=sys.stderr)
     return run_node(GazeNode, "autogaze", args)
 
 

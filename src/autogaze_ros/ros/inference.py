@@ -198,7 +198,7 @@ class Worker:
                 stamp_of(header),
                 camera.name,
                 header.frame_id,
-                epoch=job.image.generation,
+                generation=job.image.generation,
                 sequence=job.image.sequence,
             )
         except (ImageError, SourceError) as error:

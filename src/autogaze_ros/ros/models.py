@@ -62,6 +62,7 @@ def _map_torch() -> None:
 
 SELECTION = ("selector", "chunk_size")  # settings that require another selector to be loaded
 BUDGET = ("gazing_ratio", "task_loss_requirement")
+_WITHOUT_TORCH = ("patch_difference", "random", "uniform")  # selectors; others may import it
 
 
 class Models:
@@ -161,7 +162,7 @@ def _selector(settings: Settings) -> Selector:
 
 
 def _needs_torch(settings: Settings) -> bool:
-    return bool(settings.selector in ("autogaze", "upstream") or settings.reconstruction_checkpoint)
+    return bool(settings.selector not in _WITHOUT_TORCH or settings.reconstruction_checkpoint)
 
 
 def _use_threads(settings: Settings) -> None:

@@ -18,7 +18,14 @@ from autogaze_ros.rendering import mask_levels, overlay, side_by_side
 from autogaze_ros.reporting import Throttle, shown
 from autogaze_ros.ros.clocks import call_later
 from autogaze_ros.ros.messages import fill_compressed, fill_image, scaled_info
-from autogaze_ros.ros.qos import DISCOVERY, described, list_endpoints, policy_name, publisher_overrides
+from autogaze_ros.ros.qos import (
+    DISCOVERY,
+    checked_overrides,
+    described,
+    list_endpoints,
+    policy_name,
+    publisher_overrides,
+)
 from autogaze_ros.ros.settings import CameraSettings
 from autogaze_ros.ros.types import TypeWatch, type_name
 
@@ -50,13 +57,14 @@ class PublisherSet:
 
             call_later(self._node, DISCOVERY, tell)
 
-        publisher: Any = self._node.create_lifecycle_publisher(
-            kind,
-            topic,
-            depth,
-            event_callbacks=PublisherEventCallbacks(incompatible_qos=report),
-            qos_overriding_options=publisher_overrides(),
-        )
+        with checked_overrides():
+            publisher: Any = self._node.create_lifecycle_publisher(
+                kind,
+                topic,
+                depth,
+                event_callbacks=PublisherEventCallbacks(incompatible_qos=report),
+                qos_overriding_options=publisher_overrides(),
+            )
         self._publishers.append(publisher)
         return publisher
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
+from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions, QoSPolicyKind
 
-from autogaze_ros.reporting import listed
+from autogaze_ros.errors import ParameterError
+from autogaze_ros.reporting import listed, shown
 
 DISCOVERY = 0.5  # seconds from the discovery of a topic's other side until its node's name is known
 _COMMON = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
@@ -22,6 +24,15 @@ def publisher_overrides() -> QoSOverridingOptions:
 def subscription_overrides() -> QoSOverridingOptions:
     """Return the policies that qos_overrides.<topic>.subscription.… may set; reliability is a parameter."""
     return QoSOverridingOptions(_COMMON)
+
+
+@contextmanager
+def checked_overrides() -> Iterator[None]:
+    """Raise ParameterError for invalid overrides of the publisher or subscription made in the context."""
+    try:
+        yield
+    except (InvalidQosOverridesError, RuntimeError) as error:  # rclpy raises both
+        raise ParameterError(shown(error)) from error
 
 
 def described(profile: QoSProfile) -> str:

@@ -16,8 +16,8 @@ from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.reporting import shown
 from autogaze_ros.ros import shared_memory
 
-# Mistakes of a user; other exceptions are faults of the program and show their traceback.
-_MISTAKES = (AutoGazeError, OSError, ParameterException, _rclpy.RCLError)
+# A user's mistakes; other exceptions are faults of the program and show their traceback.
+MISTAKES = (AutoGazeError, OSError, ParameterException, _rclpy.RCLError)
 
 
 class Runnable(Protocol):
@@ -44,6 +44,8 @@ def run_node(make: type[Runnable], name: str, args: list[str] | None) -> int:
     _end_with_the_terminal()
     try:
         try:
+            if left := shared_memory.clear():
+                print(f"{name}: {left}", file=sys.stderr)
             rclpy.init(args=args)
             begun = True
             node = make()
@@ -79,7 +81,7 @@ def _end_with_the_terminal() -> None:
 
 
 def _report(name: str, error: Exception) -> None:
-    if isinstance(error, _MISTAKES):
+    if isinstance(error, MISTAKES):
         print(f"{name}: {shown(error)}", file=sys.stderr)
     else:
         traceback.print_exception(error)

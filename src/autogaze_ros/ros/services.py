@@ -13,7 +13,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from autogaze_ros.gaze_json import gaze_json
-from autogaze_ros.io.atomic import folder_written_aside
+from autogaze_ros.io.atomic import atomic_folder
 from autogaze_ros.io.video_writers import write_picture
 from autogaze_ros.pipeline import GazedFrame
 from autogaze_ros.ros.camera import Camera
@@ -29,7 +29,7 @@ def write_snapshot(
     parameters.yaml, a parameter file for the node. Raises OSError.
     """
     target = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
-    with folder_written_aside(target) as aside:
+    with atomic_folder(target) as aside:
         aside.mkdir()
         for camera, gazed in newest.items():
             write_picture(aside / f"{camera}.png", gazed.frame.image)

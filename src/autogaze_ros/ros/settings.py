@@ -49,8 +49,8 @@ class LiveSettings:
     def _check(self, parameters: list[Any]) -> SetParametersResult:
         try:
             for parameter in parameters:
-                declared = self._node.has_parameter(parameter.name)
-                _check_change(parameter.name, parameter.value, configured=self.configured and declared)
+                name, declared = parameter.name, self._node.has_parameter(parameter.name)
+                _check_change(name, parameter.value, declared=declared, configured=self.configured)
         except AutoGazeError as error:
             return SetParametersResult(successful=False, reason=shown(error))
         return SetParametersResult(successful=True)
@@ -133,13 +133,16 @@ def _resolved(node: Node, parameter: str, topic: str) -> str:
         raise ParameterError(f"{parameter} {topic!r} is not a topic name: {error}") from error
 
 
-def _check_change(name: str, value: Any, *, configured: bool) -> None:
-    """Raise ParameterError if a parameter of the tables may not take this value now."""
+def _check_change(name: str, value: Any, *, declared: bool, configured: bool) -> None:
+    """Raise ParameterError if a parameter of the tables may not take this value now.
+
+    declared: False for the value that the node is started with.
+    """
     parameter = _find(name)
     if parameter is None:
         return
-    parameter.check(name, value)
-    if configured and parameter.changes == "unconfigured":
+    parameter.check(name, value, live=declared)
+    if declared and configured and parameter.changes == "unconfigured":
         raise ParameterError(f"{name} cannot change while the node is configured; clean it up first")
 
 

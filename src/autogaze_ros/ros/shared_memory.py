@@ -3,7 +3,8 @@
 A segment `fastdds_<16 hexadecimal digits>`, `fastrtps_` before version 3, has beside it a file `…_el`,
 which its owner keeps locked (flock) as long as it lives. Who reads a port `fastdds_port<number>` holds
 `…_el`, or `…_sl` together with others; who only writes to it holds no lock, but maps it. When a writer
-dies, the port remains after its readers have removed their locks.
+dies, the port remains after its readers have removed their locks. Readers map a segment, too: that does
+not keep it from being an orphan, and what they map they have even when the file is gone.
 """
 
 from __future__ import annotations
@@ -37,13 +38,17 @@ class Orphan:
         return bool(_SEGMENT.fullmatch(self.path.name))
 
 
-def orphans() -> list[Orphan]:
-    """Return the files that processes left behind when they ended without cleaning up."""
+def orphans(*, ports: bool = True) -> list[Orphan]:
+    """Return the files that processes left behind when they ended without cleaning up.
+
+    ports: False for segments alone.
+    """
     names = os.listdir(FOLDER) if FOLDER.is_dir() else []
     bases = {name[:-3] if name.endswith(_LOCKS) else name for name in names}
-    files = [FOLDER / name for name in sorted(bases) if _SEGMENT.fullmatch(name) or _PORT.fullmatch(name)]
+    kinds = (_SEGMENT, _PORT) if ports else (_SEGMENT,)
+    files = [FOLDER / name for name in sorted(bases) if any(kind.fullmatch(name) for kind in kinds)]
     found = [path for path in files if _unlocked(path, remove=False)]
-    used = _mapped() if found else set()
+    used = {path for path in _mapped() if _PORT.fullmatch(path.name)} if ports and found else set()
     return [Orphan(path, _size(path)) for path in found if path not in used]
 
 
@@ -54,7 +59,7 @@ def remove(found: Iterable[Orphan]) -> list[Orphan]:
 
 def clear() -> str:
     """Remove dead processes' segments; return one line about those of other users, or nothing."""
-    left = remove(orphan for orphan in orphans() if orphan.is_segment)
+    left = remove(orphans(ports=False))
     if not left:
         return ""
     size = sum(orphan.size for orphan in left) >> 20
@@ -94,13 +99,12 @@ def _unlocked(path: Path, *, remove: bool) -> bool:
 
 
 def _mapped() -> set[Path]:
-    """Return the files that processes map, as far as this user may see."""
+    """Return the files of the folder that processes map, as far as this user may see."""
     found = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):  # another user's, or it has just ended
-            found |= {
-                Path(line.split(maxsplit=5)[5]) for line in maps.read_text().splitlines() if "/" in line
-            }
+            lines = [line for line in maps.read_text().splitlines() if f" {FOLDER}/" in line]
+            found |= {Path(line.split(maxsplit=5)[5]) for line in lines}
     return found
 
 

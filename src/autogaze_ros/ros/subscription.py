@@ -11,7 +11,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from autogaze_ros.io.frames import StampMonitor, Thinning
+from autogaze_ros.io.frames import FrameSampler, StampMonitor
 from autogaze_ros.io.images import compressed_to_rgb, image_to_rgb
 from autogaze_ros.reporting import Throttle
 from autogaze_ros.ros.clocks import STEADY, call_later
@@ -19,6 +19,7 @@ from autogaze_ros.ros.losses import LossDetector, publisher_of
 from autogaze_ros.ros.messages import stamp_of
 from autogaze_ros.ros.qos import (
     DISCOVERY,
+    checked_overrides,
     described,
     list_endpoints,
     policy_name,
@@ -62,7 +63,7 @@ class ImageSubscription:
         self._watch: Any = None
         self._losses = LossDetector()
         self._known_since: dict[bytes, int] = {}  # nanoseconds, by publisher
-        self._monitor, self._thinning, self._generation = StampMonitor(), Thinning(), 0
+        self._monitor, self._sampler, self._generation = StampMonitor(), FrameSampler(), 0
         self._sequence = 0  # of the newest image that was queued or lost
         self._heard = 0.0  # monotonic seconds of the last image
         self._reported_silence = False
@@ -112,16 +113,17 @@ class ImageSubscription:
         self._throttle(f"{self._camera.name} ({self._camera.topic}): {text}")
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        self._subscription = self._node.create_subscription(
-            self._type,
-            self._camera.image_topic,
-            self._receive if _HAS_INFO else lambda message: self._receive(message, {}),
-            QoSProfile(depth=self.depth, reliability=reliability),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._report_incompatible, message_lost=self._count_lost
-            ),
-            qos_overriding_options=subscription_overrides(),
-        )
+        with checked_overrides():
+            self._subscription = self._node.create_subscription(
+                self._type,
+                self._camera.image_topic,
+                self._receive if _HAS_INFO else lambda message: self._receive(message, {}),
+                QoSProfile(depth=self.depth, reliability=reliability),
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=self._report_incompatible, message_lost=self._count_lost
+                ),
+                qos_overriding_options=subscription_overrides(),
+            )
         requested = described(self._subscription.qos_profile)
         self._node.get_logger().info(f"{self._camera.name}: {self._subscription.topic_name}, {requested}")
 
@@ -180,7 +182,7 @@ class ImageSubscription:
         if broken := self._monitor.check(stamp, settings.max_gap):
             self._generation += 1
             self.warn(f"{broken}; the stream begins anew")
-        if not self._thinning.keeps(stamp, round(received * 1e9), settings.frame_stride, settings.max_rate):
+        if not self._sampler.keeps(stamp, round(received * 1e9), settings.frame_stride, settings.max_rate):
             self._statistics.left_out()
             return
         self._sequence += 1

@@ -1,20 +1,30 @@
 """Selectors of tokens, behind one small interface.
 
-`create_selector` knows them all by name; torch is imported only for those that
-need it.
+`create_selector` knows them all by name, those of other packages as well; torch is
+imported only for those that need it.
 """
 
 from __future__ import annotations
 
-from autogaze_ros.errors import ParameterError
-from autogaze_ros.networks.decoding import AskedPositions
-from autogaze_ros.selectors.base import AUTO, Request, Requirement, Selector, SelectorInfo, SelectorStream
+from dataclasses import replace
 
-SELECTORS = ("autogaze", "patch_difference", "uniform", "random", "upstream")
+from autogaze_ros.errors import PluginError
+from autogaze_ros.parameters import AskedPositions
+from autogaze_ros.plugins import SELECTORS
+from autogaze_ros.selectors.base import (
+    AUTO,
+    Context,
+    Request,
+    Requirement,
+    Selector,
+    SelectorInfo,
+    SelectorStream,
+)
 
 __all__ = [
     "AUTO",
     "SELECTORS",
+    "Context",
     "Request",
     "Requirement",
     "Selector",
@@ -32,28 +42,21 @@ def create_selector(
     device: str = "auto",
     decode_positions: AskedPositions = "checkpoint",
 ) -> Selector:
-    """Make a selector by name.
+    """Construct a selector with those of the options that its constructor has parameters for.
 
-    checkpoint and device concern autogaze and upstream only, decode_positions autogaze.
-    Raises ParameterError for an unknown name or unfit options, CheckpointError and
+    Raises ParameterError for an unknown name or invalid options, PluginError, CheckpointError and
     MissingPackageError.
+
+    name: built-in name, entry point of an installed package, or MODULE:CLASS.
+    checkpoint: weights of autogaze and upstream; empty for none.
+    chunk_size: frames of a context.
+    device: of autogaze and upstream.
+    decode_positions: of autogaze.
     """
-    if name == "autogaze":
-        from autogaze_ros.selectors.autogaze import AutoGazeSelector
-
-        return AutoGazeSelector(
-            checkpoint, chunk_size=chunk_size, device=device, decode_positions=decode_positions
-        )
-    if name == "patch_difference":
-        from autogaze_ros.selectors.untrained import PatchDifferenceSelector
-
-        return PatchDifferenceSelector(chunk_size)
-    if name in ("uniform", "random"):
-        from autogaze_ros.selectors.untrained import RandomSelector, UniformSelector
-
-        return UniformSelector(chunk_size) if name == "uniform" else RandomSelector(chunk_size)
-    if name == "upstream":
-        from autogaze_ros.selectors.upstream import UpstreamSelector
-
-        return UpstreamSelector(checkpoint, chunk_size=chunk_size, device=device)
-    raise ParameterError(f"unknown selector {name!r}; known are {', '.join(SELECTORS)}")
+    selector: Selector = SELECTORS.create(
+        name, checkpoint=checkpoint, chunk_size=chunk_size, device=device, decode_positions=decode_positions
+    )
+    if not hasattr(selector, "chunk_size"):
+        raise PluginError(f"selector {name}: the constructor does not set chunk_size")
+    selector.info = replace(selector.info, selector=name)
+    return selector

@@ -23,8 +23,7 @@ except ImportError as error:
     raise MissingPackageError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
-from autogaze_ros.checkpoints.embedded import EMBEDDED
-from autogaze_ros.networks.decoding import AskedPositions
+from autogaze_ros.parameters import EMBEDDED, AskedPositions
 
 
 class AutoGazeSelector(Selector):
@@ -71,7 +70,7 @@ class AutoGazeSelector(Selector):
         return self._engine.open_stream()
 
     def preprocess(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, 224, 224) normalized."""
+        """Convert (H, W, 3) uint8 RGB to (3, 224, 224), normalized."""
         return preprocess(image, self._engine.config.input_img_size)
 
     def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:

@@ -1,4 +1,4 @@
-"""Interface of selectors: what may choose tokens."""
+"""Interface of selectors, which choose tokens."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.engines.base import Stream
+from autogaze_ros.parameters import AUTO, Requirement
 from autogaze_ros.tokens import Gaze
-
-AUTO: Final = "auto"
-Requirement = float | Literal["auto"]  # task_loss_requirement as users set it
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Context:
         self.index = 0
 
     def save(self) -> Any:
-        """Return what `restore` needs."""
+        """Return the state that `restore` needs."""
         return self.index
 
     def restore(self, saved: Any) -> None:
@@ -88,8 +86,8 @@ class Request:
 class Selector(ABC):
     """Chooses the tokens of frames, for any number of streams.
 
-    info: description of the selector and its weights.
-    chunk_size: frames of a context.
+    info: description of the selector and its weights; `create_selector` fills in the name.
+    chunk_size: frames of a context; the constructor sets it.
     loss_units: units of predicted_loss and task_loss_requirement; empty where no loss is
         predicted.
     default_requirement: value of `auto`, in these units.
@@ -97,7 +95,7 @@ class Selector(ABC):
         be undone.
     """
 
-    info: SelectorInfo
+    info: SelectorInfo = SelectorInfo(selector="")
     chunk_size: int
     loss_units: str = ""
     default_requirement: float = -math.inf

@@ -121,7 +121,7 @@ class PatchDifferenceSelector(Selector):
     default requirement takes about as many tokens as the embedded AutoGaze's own.
     """
 
-    loss_units = "mean absolute difference at 56x56 pixels, normalised units"
+    loss_units = "mean absolute difference at 56x56 pixels, normalized units"
     default_requirement = 0.3
 
     def __init__(self, chunk_size: int) -> None:
@@ -133,7 +133,7 @@ class PatchDifferenceSelector(Selector):
         return _Canvas(self.chunk_size)
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 -> (56, 56, 3) in normalized units."""
+        """Convert (H, W, 3) uint8 to (56, 56, 3) in normalized units."""
         return cv2.resize(image, (_EDGE, _EDGE), interpolation=cv2.INTER_AREA).astype(np.float32) * _UNITS
 
     def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:

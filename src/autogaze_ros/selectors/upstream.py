@@ -94,7 +94,7 @@ class UpstreamSelector(Selector):
         self.default_requirement = config.task_loss_requirement
         self._model, self._processor = _load(package, loaded)
         self._model.to(place)
-        self._steps, self._answer = config.decoder.num_multi_token_pred, torch.empty(0)
+        self._step_size, self._answer = config.decoder.num_multi_token_pred, torch.empty(0)
         decoder = self._model.gazing_model.gaze_decoder
         decoder.task_loss_prediction_head.register_forward_hook(self._note_losses)
         # Where its configuration asks for FlashAttention, the package computes in half precision on CUDA.
@@ -115,7 +115,7 @@ class UpstreamSelector(Selector):
         return UpstreamStream(self.chunk_size)
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) uint8 RGB -> (1, 1, 3, h, w) normalized; the network resizes it to a square."""
+        """Convert (H, W, 3) uint8 RGB to (1, 1, 3, h, w), normalized; the network resizes it to a square."""
         return self._processor([image], return_tensors="pt", input_data_format="channels_last").pixel_values
 
     @torch.inference_mode()
@@ -145,8 +145,8 @@ class UpstreamSelector(Selector):
 
     def _predicted_loss(self, padded: NDArray[np.bool_]) -> float:
         """Return the loss predicted for the frame's tokens by the answer that chose its last ones."""
-        chunk = padded[(len(padded) - 1) // self._steps * self._steps :]
-        return loss_after(chunk.tolist(), self._answer[0, -1].float().cpu().numpy(), pad=True)
+        last = padded[(len(padded) - 1) // self._step_size * self._step_size :]
+        return loss_after(last.tolist(), self._answer[0, -1].float().cpu().numpy(), pad=True)
 
 
 def _import_package() -> ModuleType:

@@ -1,4 +1,4 @@
-"""Moving bodies: cars, trucks, buses, cyclists and people. Each stands at the origin and looks along x."""
+"""Meshes of cars, trucks, buses, cyclists and people, each at the origin and facing along x."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RUBBER = (0.09, 0.09, 0.1)
 
 @cache
 def car(kind: str) -> Mesh:
-    """A car, its body PAINTED."""
+    """Return a car, its body PAINTED."""
     length, width, height, bonnet, boot, share = _CARS[kind]
     tag, front, rear, half = Tag.CAR, length / 2, -length / 2, width / 2
     waist, sill = height * share, 0.24
@@ -136,7 +136,7 @@ def _lamps(front: float, rear: float, half: float, z: float, tag: Tag) -> list[M
 
 @cache
 def truck() -> Mesh:
-    """A lorry with a box body."""
+    """Return a truck with a box body."""
     tag = Tag.TRUCK
     paint = Finish((1, 1, 1), tag, flags=PAINTED)
     glass = Finish((0.85, 0.9, 0.95), tag, Texture.GLASS)
@@ -166,7 +166,7 @@ def truck() -> Mesh:
 
 @cache
 def bus() -> Mesh:
-    """A city bus."""
+    """Return a city bus."""
     tag = Tag.BUS
     paint = Finish((1, 1, 1), tag, flags=PAINTED)
     glass = Finish((0.85, 0.9, 0.95), tag, Texture.GLASS)
@@ -189,12 +189,12 @@ def bus() -> Mesh:
 
 @cache
 def person(look: int, phase: int) -> Mesh:
-    """Somebody walking, in one of PHASES moments of a pace of two steps."""
+    """Return a pedestrian in one of PHASES poses of a stride."""
     return _figure(look, Tag.PEDESTRIAN, *_stride(phase), lean=0.03, hip=0.92).flagged(CASTS)
 
 
 def _stride(phase: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Angles of the legs' thighs and knees, forward positive."""
+    """Return the angles of thighs and knees, positive forward."""
     swing = math.sin(2 * math.pi * phase / PHASES)
     lift = math.cos(2 * math.pi * phase / PHASES)
     return (0.5 * swing, -0.5 * swing), (0.2 + 0.45 * max(0.0, lift), 0.2 + 0.45 * max(0.0, -lift))
@@ -244,7 +244,7 @@ def _leg(side: int, hip: float, thigh: float, knee: float, trousers: Finish, sho
 
 @cache
 def cyclist(look: int, phase: int) -> Mesh:
-    """A rider on a bicycle, in one of PHASES moments of a turn of the pedals."""
+    """Return a cyclist in one of PHASES poses of a turn of the pedals."""
     turn = 2 * math.pi * phase / PHASES
     thighs = tuple(0.85 + 0.38 * math.sin(turn + way) for way in (0, math.pi))
     knees = tuple(0.95 + 0.35 * math.cos(turn + way) for way in (0, math.pi))

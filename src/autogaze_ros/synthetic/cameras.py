@@ -20,9 +20,11 @@ from autogaze_ros.errors import RigError
 class Camera:
     """A pinhole camera without distortion.
 
-    fov: horizontal, degrees. x, y, z: metres forward, left and up from the car's
-    middle on the ground. roll, pitch, yaw: degrees; positive pitch looks down,
-    positive yaw left.
+    name: as in topics and folders.
+    width, height: of the image, pixels.
+    fov: horizontal field of view, degrees.
+    x, y, z: metres forward, left and up from the center of the car on the ground.
+    roll, pitch, yaw: degrees; positive pitch looks down, positive yaw left.
     """
 
     name: str
@@ -44,15 +46,18 @@ class Camera:
 
     @property
     def focal_length(self) -> float:
-        """In pixels, the same in both directions."""
+        """Return the focal length in pixels, the same in both directions."""
         return self.width / 2 / math.tan(math.radians(self.fov) / 2)
 
     def sized(self, width: int, height: int) -> Camera:
-        """Return it with another resolution and the same horizontal view."""
+        """Return the camera with another resolution and the same horizontal field of view."""
         return replace(self, width=width, height=height)
 
     def view(self, car: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (3, 4) world to camera (right, down, forward) for a car's pose (4, 4)."""
+        """Return the (3, 4) transform from the world to the camera (right, down, forward).
+
+        car: (4, 4) pose of the car.
+        """
         mount = pose(self.x, self.y, self.z, *map(math.radians, (self.roll, self.pitch, self.yaw)))
         placed = car @ mount
         axes = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
@@ -61,7 +66,7 @@ class Camera:
 
 
 def pose(x: float, y: float, z: float, roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:
-    """Return (4, 4) of a place and angles in radians, ROS's axes (x forward, y left, z up)."""
+    """Return the (4, 4) pose of a position and angles in radians, in ROS's axes (x forward, y left, z up)."""
     (cr, sr), (cp, sp), (cy, sy) = ((math.cos(a), math.sin(a)) for a in (roll, pitch, yaw))
     return np.array(
         [
@@ -91,7 +96,7 @@ _MOST_PIXELS = 8192 * 8192
 
 @dataclass(frozen=True)
 class Sensor:
-    """A camera and what it shows: `rgb`, or `semantic` tags."""
+    """A camera and the kind of its images: `rgb`, or `semantic` tags."""
 
     camera: Camera
     kind: str
@@ -99,7 +104,11 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Rig:
-    """role: the vehicle's name in topics. ignored: ids of sensors that are no such cameras."""
+    """The cameras of a vehicle.
+
+    role: name of the vehicle in topics.
+    ignored: ids of other sensors.
+    """
 
     role: str
     sensors: tuple[Sensor, ...]
@@ -107,10 +116,10 @@ class Rig:
 
 
 def read_rig(path: str | os.PathLike[str]) -> Rig:
-    """Read a file in the form of carla_spawn_objects' objects.json; raises RigError.
+    """Read a file in the format of carla_spawn_objects' objects.json; raises RigError.
 
-    The first vehicle counts, with its RGB and semantic cameras. Places are in
-    ROS's axes (x forward, y left, z up), angles in degrees.
+    Reads the RGB and semantic cameras of the first vehicle. Positions are in ROS's axes
+    (x forward, y left, z up), angles in degrees.
     """
     try:
         objects = json.loads(Path(path).read_text())["objects"]
@@ -127,7 +136,7 @@ def read_rig(path: str | os.PathLike[str]) -> Rig:
     except KeyError as error:
         raise RigError(f"{path} lacks {error} in one of its objects or cameras") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise RigError(f"{path} is no rig in the form of objects.json: {error}") from error
+        raise RigError(f"{path} is not a rig in the format of objects.json: {error}") from error
     if not rig.sensors:
         raise RigError(f"{path}: vehicle {rig.role} has no camera of {', '.join(_KINDS)}")
     names = [sensor.camera.name for sensor in rig.sensors]
@@ -142,7 +151,7 @@ def _camera(sensor: dict[str, Any]) -> Camera:
     place = {
         axis: float(sensor["spawn_point"].get(axis, 0)) for axis in ("x", "y", "z", "roll", "pitch", "yaw")
     }
-    # What the bridge leaves out is CARLA's own default.
+    # Missing values are CARLA's defaults.
     width, height = int(sensor.get("image_size_x", 800)), int(sensor.get("image_size_y", 600))
     if width * height > _MOST_PIXELS:
         raise ValueError(f"camera {sensor['id']}: {width}x{height} is too large")

@@ -18,16 +18,19 @@ from autogaze_ros.synthetic.tags import Tag
 from autogaze_ros.synthetic.textures import Texture, draw_atlas
 from autogaze_ros.synthetic.traffic import TICK, WHITE, Placed, Traffic
 
-_BACK, _AHEAD = 130.0, 240.0  # metres of world that are there
+_BACK, _AHEAD = 130.0, 240.0  # metres of the world that exist around the car
 _PARKING = 2.3  # metres of a parking bay
-_LIKELY = (0.3, 0.22, 0.14, 0.1, 0.06, 0.1, 0.08)  # of the weathers
+_LIKELY = (0.3, 0.22, 0.14, 0.1, 0.06, 0.1, 0.08)  # probabilities of the weathers
 
 
 class Drive:
-    """The world of a seed: `step` moves it on, `render` looks at it. Equal calls give equal pictures.
+    """World of a seed: `step` advances it, `render` returns a view. Equal calls give equal images.
 
-    weather: one of WEATHERS; by default the seed chooses. Raises ParameterError for
-    another. Several threads may render at once, but not while one steps.
+    Several threads may render at once, but not while one steps. Raises ParameterError for
+    an unknown weather.
+
+    seed: of everything in the world.
+    weather: one of WEATHERS; by default chosen by the seed.
     """
 
     def __init__(self, seed: int = 0, weather: str = "") -> None:
@@ -49,23 +52,23 @@ class Drive:
 
     @property
     def time(self) -> int:
-        """Nanoseconds since the drive began."""
+        """Return the nanoseconds since the start of the drive."""
         return self._ticks * round(TICK * 1e9)
 
     @property
     def ended(self) -> bool:
-        """True when the road is all behind or shortly will be: after 100 km."""
+        """Return True near the end of the road, after 100 km."""
         return self._traffic.ego.s > LENGTH - 2 * _AHEAD
 
     def step(self, ticks: int = 2) -> None:
-        """Move on by so many TICKs of 0.05 s."""
+        """Advance by so many TICKs of 0.05 s."""
         for _ in range(ticks):
             self._traffic.step()
         self._ticks += ticks
         self._scene = self._make_scene()
 
     def render(self, camera: Camera) -> View:
-        """Return what a camera sees now."""
+        """Return the current view of a camera."""
         return self._studio.picture(camera, self._scene)
 
     def _make_scene(self) -> Scene:
@@ -77,7 +80,7 @@ class Drive:
         return Scene(still + [thing.mesh for thing in moving], models, tints, car, self._ticks)
 
     def _models(self, things: list[Placed]) -> NDArray[np.float64]:
-        """Return (N, 3, 4) from each thing's own axes to the world."""
+        """Return the (N, 3, 4) transforms from each object's axes to the world."""
         s, d, z, turn = (
             np.array([(thing.s, thing.d, thing.z, thing.turn) for thing in things]).reshape(-1, 4).T
         )
@@ -92,7 +95,7 @@ class Drive:
         return models
 
     def _car_pose(self) -> NDArray[np.float64]:
-        """Where the ego car is, with the road's bumps in it."""
+        """Return the ego car's pose, including the bumps of the road."""
         ego, w = self._traffic.ego, self._sway
         moving = min(1.0, ego.speed / 6)
         t, s = self._ticks * TICK, ego.s
@@ -112,7 +115,7 @@ class Drive:
 
 
 def _meadow(x: float, y: float) -> Mesh:
-    """The grass under everything."""
+    """Return the grass under everything."""
     reach, depth, repeat = 700.0, -0.04, 4.0
     x, y = repeat * round(x / repeat), repeat * round(y / repeat)  # so that its texture stays in place
     corners = [(x + a * reach, y + b * reach, depth) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]

@@ -1,4 +1,4 @@
-"""Triangle meshes and the simple bodies that things are made of.
+"""Triangle meshes and simple bodies.
 
 Axes: x forward, y left, z up, metres.
 """
@@ -21,9 +21,9 @@ from autogaze_ros.synthetic.raster import TWO_SIDED
 class Mesh:
     """M triangles.
 
-    shape: (M, 3, 5) float32 corners x, y, z and texture coordinates u, v. colour:
-    (M, 3) float32, 1 is white. tags: (M, 3) int16 texture, flags (see raster),
-    semantic tag.
+    shape: (M, 3, 5) float32, corners x, y, z and texture coordinates u, v.
+    colour: (M, 3) float32, 1 is white.
+    tags: (M, 3) int16, texture, flags (see `raster`) and semantic tag.
     """
 
     shape: NDArray[np.float32]
@@ -32,20 +32,20 @@ class Mesh:
 
     @cached_property
     def bounds(self) -> tuple[NDArray[np.float64], float]:
-        """Centre (3,) and radius of a ball around it, metres."""
+        """Return the center (3,) and radius of a bounding sphere, metres."""
         points = self.shape[..., :3].reshape(-1, 3).astype(float)
-        centre = (points.min(0) + points.max(0)) / 2
-        return centre, float(np.linalg.norm(points - centre, axis=1).max())
+        center = (points.min(0) + points.max(0)) / 2
+        return center, float(np.linalg.norm(points - center, axis=1).max())
 
     def placed(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0, scale: float = 1.0) -> Mesh:
-        """Return it turned by yaw (radians, to the left), scaled and moved."""
+        """Return the mesh rotated by yaw (radians, to the left), scaled and moved."""
         shape = self.shape.copy()
         turn = np.array([[math.cos(yaw), math.sin(yaw), 0], [-math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
         shape[..., :3] = scale * self.shape[..., :3] @ turn + (x, y, z)
         return Mesh(shape, self.colour, self.tags)
 
     def flagged(self, flags: int) -> Mesh:
-        """Return it with flags added to every triangle."""
+        """Return the mesh with flags added to every triangle."""
         tags = self.tags.copy()
         tags[:, 1] |= flags
         return Mesh(self.shape, self.colour, tags)
@@ -70,7 +70,7 @@ class Finish:
 
 
 def triangles(corners: ArrayLike, finish: Finish, uv: ArrayLike | None = None) -> Mesh:
-    """Corners (M, 3, 3), texture coordinates (M, 3, 2)."""
+    """Return a mesh of corners (M, 3, 3) and texture coordinates (M, 3, 2)."""
     points = np.asarray(corners, np.float32).reshape(-1, 3, 3)
     shape = np.zeros((len(points), 3, 5), np.float32)
     shape[..., :3] = points
@@ -84,7 +84,7 @@ def triangles(corners: ArrayLike, finish: Finish, uv: ArrayLike | None = None) -
 
 
 def quad(corners: ArrayLike, finish: Finish, repeat: tuple[float, float] = (1, 1)) -> Mesh:
-    """Four corners, counterclockwise as seen from its front from the lower left; v grows downwards."""
+    """Return a quad; corners counterclockwise from the lower left of its front, v grows downwards."""
     a, b, c, d = np.asarray(corners, np.float32)
     u, v = repeat
     lower_left, lower_right, upper_right, upper_left = (0, v), (u, v), (u, 0), (0, 0)
@@ -93,7 +93,7 @@ def quad(corners: ArrayLike, finish: Finish, repeat: tuple[float, float] = (1, 1
 
 
 def hull(rings: Sequence[ArrayLike], finish: Finish) -> Mesh:
-    """A closed body through rings of n points each, oriented outwards; the ends are capped."""
+    """Return a closed body through rings of n points each, oriented outwards; the ends are capped."""
     loops = [np.asarray(ring, np.float32) for ring in rings]
     found = []
     for low, high in pairwise(loops):
@@ -108,15 +108,15 @@ def hull(rings: Sequence[ArrayLike], finish: Finish) -> Mesh:
     return triangles(_outwards(points, np.concatenate(loops).mean(0)), finish)
 
 
-def _outwards(points: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
+def _outwards(points: NDArray[np.float32], center: NDArray[np.float32]) -> NDArray[np.float32]:
     normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
-    inwards = ((points.mean(1) - centre) * normals).sum(1) < 0
+    inwards = ((points.mean(1) - center) * normals).sum(1) < 0
     points[inwards] = points[inwards][:, ::-1]
     return points
 
 
 def box(low: Sequence[float], high: Sequence[float], finish: Finish) -> Mesh:
-    """A box between two corners."""
+    """Return a box between two corners."""
     ring = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
     return hull([[(x, y, z) for x, y in ring] for z in (low[2], high[2])], finish)
 
@@ -124,7 +124,7 @@ def box(low: Sequence[float], high: Sequence[float], finish: Finish) -> Mesh:
 def tube(
     start: ArrayLike, end: ArrayLike, radii: tuple[float, float], finish: Finish, sides: int = 6
 ) -> Mesh:
-    """A limb, trunk or pole between two points."""
+    """Return a limb, trunk or pole between two points."""
     a, b = np.asarray(start, float), np.asarray(end, float)
     axis = (b - a) / np.linalg.norm(b - a)
     side = np.cross(axis, (0.0, 0.0, 1.0) if abs(axis[2]) < 0.9 else (1.0, 0.0, 0.0))
@@ -135,31 +135,31 @@ def tube(
     return hull([a + radii[0] * ring, b + radii[1] * ring], finish)
 
 
-def ball(centre: Sequence[float], radii: Sequence[float], finish: Finish, sides: int = 7) -> Mesh:
-    """An ellipsoid."""
+def ball(center: Sequence[float], radii: Sequence[float], finish: Finish, sides: int = 7) -> Mesh:
+    """Return an ellipsoid."""
     angles = np.arange(sides) * 2 * np.pi / sides
     rings = []
     for climb in np.linspace(-0.45, 0.45, 4) * np.pi:
         ring = np.stack([np.cos(angles) * np.cos(climb), np.sin(angles) * np.cos(climb)], 1)
-        rings.append(np.c_[ring, np.full(sides, np.sin(climb))] * radii + centre)
+        rings.append(np.c_[ring, np.full(sides, np.sin(climb))] * radii + center)
     return hull(rings, finish)
 
 
-def disc(centre: Sequence[float], radius: float, sides: int, finish: Finish, turn: float = 0.0) -> Mesh:
-    """A regular polygon in the y-z plane, its front to -x; the texture's middle is its own."""
+def disc(center: Sequence[float], radius: float, sides: int, finish: Finish, turn: float = 0.0) -> Mesh:
+    """Return a regular polygon in the y-z plane, facing -x, with the texture centered on it."""
     angles = turn + np.arange(sides) * 2 * np.pi / sides
     y, z = np.cos(angles), np.sin(angles)
-    points = np.stack([np.full(sides, centre[0]), centre[1] + radius * y, centre[2] + radius * z], 1)
+    points = np.stack([np.full(sides, center[0]), center[1] + radius * y, center[2] + radius * z], 1)
     uv = np.stack([0.5 - 0.49 * y, 0.5 - 0.49 * z], 1)
     order = [[0, k + 1, k] for k in range(1, sides - 1)]
     return triangles(points[order], finish, uv[order])
 
 
-def ring(centre: Sequence[float], radius: float, width: float, finish: Finish, sides: int = 12) -> Mesh:
-    """A thin wheel in the x-z plane."""
+def ring(center: Sequence[float], radius: float, width: float, finish: Finish, sides: int = 12) -> Mesh:
+    """Return a thin wheel in the x-z plane."""
     angles = np.arange(sides + 1) * 2 * np.pi / sides
     edge = np.stack([np.cos(angles), np.zeros(sides + 1), np.sin(angles)], 1)
-    outer, inner = (np.asarray(centre) + r * edge for r in (radius, radius - width))
+    outer, inner = (np.asarray(center) + r * edge for r in (radius, radius - width))
     faces = np.concatenate(
         [np.stack([inner[:-1], outer[:-1], outer[1:]], 1), np.stack([inner[:-1], outer[1:], inner[1:]], 1)]
     )

@@ -1,4 +1,4 @@
-"""One camera's picture of a scene."""
+"""Rendering of one camera's view of a scene."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ Colour = tuple[float, float, float]  # 1 is white
 class Weather:
     """One of the drive's weathers.
 
-    zenith, horizon: the sky's colours. sun: height of the sun in degrees. sunlight,
-    skylight, bounce: strengths of direct light, and of light from above and below.
-    shadow: share of the light left in shadow. clouds: 0..1. density: of fog, 1/m.
-    wet: of the ground, 0..1. rain: whether it falls. headlights: the ego car's, in
-    multiples of the other light. glow: of windows, 0..1. gain: of the camera. noise:
-    of its sensor, of 255.
+    zenith, horizon: colours of the sky.
+    sun: height of the sun, degrees.
+    sunlight, skylight, bounce: strengths of direct light, and of light from above and below.
+    shadow: share of the light left in shadow, 0..1.
+    clouds: 0..1.
+    density: of fog, 1/m.
+    wet: wetness of the ground, 0..1.
+    rain: True if it rains.
+    headlights: of the ego car, in multiples of the other light.
+    glow: of windows, 0..1.
+    gain: of the camera.
+    noise: of its sensor, of 255.
     """
 
     zenith: Colour
@@ -75,16 +81,20 @@ WEATHERS = {
 }  # fmt: skip
 
 
-_TRIANGLES = 60_000  # in one picture at most
-_FARTHEST = 240.0  # metres up to which things are drawn
-_SHADOWS = 70.0  # and shadows
+_TRIANGLES = 60_000  # largest number in one image
+_FARTHEST = 240.0  # largest distance of drawn objects, metres
+_SHADOWS = 70.0  # largest distance of drawn shadows, metres
 _GRAIN = 512
 _VIGNETTE = 0.35
 
 
 @dataclass(frozen=True)
 class View:
-    """image: (H, W, 3) uint8 RGB. labels: (H, W) uint8, tags of CARLA 0.9.15."""
+    """An image with its labels.
+
+    image: (H, W, 3) uint8 RGB.
+    labels: (H, W) uint8, tags of CARLA 0.9.15.
+    """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -92,10 +102,12 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """N meshes where they are.
+    """N meshes in the world.
 
-    models: (N, 3, 4) from their axes to the world. tints: (N, 3) for what is
-    PAINTED. car: (4, 4) pose of the ego car. tick: number of the moment, for noise.
+    models: (N, 3, 4) transforms from their axes to the world.
+    tints: (N, 3) colours of PAINTED triangles.
+    car: (4, 4) pose of the ego car.
+    tick: number of the current step, seed of the sensor noise.
     """
 
     meshes: list[Mesh]
@@ -105,10 +117,10 @@ class Scene:
     tick: int
 
     def balls(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centres (N, 3) and radii (N,) around the meshes."""
-        centres = np.array([mesh.bounds[0] for mesh in self.meshes])
+        """Return the centers (N, 3) and radii (N,) of bounding spheres."""
+        centers = np.array([mesh.bounds[0] for mesh in self.meshes])
         radii = np.array([mesh.bounds[1] for mesh in self.meshes])
-        return np.einsum("nij,nj->ni", self.models[:, :, :3], centres) + self.models[:, :, 3], radii
+        return np.einsum("nij,nj->ni", self.models[:, :, :3], centers) + self.models[:, :, 3], radii
 
 
 class Studio:
@@ -120,7 +132,7 @@ class Studio:
         self._sky = panorama(rng, np.array(weather.zenith), np.array(weather.horizon), weather.clouds)
         self._sun = weather.to_sun(rng.uniform(0, 2 * np.pi))
         self._light = np.array([self._sun, [weather.sunlight, weather.skylight, weather.bounce]])
-        self._cast = np.eye(3)  # lays shadows on the ground
+        self._cast = np.eye(3)  # projects shadows onto the ground
         self._cast[:, 2] = (-self._sun[0] / self._sun[2], -self._sun[1] / self._sun[2], 0)
         self._grain = rng.standard_normal((_GRAIN, _GRAIN)).astype(np.float32)
         fog = 0.97 * np.array(weather.horizon)
@@ -130,19 +142,19 @@ class Studio:
         )
 
     def picture(self, camera: Camera, scene: Scene) -> View:
-        """Return what a camera sees."""
+        """Return a camera's view."""
         view = camera.view(scene.car)
         size = raster.SAMPLES * np.array([camera.width, camera.height], float)
         focal = raster.SAMPLES * camera.focal_length
         lens = np.array([focal, focal, *(size / 2), *size])
         things, shadows = (_Table(view, lens, self._light) for _ in range(2))
-        centres, radii = scene.balls()
-        for n in things.find(centres, radii, _FARTHEST):
+        centers, radii = scene.balls()
+        for n in things.find(centers, radii, _FARTHEST):
             things.add(scene.meshes[n], scene.models[n], scene.tints[n])
         models = np.concatenate(
             [self._cast @ scene.models[:, :, :3], (scene.models[:, :, 3] @ self._cast.T)[..., None]], axis=2
         )
-        for n in shadows.find(centres @ self._cast.T, radii / self._sun[2], _SHADOWS):
+        for n in shadows.find(centers @ self._cast.T, radii / self._sun[2], _SHADOWS):
             shadows.add(scene.meshes[n], models[n], scene.tints[n], casting=True)
         return self._expose(camera, things, shadows, scene.tick)
 
@@ -176,13 +188,13 @@ def _add_rain(image: NDArray[np.uint8], rng: Generator) -> None:
 
 
 class _Table:
-    """The triangles of one picture, as `raster.project` leaves them."""
+    """The triangles of one image, as `raster.project` returns them."""
 
     def __init__(
         self, view: NDArray[np.float64], lens: NDArray[np.float64], light: NDArray[np.float64]
     ) -> None:
         self.view, self.lens, self._light = view, lens, light
-        self.planes = np.empty((_TRIANGLES, 9))  # not touched, its memory is not taken
+        self.planes = np.empty((_TRIANGLES, 9))  # unused parts take no physical memory
         self.edges = np.empty((_TRIANGLES, 6))
         self.looks = np.empty((_TRIANGLES, 3), np.float32)
         self.kinds = np.empty((_TRIANGLES, 3), np.int16)
@@ -197,10 +209,10 @@ class _Table:
         return self.planes, self.edges, self.kinds
 
     def find(
-        self, centres: NDArray[np.float64], radii: NDArray[np.float64], farthest: float
+        self, centers: NDArray[np.float64], radii: NDArray[np.float64], farthest: float
     ) -> NDArray[np.int64]:
-        """Which balls may be in the picture, the nearest first."""
-        places = centres @ self.view[:, :3].T + self.view[:, 3]
+        """Return the indices of bounding spheres that may be visible, nearest first."""
+        places = centers @ self.view[:, :3].T + self.view[:, 3]
         ahead = (places[:, 2] > -radii) & (places[:, 2] < farthest + radii)
         found = np.flatnonzero(ahead & (places @ self._sides.T > -radii[:, None]).all(1))
         return found[np.argsort(places[found, 2] - radii[found], kind="stable")]

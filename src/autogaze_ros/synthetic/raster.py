@@ -1,10 +1,10 @@
-"""Triangles to pixels on one core: a visibility buffer with four samples a pixel.
+"""Rasterizer for one core: a visibility buffer with four samples per pixel.
 
-First all triangles are projected into a table, then it is found which of them
-each sample sees, then what shadows fall, and last every pixel is shaded once
-for each different triangle that its samples see. Compiled by numba; the
-arithmetic is IEEE's, so that pictures are the same on every run. All in one
-file: for what it has compiled before, numba looks at a kernel's own file only.
+All triangles are projected into a table; then the visible triangle of each sample is
+found, then shadows, and finally every pixel is shaded once for each different triangle
+that its samples see. Compiled by numba, with IEEE arithmetic, so images are the same on
+every run. All kernels are in one file, because numba's cache checks only the file of a
+kernel itself.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-# Division by zero gives infinity, as in NumPy: no branch for an exception. Arrays are not
-# counted when helpers take them, which would take most of the time; so kernels make none.
+# Division by zero gives infinity, as in NumPy, without a branch for an exception. References to arrays
+# are not counted when helpers take them, which would take most of the time; so kernels create none.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 
 def _compiled(function: Any, **options: Any) -> Any:
     try:
         return njit(cache=True, **options, **_OPTIONS)(function)
-    except RuntimeError:  # no folder for what was compiled can be written: compiled on every run then
+    except RuntimeError:  # no writable cache folder: compile on every run
         return njit(**options, **_OPTIONS)(function)
 
 
@@ -35,14 +35,14 @@ def _helper(function: Any) -> Any:
     return _compiled(function, inline="always")
 
 
-# What a triangle is, as bits of its flags.
-CUTOUT = 1  # its texture's fourth channel is opacity: nothing where it is below a half
-MARKED = 2  # its texture's fourth channel is the semantic tag
+# Bits of a triangle's flags.
+CUTOUT = 1  # the fourth channel of its texture is opacity: transparent below a half
+MARKED = 2  # the fourth channel of its texture is the semantic tag
 GROUND = 4  # receives shadows, gets wet
 CASTS = 8  # casts a shadow
-GLOWS = 16  # shines by itself
-PAINTED = 32  # takes the colour of the thing it belongs to
-TWO_SIDED = 64  # is seen from behind too
+GLOWS = 16  # emits light
+PAINTED = 32  # takes the colour of its object
+TWO_SIDED = 64  # is visible from behind too
 
 SAMPLES = 2  # in each direction of a pixel; `shade` is written for it
 TEXTURE = 256  # edge of a texture in texels
@@ -72,14 +72,19 @@ def project(
     points,
     clipped,
 ):
-    """Append a mesh's visible triangles to the table; returns how many it holds.
+    """Append a mesh's visible triangles to the table; return the length of the table.
 
-    shape: (M, 3, 5) corners x, y, z, u, v. colour: (M, 3). tags: (M, 3) texture, flags,
-    semantic tag. model: (3, 4) mesh to world. tint: (3,) for what is PAINTED. view:
-    (3, 4) world to camera (right, down, forward). lens: fx, fy, cx, cy, width, height in
-    samples. light: (2, 3) direction to the sun; strength of sun, sky and ground.
-    casting: model lays the mesh's shadow on the ground; only what casts one counts. world
-    (3, 3), points (3, 5) and clipped (4, 5) are room to work in.
+    shape: (M, 3, 5), corners x, y, z, u, v.
+    colour: (M, 3).
+    tags: (M, 3), texture, flags, semantic tag.
+    model: (3, 4), mesh to world.
+    tint: (3,), colour of PAINTED triangles.
+    view: (3, 4), world to camera (right, down, forward).
+    lens: fx, fy, cx, cy, width, height in samples.
+    light: (2, 3), direction to the sun; strengths of sun, sky and ground.
+    casting: True if `model` projects the mesh's shadow onto the ground; triangles
+        without CASTS are then skipped.
+    world, points, clipped: (3, 3), (3, 5) and (4, 5) working memory.
     """
     for m in range(shape.shape[0]):
         flags = tags[m, 1]
@@ -110,7 +115,7 @@ def project(
 
 @_helper
 def _to_camera(world, view, lens, points):
-    """Fill points' x, y, z of the camera; False if the triangle is wholly out of sight."""
+    """Fill points with x, y, z in the camera's axes; return False if the triangle is out of sight."""
     left = right = above = below = behind = 0
     for k in range(3):
         for a in range(3):
@@ -141,7 +146,7 @@ def _faces_away(points):
 
 @_helper
 def _lit(world, light, back):
-    """Brightness of a matt face under the sun and between sky and ground."""
+    """Return the brightness of a matte face under the sun and between sky and ground."""
     x, y, z = _normal(world)
     scale = (-1 if back else 1) / (math.sqrt(x * x + y * y + z * z) + 1e-12)
     sun = scale * (x * light[0, 0] + y * light[0, 1] + z * light[0, 2])
@@ -151,7 +156,7 @@ def _lit(world, light, back):
 
 @_helper
 def _clip(points, clipped):
-    """Write the part before the near plane; returns its corners."""
+    """Write the part in front of the near plane; return its number of corners."""
     kept = 0
     for k in range(3):
         n = (k + 1) % 3
@@ -170,7 +175,7 @@ def _clip(points, clipped):
 
 @_helper
 def _set_up(clipped, fan, lens, planes, edges, t):
-    """Write 1/z, u/z and v/z as planes over the picture, and the triangle's screen corners."""
+    """Write 1/z, u/z and v/z as planes over the image, and the triangle's screen corners."""
     for k in range(3):
         c = 0 if k == 0 else fan + k
         edges[t, 2 * k] = lens[0] * clipped[c, 0] / clipped[c, 2] + lens[2]
@@ -196,7 +201,7 @@ def _set_up(clipped, fan, lens, planes, edges, t):
 
 @_helper
 def _rows(edges, t, height):
-    """First and last row of samples that a triangle may cover."""
+    """Return the first and last row of samples that a triangle may cover."""
     top = min(edges[t, 1], edges[t, 3], edges[t, 5])
     bottom = max(edges[t, 1], edges[t, 3], edges[t, 5])
     return int(max(0.0, math.ceil(top - 0.5))), int(min(height - 1.0, math.floor(bottom - 0.5)))
@@ -204,7 +209,7 @@ def _rows(edges, t, height):
 
 @_helper
 def _span(edges, t, y, width):
-    """First and last sample of a triangle in the row at height y; first > last where there is none."""
+    """Return the first and last sample of a triangle in the row at height y; first > last if none."""
     left, right = 1e30, -1e30
     for k in range(3):
         n = (k + 1) % 3
@@ -239,7 +244,7 @@ def find_visible(planes, edges, kinds, count, marks, nearness, seen):
 
 @_kernel
 def find_shaded(planes, edges, kinds, count, marks, nearness, seen, seen_kinds, shaded):
-    """Mark the ground's samples on which a table of shadows, cast on height 0, falls."""
+    """Mark the ground's samples that a table of shadows, cast onto height 0, covers."""
     height, width = seen.shape
     for t in range(count):
         cutout = kinds[t, 1] & CUTOUT
@@ -268,7 +273,7 @@ def _coordinates(planes, t, x, y, near):
 
 @_helper
 def _texel(u, v):
-    """Place of the nearest texel in a texture's finest level."""
+    """Return the index of the nearest texel in a texture's finest level."""
     row, column = int(np.floor(v * TEXTURE)), int(np.floor(u * TEXTURE))
     return (row & _MASK) * TEXTURE + (column & _MASK)
 
@@ -281,7 +286,7 @@ def _opaque(planes, t, x, y, near, marks, layer):
 
 @_helper
 def _level(planes, t, u, v, near):
-    """The mipmap level whose texels are about a pixel; a finer one on slanting faces, for the markings."""
+    """Return the mipmap level of about one texel per pixel; finer on slanted faces, for road markings."""
     across = max(abs(planes[t, 3] - u * planes[t, 0]), abs(planes[t, 6] - v * planes[t, 0]))
     along = max(abs(planes[t, 4] - u * planes[t, 1]), abs(planes[t, 7] - v * planes[t, 1]))
     less, more = min(across, along), max(across, along)
@@ -295,7 +300,7 @@ def _level(planes, t, u, v, near):
 
 @_helper
 def _colour(texels, start, level, u, v):
-    """Bilinear colour and fourth channel of a repeating texture's level."""
+    """Return the bilinear colour and fourth channel of a repeating texture's level."""
     size = TEXTURE >> level
     x, y = u * size - 0.5, v * size - 0.5
     left, top = math.floor(x), math.floor(y)
@@ -315,7 +320,7 @@ def _colour(texels, start, level, u, v):
 
 @_helper
 def _sky(panorama, x, y, view, lens):
-    """The panorama's colour and tag in the direction of a sample."""
+    """Return the panorama's colour and tag in the direction of a sample."""
     right, down = (x - lens[2]) / lens[0], (y - lens[3]) / lens[1]
     east = view[0, 0] * right + view[1, 0] * down + view[2, 0]
     north = view[0, 1] * right + view[1, 1] * down + view[2, 1]
@@ -340,7 +345,7 @@ def _sky(panorama, x, y, view, lens):
 
 @_helper
 def _fading(x):
-    """e^-x, nearly."""
+    """Return e^-x, approximately."""
     x = max(0.0, 1 - x / 16)
     x *= x
     x *= x
@@ -350,7 +355,10 @@ def _fading(x):
 
 @_helper
 def _surface(planes, looks, kinds, texels, starts, marks, t, x, y, light_left, air, lens):
-    """Colour and tag of a triangle at a place of the picture. light_left: share that shadows leave."""
+    """Return the colour and tag of a triangle at a point of the image.
+
+    light_left: share of light left by shadows.
+    """
     flags = kinds[t, 1]
     near = max(1e-9, planes[t, 0] * x + planes[t, 1] * y + planes[t, 2])
     u, v = _coordinates(planes, t, x, y, near)
@@ -402,12 +410,14 @@ def shade(
     labels,
     ids,
 ):
-    """Compute image (H, W, 3) uint8 RGB and labels (H, W) uint8 from what the samples see.
+    """Compute image (H, W, 3) uint8 RGB and labels (H, W) uint8 from the visibility buffer.
 
-    A pixel's label is that of the surface that most of its samples see, at
-    its middle. air: colour of fog (3), its density (1/m), share of light left in shadow,
-    wetness, headlights, glow of windows, gain, noise (of 255), vignetting. grain: noise
-    of deviation 1, its edges a power of two, taken from start on. ids (4,) is room to work in.
+    A pixel's label is that of the surface that most of its samples see, at its center.
+
+    air: colour of fog (3), its density (1/m), share of light left in shadow, wetness,
+        headlights, glow of windows, gain, noise (of 255), vignetting.
+    grain: noise of deviation 1, its edges powers of two, read from `start` on.
+    ids: (4,) working memory.
     """
     height, width = labels.shape
     mask = grain.shape[0] - 1
@@ -432,7 +442,7 @@ def shade(
 
 @_helper
 def _mixed(planes, looks, kinds, texels, starts, marks, ids, x, y, light_left, panorama, view, lens, air):
-    """Sum of the colours of the four triangles that a pixel's samples see, and the tag of the foremost."""
+    """Return the sum of the colours that a pixel's four samples see, and the tag of the nearest."""
     red, green, blue, best, tag = 0.0, 0.0, 0.0, 0, 0
     mixed = ids[0] != ids[1] or ids[0] != ids[2] or ids[0] != ids[3]
     for a in range(4):
@@ -460,7 +470,7 @@ def _mixed(planes, looks, kinds, texels, starts, marks, ids, x, y, light_left, p
 
 @_helper
 def _exposed(value, noise):
-    """A channel as the sensor gives it: noise grows with brightness, and whites are compressed."""
+    """Return a channel as the sensor gives it: noise grows with brightness, whites are compressed."""
     if value > 200:
         value = 200 + 55 * (value - 200) / (value - 145)
     return min(255.0, max(0.0, value + noise * (1 + value / 255) + 0.5))

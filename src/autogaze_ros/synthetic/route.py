@@ -1,4 +1,4 @@
-"""The road's middle line through the plane."""
+"""Center line of the road in the plane."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LENGTH = 100_000  # metres; hours of driving
 
 
 class Route:
-    """A winding line, by arc length s; d is the distance to its left."""
+    """A winding line, by arc length s; d is the distance to the left of it, in metres."""
 
     def __init__(self, rng: Generator) -> None:
         place = np.arange(LENGTH, dtype=float)
@@ -30,7 +30,7 @@ class Route:
         return np.asarray(np.interp(np.asarray(s), self._place, self._heading))
 
     def point(self, s: ArrayLike, d: ArrayLike = 0.0) -> NDArray[np.float64]:
-        """Return (…, 2) x and y at s, d metres left of the middle."""
+        """Return (…, 2) x and y at s, d metres left of the center line."""
         s, d = np.broadcast_arrays(s, d)
         heading = self.heading(s)
         x, y = (np.interp(s, self._place, axis) for axis in self._points)

@@ -1,4 +1,4 @@
-"""The world beside and under the road, block after block."""
+"""The road and its surroundings, block by block."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from autogaze_ros.synthetic.textures import FACADES, PERIOD, TREES, Texture
 
 BLOCK = 60.0  # metres of road
 JUNCTION = (24.0, 36.0)  # where in its block a crossing street lies
-CROSSINGS = (12.0, 36.0)  # where in it the zebras' road sections begin
+CROSSINGS = (12.0, 36.0)  # where in it the zebra crossings begin
 KERB = 0.13
 _GROUP = 12.0  # metres
 PAVEMENT = 3.2
-_FAR = 58.0  # metres to each side that are made
+_FAR = 58.0  # width to each side, metres
 CAR_PAINTS = np.array(
     [(0.86, 0.86, 0.87), (0.1, 0.1, 0.11), (0.5, 0.51, 0.53), (0.3, 0.31, 0.33), (0.55, 0.07, 0.07),
      (0.1, 0.18, 0.45), (0.16, 0.3, 0.22), (0.75, 0.72, 0.62), (0.2, 0.36, 0.62), (0.72, 0.38, 0.1)]
@@ -29,14 +29,14 @@ CAR_PAINTS = np.array(
 
 
 class Scenery:
-    """Makes blocks; the same number gives the same block."""
+    """Generator of blocks; the same number gives the same block."""
 
     def __init__(self, seed: int, route: Route, lanes: int, half_road: float) -> None:
         self._seed, self.route, self._half = seed, route, half_road
         self.lanes = lanes
 
     def is_junction(self, number: int) -> bool:
-        """Return whether a street crosses in a block: every fourth."""
+        """Return True if a street crosses in a block: every fourth."""
         return number > 0 and (number + self._seed) % 4 == 0
 
     def block(self, number: int) -> Iterator[Mesh]:
@@ -60,14 +60,14 @@ class Scenery:
         places = start + np.arange(_GROUP / 2, BLOCK, _GROUP)
         middles = self.route.point(places)
         for part in parts:
-            centre, radius = part.bounds
+            center, radius = part.bounds
             if radius > _GROUP:
                 yield part
                 continue
-            ahead = int(np.argmin(np.hypot(*(middles - centre[:2]).T)))
+            ahead = int(np.argmin(np.hypot(*(middles - center[:2]).T)))
             heading = self.route.heading(places[ahead])
-            away = (centre[1] - middles[ahead][1]) * np.cos(heading) - (
-                centre[0] - middles[ahead][0]
+            away = (center[1] - middles[ahead][1]) * np.cos(heading) - (
+                center[0] - middles[ahead][0]
             ) * np.sin(heading)
             groups.setdefault((ahead, int(away // _GROUP)), []).append(part)
         yield from map(joined, groups.values())
@@ -80,7 +80,7 @@ class Scenery:
         finish: Finish,
         repeat: float = 4.0,
     ) -> Mesh:
-        """A band along the road from d[0] to d[1], its texture repeating every so many metres.
+        """Return a band along the road from d[0] to d[1], its texture repeating every so many metres.
 
         The road's own textures span it from edge to edge and repeat every PERIOD.
         """
@@ -124,7 +124,7 @@ class Scenery:
         return road
 
     def _verge(self, s: tuple[float, float], side: int) -> Iterator[Mesh]:
-        """Kerb, pavement and what lies behind it."""
+        """Yield curb, sidewalk and the buildings or trees behind it."""
         edge, back = self._half, self._half + PAVEMENT
         stone = Finish((0.95, 0.94, 0.9), Tag.SIDEWALK, Texture.GRAIN, GROUND)
         pavement = Finish((1, 1, 1), Tag.SIDEWALK, Texture.PAVEMENT, GROUND | MARKED)
@@ -141,7 +141,7 @@ class Scenery:
     def _place(
         self, mesh: Mesh, s: float, d: float, z: float = KERB, turn: float = 0.0, scale: float = 1.0
     ) -> Mesh:
-        """Put a thing that faces the traffic on the right beside the road."""
+        """Return an object placed beside the road, facing the traffic on the right."""
         x, y = self.route.point(s, d)
         return mesh.placed(x, y, z, float(self.route.heading(s)) + turn, scale)
 
@@ -181,7 +181,7 @@ class Scenery:
             )
 
     def _town(self, rng: Generator, first: float, last: float, side: int) -> Iterator[Mesh]:
-        """Houses wall to wall, and trees along the pavement."""
+        """Yield terraced houses, and trees along the sidewalk."""
         s = first
         while s < last - 6:
             length = min(last - s, rng.uniform(10, 22))
@@ -200,7 +200,7 @@ class Scenery:
         yield from self._trees(rng, first, last, side, self._half + 0.9, (4.0, 5.5), 11.0)
 
     def _suburb(self, rng: Generator, first: float, last: float, side: int) -> Iterator[Mesh]:
-        """Houses with gardens behind fences and hedges."""
+        """Yield houses with gardens behind fences and hedges."""
         back = self._half + PAVEMENT
         brick = rng.random() < 0.4
         fence = Finish(
@@ -233,7 +233,7 @@ class Scenery:
         yield from self._trees(rng, first, last, side, back + 22, (8, 11), 9.0)
 
     def _park(self, rng: Generator, first: float, last: float, side: int) -> Iterator[Mesh]:
-        """Meadow, hedges and many trees."""
+        """Yield a meadow, hedges and many trees."""
         back = self._half + PAVEMENT
         if rng.random() < 0.5:
             rail = Finish((0.8, 0.82, 0.84), Tag.GUARD_RAIL, flags=CASTS | TWO_SIDED)
@@ -269,7 +269,7 @@ class Scenery:
                 )
 
     def _front(self, mesh: Mesh, s: float, length: float, side: int, d: float) -> Mesh:
-        """Put a house with its first wall to the road."""
+        """Return a house placed with its first wall facing the road."""
         if side > 0:
             return self._place(mesh, s, d, turn=self._chord(s, length))
         return self._place(mesh, s + length, -d, turn=np.pi + self._chord(s + length, -length))
@@ -280,7 +280,7 @@ class Scenery:
     def _curtain(
         self, s: tuple[float, float], d: float, height: float, finish: Finish, foot: float = 0.0
     ) -> Mesh:
-        """A fence, hedge or rail along the road."""
+        """Return a fence, hedge or rail along the road."""
         places = np.linspace(*s, max(2, round((s[1] - s[0]) / 5) + 1))
         points = self.route.point(places, d)
         walls = []

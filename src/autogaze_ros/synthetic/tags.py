@@ -1,4 +1,4 @@
-"""CARLA's semantic tags, and the colours in which its bridge paints them."""
+"""CARLA's semantic tags, and their colours in the CARLA bridge."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ PALETTE: NDArray[np.uint8] = np.array(
 
 
 def paint(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return tags (H, W) as the palette's colours (H, W, 3) RGB."""
+    """Convert tags (H, W) to the palette's colours (H, W, 3) RGB."""
     return PALETTE[labels]

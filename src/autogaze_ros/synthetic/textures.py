@@ -1,4 +1,4 @@
-"""The textures of the world, drawn once for a seed."""
+"""Textures of the world, drawn once per seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PIXELS = TEXTURE / PERIOD  # a metre of road along
 
 
 class Texture(IntEnum):
-    """Layers, by what they show."""
+    """Layers of textures."""
 
     GRAIN = 0
     ROAD = 1
@@ -60,7 +60,11 @@ class Atlas:
 
 
 def draw_atlas(rng: Generator, lanes: int, half_road: float) -> Atlas:
-    """Draw the textures of a road of so many lanes a direction, half_road metres wide to each side."""
+    """Draw the textures of a road.
+
+    lanes: per direction.
+    half_road: width to each side, metres.
+    """
     noise = {roughness: fractal(rng, roughness) for roughness in (0.6, 1.0, 1.5)}
     layers: dict[int, Picture] = {
         Texture.GRAIN: _plain(245) + 5 * noise[0.6][..., None] * _COLOUR,
@@ -101,7 +105,7 @@ def mipmaps(textures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.
 
 
 def fractal(rng: Generator, roughness: float, size: int = TEXTURE) -> NDArray[np.float32]:
-    """Tileable noise (size, size) of mean 0 and deviation 1 with a spectrum of f^-roughness."""
+    """Return tileable noise (size, size) of mean 0 and deviation 1 with a spectrum of f^-roughness."""
     frequency = np.fft.fftfreq(size)
     radius = np.hypot(frequency[:, None], frequency)
     radius[0, 0] = 1
@@ -128,7 +132,7 @@ def _asphalt(noise: Noise) -> Picture:
 
 
 def _road(noise: Noise, lanes: int, half: float, *, crossing: bool) -> Picture:
-    """Rows run along the road, columns from its right edge (0) to its left."""
+    """Draw the road; rows run along it, columns from its right edge (0) to its left."""
     picture = _asphalt(noise)
     place = np.arange(TEXTURE, dtype=np.float32) + 0.5
     along, across = np.meshgrid(place / _PIXELS, (place / TEXTURE * 2 - 1) * half, indexing="ij")
@@ -172,7 +176,7 @@ def _grass(noise: Noise) -> Picture:
 
 
 def _facade(rng: Generator, noise: Noise) -> Picture:
-    """Three storeys of some windows each; the fourth channel glows at night."""
+    """Draw three floors with windows; the fourth channel glows at night."""
     wall = rng.choice([(188, 172, 150), (205, 198, 186), (150, 98, 80), (128, 128, 134), (214, 190, 150),
                        (164, 140, 122), (176, 184, 190)])  # fmt: skip
     picture = _plain(*wall * rng.uniform(0.8, 1.1)) + (4 * noise[1.0] + 2 * noise[0.6])[..., None] * _COLOUR
@@ -198,7 +202,7 @@ def _facade(rng: Generator, noise: Noise) -> Picture:
 
 
 def _tree(rng: Generator) -> Picture:
-    """A crown of leafy boughs on a trunk; the fourth channel is opacity."""
+    """Draw a tree; the fourth channel is opacity."""
     picture = _plain(60, 84, 36)
     base = np.array([rng.uniform(52, 92), rng.uniform(84, 116), rng.uniform(30, 48)])
     bark = (74.0, 60.0, 48.0, 255.0)
@@ -221,8 +225,8 @@ def _tree(rng: Generator) -> Picture:
             leaves.append((*at, light))
     for x, y, light in sorted(leaves, key=lambda leaf: leaf[2]):  # bright ones lie above
         colour = base * np.clip(light, 0.4, 1.5)
-        centre = (round(x * TEXTURE), round(y * TEXTURE))
-        cv2.circle(picture, centre, int(rng.integers(2, 6)), (*map(float, colour), 255.0), -1)
+        center = (round(x * TEXTURE), round(y * TEXTURE))
+        cv2.circle(picture, center, int(rng.integers(2, 6)), (*map(float, colour), 255.0), -1)
     return picture
 
 
@@ -266,8 +270,8 @@ def _glass() -> Picture:
 def _advert(rng: Generator) -> Picture:
     picture = _plain(*rng.uniform(60, 230, 3))
     for _ in range(5):
-        centre = tuple(int(v) for v in rng.integers(30, 226, 2))
-        cv2.circle(picture, centre, int(rng.integers(15, 60)), (*rng.uniform(20, 250, 3), 0.0), -1)
+        center = tuple(int(v) for v in rng.integers(30, 226, 2))
+        cv2.circle(picture, center, int(rng.integers(15, 60)), (*rng.uniform(20, 250, 3), 0.0), -1)
     _write(picture, "GAZE", (18, 170), 3.1, (250, 250, 250))
     return picture
 
@@ -300,10 +304,10 @@ def _write(
 def panorama(
     rng: Generator, zenith: NDArray[np.float64], horizon: NDArray[np.float64], clouds: float
 ) -> Picture:
-    """The sky (128, 2048, 4), as float32 colour 0..1 and tag.
+    """Return the sky and hills on the horizon: (128, 2048, 4) float32, colour 0..1 and tag.
 
-    Rows by the square root of elevation from the horizon, columns by azimuth from
-    the east. Hills stand on the horizon.
+    Rows are spaced by the square root of elevation from the horizon, columns by azimuth
+    from the east.
     """
     rows, columns = 128, 2048
     climb = (np.arange(rows) + 0.5)[:, None] / rows
@@ -326,7 +330,7 @@ def panorama(
 
 
 def _clouds(rng: Generator, elevation: NDArray[np.float64], columns: int) -> NDArray[np.float32]:
-    """Noise on a level ceiling, seen from below: (rows, columns)."""
+    """Return noise on a level ceiling, seen from below: (rows, columns)."""
     azimuth = np.arange(columns)[None] / columns * 2 * np.pi
     distance = 60 / np.tan(np.clip(elevation, 0.03, None))
     noise = fractal(rng, 1.3, 1024)

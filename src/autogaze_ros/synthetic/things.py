@@ -1,4 +1,4 @@
-"""Objects beside the road: houses, trees, lamps, signs, lights. Each faces traffic that comes along x."""
+"""Meshes of objects beside the road: houses, trees, lamps, signs, lights; each faces traffic along x."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Light = Literal["red", "amber", "green"]
 
 
 def house(rng: Generator, length: float, depth: float, height: float, texture: int, *, gabled: bool) -> Mesh:
-    """A building over (0..length, 0..depth); its first wall is that at y = 0."""
+    """Return a building over (0..length, 0..depth); its first wall is at y = 0."""
     wall = Finish((1, 1, 1) * rng.uniform(0.85, 1.05, 3), Tag.BUILDING, texture)
     corners = [(0.0, 0.0), (length, 0.0), (length, depth), (0.0, depth)]
     parts = []
@@ -40,7 +40,7 @@ def house(rng: Generator, length: float, depth: float, height: float, texture: i
 
 
 def _awning(length: float, finish: Finish) -> Mesh:
-    """A slanting roof over the pavement, along the wall at y = 0."""
+    """Return an awning over the sidewalk, along the wall at y = 0."""
     edges = [[(0.0, 3.1), (-0.1, 2.9)], [(-1.3, 2.6), (-1.3, 2.5)]]
     left, right = 0.8, length - 0.8
     return hull(
@@ -68,7 +68,7 @@ def _gable(length: float, depth: float, height: float, wall: Finish) -> list[Mes
 
 
 def tree(look: int, width: float, height: float) -> Mesh:
-    """Two crossed pictures of a tree."""
+    """Return two crossed billboards of a tree."""
     finish = Finish((1, 1, 1), Tag.VEGETATION, Texture.TREE + look, CUTOUT | TWO_SIDED)
     half = width / 2
     cards = []
@@ -85,7 +85,7 @@ def tree(look: int, width: float, height: float) -> Mesh:
 
 
 def bush(rng: Generator, radius: float) -> Mesh:
-    """A round bush."""
+    """Return a round bush."""
     colour = np.array((1.0, 1.05, 0.9)) * rng.uniform(0.75, 1.15)
     leaves = Finish(colour, Tag.VEGETATION, Texture.HEDGE)
     return joined(
@@ -101,7 +101,7 @@ def bush(rng: Generator, radius: float) -> Mesh:
 
 @cache
 def lamp(reach: float) -> Mesh:
-    """A street lamp whose arm reaches to the left."""
+    """Return a street lamp whose arm reaches to the left."""
     metal, tag = Finish(_METAL, Tag.POLE), Tag.POLE
     return joined([
         tube((0, 0, 0), (0, 0, 6.8), (0.1, 0.06), metal),
@@ -113,7 +113,7 @@ def lamp(reach: float) -> Mesh:
 
 @cache
 def sign(texture: int) -> Mesh:
-    """A traffic sign on a post."""
+    """Return a traffic sign on a post."""
     post = tube((0.06, 0, 0), (0.06, 0, 2.6), (0.035, 0.035), Finish((0.55, 0.56, 0.57), Tag.POLE), 5)
     face = Finish((1, 1, 1), Tag.TRAFFIC_SIGN, texture)
     back = Finish((0.45, 0.45, 0.46), Tag.TRAFFIC_SIGN)
@@ -135,7 +135,7 @@ def sign(texture: int) -> Mesh:
 
 @cache
 def traffic_light(state: Light, reach: float) -> Mesh:
-    """A signal on a mast at the right of the road, with a second head reaching over the lane on the left."""
+    """Return a traffic light on a mast at the right of the road, with a second head over the lane."""
     metal = Finish(_METAL, Tag.POLE)
     parts = [
         tube((0.25, 0, 0), (0.25, 0, 5.6), (0.1, 0.08), metal),
@@ -156,7 +156,7 @@ def traffic_light(state: Light, reach: float) -> Mesh:
 
 @cache
 def bench() -> Mesh:
-    """A bench."""
+    """Return a bench."""
     wood = Finish((0.5, 0.34, 0.2), Tag.STATIC)
     return joined([
         box((-0.8, -0.25, 0.42), (0.8, 0.25, 0.48), wood),
@@ -168,5 +168,5 @@ def bench() -> Mesh:
 
 @cache
 def bin_() -> Mesh:
-    """A litter bin."""
+    """Return a trash can."""
     return tube((0, 0, 0), (0, 0, 0.95), (0.26, 0.3), Finish((0.16, 0.3, 0.2), Tag.STATIC), 8).flagged(CASTS)

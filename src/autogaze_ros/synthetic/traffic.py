@@ -1,4 +1,4 @@
-"""Traffic on the road: the ego car, other vehicles, cyclists and people, and the lights they obey."""
+"""Traffic on the road: the ego car, other vehicles, cyclists and pedestrians, and traffic lights."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from autogaze_ros.synthetic.route import LANE
 from autogaze_ros.synthetic.scenery import BLOCK, CAR_PAINTS, CROSSINGS, JUNCTION, KERB, PAVEMENT, Scenery
 from autogaze_ros.synthetic.textures import PERIOD, STOP_LINE, ZEBRA
 
-TICK = 0.05  # seconds of the simulation's steps
-_BEHIND, _AHEAD = 90.0, 170.0  # metres of the ego car within which others live
+TICK = 0.05  # step of the simulation, seconds
+_BEHIND, _AHEAD = 90.0, 170.0  # range around the ego car with other traffic, metres
 _GREEN, _AMBER, _RED = 15.0, 3.0, 14.0  # seconds of a light
 _CYCLE = _GREEN + _AMBER + _RED
 _KINDS = (*bodies.CARS, "truck", "bus", "cyclist")
@@ -25,7 +25,7 @@ _LENGTHS = {"truck": 8.2, "bus": 11.8, "cyclist": 1.9}  # metres; of others 4.8
 # The intelligent driver model (Treiber, Hennecke, Helbing 2000): acceleration and
 # comfortable braking in m/s^2, time headway in s, standstill distance in m.
 _ACCELERATE, _BRAKE, _HEADWAY, _STANDSTILL = 1.6, 2.2, 1.2, 2.5
-# Where bumpers stop in a junction's block: short of the lines, along s and against it.
+# Stopping positions of bumpers in a junction's block: short of the lines, along s and against it.
 STOPS = (CROSSINGS[0] + STOP_LINE - 0.6, CROSSINGS[1] + PERIOD - STOP_LINE + 0.6)
 WHITE = (1.0, 1.0, 1.0)
 
@@ -44,7 +44,11 @@ class Placed:
 
 @dataclass
 class Vehicle:
-    """Something in a lane. way: +1 along s, -1 against it. s, d: its middle in road coordinates."""
+    """A vehicle in a lane.
+
+    way: +1 along s, -1 against it.
+    s, d: its center in road coordinates, metres.
+    """
 
     kind: str
     length: float
@@ -59,7 +63,7 @@ class Vehicle:
 
 @dataclass
 class Walker:
-    """Somebody on the pavement."""
+    """A pedestrian on the sidewalk."""
 
     s: float
     d: float
@@ -69,7 +73,7 @@ class Walker:
 
 
 class Traffic:
-    """Moves everybody by TICKs. The ego car is `ego`, the first vehicle."""
+    """Simulation of all traffic in TICKs; `ego` is the first vehicle."""
 
     def __init__(self, seed: int, scenery: Scenery, half_road: float) -> None:
         self._seed = seed
@@ -100,7 +104,7 @@ class Traffic:
         self._renew()
 
     def placed(self) -> Iterator[Placed]:
-        """Yield everybody but the ego car, and the lights."""
+        """Yield all traffic but the ego car, and the traffic lights."""
         for vehicle in self.vehicles[1:]:
             yield Placed(self._body(vehicle), vehicle.s, vehicle.d, 0.0, _turn(vehicle.way), vehicle.tint)
         for walker in self._walkers:
@@ -112,7 +116,7 @@ class Traffic:
             yield from self._street_cars(number)
 
     def light(self, number: int) -> things.Light:
-        """Return what a junction's lights show to the road."""
+        """Return the state of a junction's lights toward the road."""
         waited, _ = self._red(number)
         return "red" if waited >= 0 else "amber" if waited >= -_AMBER else "green"
 
@@ -121,7 +125,7 @@ class Traffic:
         return [n for n in range(int(first), int(last) + 1) if self._scenery.is_junction(n)]
 
     def _lane(self, lane: int, way: int) -> float:
-        """Middle of a lane; the outermost keeps clear of its cyclists."""
+        """Return the center of a lane; the outermost leaves room for cyclists."""
         middle = LANE * (lane + 0.5) - (0.35 if lane == self._lanes - 1 else 0)
         return -way * middle
 
@@ -141,7 +145,7 @@ class Traffic:
         return _ACCELERATE * (1 - (me.speed / me.wish) ** 4 - (wish / gap) ** 2)
 
     def _stop_line(self, me: Vehicle) -> float:
-        """Distance to the next stop line that forbids passing, from the bumper."""
+        """Return the distance from the bumper to the next closed stop line."""
         for number in self._junctions():
             line = number * BLOCK + STOPS[0 if me.way > 0 else 1]
             distance = me.way * (line - me.s) - me.length / 2 + _STANDSTILL - 0.8
@@ -151,7 +155,7 @@ class Traffic:
         return math.inf
 
     def _enter(self, s: float, way: int) -> None:
-        """Put a new vehicle there, unless somebody is too near."""
+        """Add a vehicle, unless another is too near."""
         rng = self._rng
         kind = str(rng.choice(_KINDS, p=_SHARES))
         length = _LENGTHS.get(kind, 4.8)
@@ -170,7 +174,7 @@ class Traffic:
         return one.way == other.way and abs(one.d - other.d) < 1 and abs(one.s - other.s) < room
 
     def _renew(self) -> None:
-        """Replace who has fallen behind or driven ahead out of sight."""
+        """Replace vehicles that are out of sight, behind or ahead."""
         ego = self.ego.s
         self.vehicles = [v for v in self.vehicles if v is self.ego or -_BEHIND - 20 < v.s - ego < _AHEAD + 20]
         for way in (1, -1):
@@ -203,7 +207,7 @@ class Traffic:
             yield Placed(mesh, number * BLOCK + place, -way * (self._half + 0.6), KERB, _turn(way))
 
     def _crossing(self, number: int) -> Iterator[Placed]:
-        """People at the zebras, who cross while the road has red, to and fro."""
+        """Yield pedestrians at the zebra crossings, who cross while the road has red."""
         waited, turn = self._red(number)
         edge = self._half + 1.0
         for zebra in CROSSINGS:
@@ -219,7 +223,7 @@ class Traffic:
                 yield Placed(mesh, s, d, KERB * (abs(d) > self._half), way * math.pi / 2)
 
     def _street_cars(self, number: int) -> Iterator[Placed]:
-        """Cars in the crossing street: they come while the road has green, and cross while it has red."""
+        """Yield cars in the crossing street, which arrive during green and cross during red of the road."""
         waited, turn = self._red(number)
         rng = np.random.default_rng((self._seed, number, turn, 1))
         for way, s in ((1, JUNCTION[0] + 8.6), (-1, JUNCTION[0] + 3.4)):
@@ -234,7 +238,7 @@ class Traffic:
                     yield Placed(mesh, number * BLOCK + s, d, 0.0, way * math.pi / 2, tint)
 
     def _red(self, number: int) -> tuple[float, int]:
-        """Seconds since the road has red, negative before; and which cycle of the lights it is."""
+        """Return the seconds since the road got red, negative before, and the number of the cycle."""
         cycle, phase = divmod(self.time + self._offset[number % 64], _CYCLE)
         return float(phase - _GREEN - _AMBER), int(cycle)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import SourceError
-from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.atomic import atomic_write
 from autogaze_ros.io.drives import is_drive
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.networks.preprocessing import resize_shortest_edge
@@ -117,7 +117,7 @@ def _name_of(source: str) -> str:
 def _cached(cache: Path, name: str, read: Callable[[], Iterator[NDArray[np.uint8]]]) -> Path:
     path = cache / f"{name}.npy"
     if not path.exists():
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             np.save(aside, np.stack(list(read())))
     return path
 

@@ -29,7 +29,7 @@ _SHORTER = 0.3  # share of batches with shorter contexts
 _FIRST, _FIRST_ODDS = (5, 10, 20, 40, 60, 100), (0.1, 0.25, 0.15, 0.1, 0.25, 0.15)
 _LATER, _LATER_ODDS = (5, 10, 20, 50), (0.15, 0.55, 0.2, 0.1)
 _TEACHERS = 0.2  # share of batches along the teacher's gazes; the others follow the network's own
-_SCORED = 3  # chunks of a batch whose loss is computed, in one context per 16 frames
+_SCORED = 3  # steps of a batch whose loss is computed, in one context per 16 frames
 _GREEDY = 0.5  # share of those batches that are greedy, as in inference; in the others tokens are sampled
 
 # The published network's sizes (see nvidia/AutoGaze's config.json), with cumulative positions.
@@ -139,8 +139,8 @@ def train_gaze(
             draw = None if rng.random() < _GREEDY else int(rng.integers(2**31))
             with torch.autocast(teacher.device.type, torch.bfloat16):
                 gazes = rollout(network, pixels, counts, draw)
-        chunks = sum(-(-count // teacher.chunk) for count in counts)
-        numbers = rng.permutation(chunks)[:_SCORED].tolist()
+        steps = sum(-(-count // teacher.step_size) for count in counts)
+        numbers = rng.permutation(steps)[:_SCORED].tolist()
         scored = (loss_of, numbers, max(1, frames // 16))
         return student.losses(pixels, label(pixels, counts, teacher, gazes, scored))
 

@@ -3,7 +3,7 @@
 All contexts have the same counts, so that they form one batch without packing; and
 tokens may be sampled instead of taken greedily.
 
-Shapes: N contexts of T frames with L tokens in sequence, C chunks (the up to K tokens
+Shapes: N contexts of T frames with L tokens in sequence, C steps (the up to K tokens
 of one network call), G gaze tokens in the sequence, P patches.
 """
 
@@ -25,12 +25,12 @@ from autogaze_ros.networks.decoding import Positions
 class Layout:
     """Layout of a context in the decoder's sequence V_0 G_0 V_1 G_1 …
 
-    The last frame's last chunk is left out, since nothing follows it.
+    The tokens of the last frame's last step are not part of it, since nothing follows them.
 
     positions: (L,), position of each token for the rotary embedding.
-    sources: (C,), indices of the tokens whose answers choose the chunks.
+    sources: (C,), indices of the tokens whose answers choose the tokens of each step.
     vision: (T, P), indices of the vision tokens.
-    frames: (C,), frame of each chunk.
+    frames: (C,), frame of each step.
     gazes: (G,), indices of the gaze tokens.
     gazed: (G,), frame of each gaze token.
     """
@@ -48,11 +48,11 @@ class Layout:
         return torch.arange(len(self.positions), device=self.sources.device) <= self.sources[:, None]
 
     @staticmethod
-    def of(counts: Sequence[int], vision: int, chunk: int, positions: Positions) -> Layout:
-        """Lay out frames of `vision` vision tokens and `counts` gaze tokens, chosen `chunk` at a time.
+    def of(counts: Sequence[int], vision: int, step_size: int, positions: Positions) -> Layout:
+        """Lay out frames of `vision` vision tokens and `counts` gaze tokens, chosen `step_size` at a time.
 
         positions: as for `AutoGazeEngine`; "upstream" repeats the positions of the last
-            vision tokens for every chunk but a frame's last, which is run with the next frame.
+            vision tokens for every step but a frame's last, which is run with the next frame.
         """
         found: list[Tensor] = []
         sources, of, frames, begin = [], [], [], 0
@@ -61,10 +61,10 @@ class Layout:
             frames.append(frame)
             found.append(frame)
             begin += vision
-            for done in range(0, count, chunk):
+            for done in range(0, count, step_size):
                 sources.append(begin - 1)
                 of.append(time)
-                size = min(chunk, count - done)
+                size = min(step_size, count - done)
                 last = done + size == count
                 counted = torch.arange(begin, begin + size)
                 found.append(counted if last or positions == "cumulative" else frame[-size:])
@@ -92,35 +92,35 @@ def rollout(
     draw: seed for sampling from the softmax of the logits (Gumbel-max); greedy by default.
     """
     decoder, config = network.gazing_model.gaze_decoder, network.config
-    steps = config.decoder.num_multi_token_pred
+    step_size = config.decoder.num_multi_token_pred
     generator = None if draw is None else torch.Generator(frames.device).manual_seed(draw)
     vision = network.embed_frames(frames)
-    layout = Layout.of(counts, vision.shape[2], steps, config.decode_positions).to(frames.device)
+    layout = Layout.of(counts, vision.shape[2], step_size, config.decode_positions).to(frames.device)
     cache = _Cache(network, layout.positions, len(frames))
     queue, gazes = vision[:, 0, :0], []
     for time, count in enumerate(counts):
         queue = torch.cat([queue, vision[:, time]], 1)
         chosen = torch.zeros(len(frames), config.grid.num_tokens, dtype=torch.bool, device=frames.device)
-        chunks = []
-        for begin in range(0, count, steps):
-            logits = decoder.lm_head(cache.answer(queue)).float().unflatten(-1, (steps, -1))[..., :-1]
+        taken = []
+        for begin in range(0, count, step_size):
+            logits = decoder.lm_head(cache.answer(queue)).float().unflatten(-1, (step_size, -1))[..., :-1]
             if generator is not None:
                 logits = logits - torch.empty_like(logits).exponential_(generator=generator).log()
-            chunk, chosen = _choose(logits[:, : count - begin], chosen)
-            queue = decoder.model.embed_tokens(chunk)
-            chunks.append(chunk)
-        gazes.append(torch.cat(chunks, 1))
+            step, chosen = _choose(logits[:, : count - begin], chosen)
+            queue = decoder.model.embed_tokens(step)
+            taken.append(step)
+        gazes.append(torch.cat(taken, 1))
     return gazes
 
 
 def _choose(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Choose for each head's logits (N, n, V) in turn the best token not yet chosen (N, V): ids (N, n)."""
-    chunk = []
+    taken = []
     for head in logits.unbind(1):
         token = head.masked_fill(chosen, -torch.inf).argmax(1, keepdim=True)
         chosen = chosen.scatter(1, token, True)
-        chunk.append(token)
-    return torch.cat(chunk, 1), chosen
+        taken.append(token)
+    return torch.cat(taken, 1), chosen
 
 
 class _Cache:

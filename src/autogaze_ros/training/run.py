@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from autogaze_ros.errors import CheckpointError, needs
-from autogaze_ros.io.atomic import written_aside
+from autogaze_ros.io.atomic import atomic_write
 
 Row = dict[str, float]  # "step", and its losses by name
 
 
 def write_curves(rows: Sequence[Row], folder: Path) -> None:
     """Write curves.csv, one row per step, and curves.png; raises MissingPackageError without matplotlib."""
-    with written_aside(folder / "curves.csv") as aside, aside.open("w", newline="") as file:
+    with atomic_write(folder / "curves.csv") as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -46,7 +46,7 @@ def write_curves(rows: Sequence[Row], folder: Path) -> None:
             title=name, xlabel="step", ylim=(min(0, values.min()), np.quantile(values, 0.99) * 1.05 + 1e-6)
         )
         axes.grid(alpha=0.3)
-    with written_aside(folder / "curves.png") as aside:
+    with atomic_write(folder / "curves.png") as aside:
         figure.savefig(aside, dpi=100)
 
 
@@ -154,7 +154,7 @@ class Run:
             "rows": self._rows,
             "step": self.step,
         }
-        with written_aside(self._state_file) as aside:
+        with atomic_write(self._state_file) as aside:
             torch.save(state, aside)
         if self._rows:
             write_curves(self._rows, self.folder)

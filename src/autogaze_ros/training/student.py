@@ -4,7 +4,7 @@ Beside the teacher's choices, attention itself is taught: that content and the p
 decide is otherwise found only after many thousands of steps, and until then all gazes
 look much the same.
 
-Shapes: N contexts with L tokens in sequence, C chunks, G gaze tokens in the sequence,
+Shapes: N contexts with L tokens in sequence, C steps, G gaze tokens in the sequence,
 P patches.
 """
 
@@ -90,7 +90,7 @@ class Student(nn.Module):
     After every layer but the last, whose patches are not read, one head predicts the gains
     and the knowledge at each patch, and another the position of each token, so that
     neither is lost. Some attention heads are taught. In the first layers one head of the
-    patches attends to their latest gazes. In the last layers, where chunks are chosen, one
+    patches attends to their latest gazes. In the last layers, where tokens are chosen, one
     head per scale attends to the patches with the largest gains, its values encode their
     positions, and one more head attends to the latest gazes. Tokens chosen before are left
     out, since none is chosen twice.
@@ -116,7 +116,7 @@ class Student(nn.Module):
         self.value_probe = nn.Parameter(probe * decoder.head_dim**-0.5)
 
     def _share(self, gradient: Tensor) -> Tensor:
-        """Add the gradients of a chunk's K heads to each: the best tokens are nearly the same for all."""
+        """Add the gradients of a step's K heads to each: the best tokens are nearly the same for all."""
         heads = gradient.unflatten(0, (self.network.config.decoder.num_multi_token_pred, -1))
         return (heads + heads.sum(0)).flatten(0, 1)
 
@@ -212,8 +212,8 @@ class Student(nn.Module):
 
         The gains of the tokens over each patch are in units of their mean.
         """
-        chunks = np.ceil(np.asarray(labels.counts) / labels.gains.shape[2]).astype(int)
-        gains = labels.gains[:, (chunks.cumsum() - chunks).tolist(), 0][..., self.cells]
+        steps = np.ceil(np.asarray(labels.counts) / labels.gains.shape[2]).astype(int)
+        gains = labels.gains[:, (steps.cumsum() - steps).tolist(), 0][..., self.cells]
         gains = (gains / gains.abs().mean((0, 1, 2)).clamp(min=1e-6)).clamp(-3, 5)
         edge = self.network.config.vision_grid
         known = F.adaptive_avg_pool2d(labels.known.flatten(0, 1), edge).flatten(2).transpose(1, 2)
@@ -233,7 +233,7 @@ def _value_probe_loss(probed: list[Tensor], where: Tensor) -> Tensor:
 
 
 def _at_sources(layer: DecoderLayer, x: Tensor, rope_angles: Tensor, layout: Layout) -> Tensor:
-    """Run the last layer at the sources of chunks, the only tokens that are read: (N, C, D)."""
+    """Run the last layer at the sources of all steps, the only tokens that are read: (N, C, D)."""
     q, k, v = layer.project(x, rope_angles, queries=layout.sources)
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.attn_mask)
     return layer.finish(x[:, layout.sources], attended)

@@ -5,7 +5,7 @@ frequencies of the residual in its cell, and so removes what its scale can repre
 The next token is the one that removes most. Where cells overlap, the finer scale
 counts. Errors weigh less where contrast is high, which masks them.
 
-Shapes: N contexts of T frames, C chunks of at most K tokens each (the tokens of one
+Shapes: N contexts of T frames, C steps of at most K tokens each (the tokens of one
 network call), M the grid's mask_size.
 """
 
@@ -112,15 +112,15 @@ def _contrast(frame: Tensor, cells: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """One chunk of a rollout.
+class Step:
+    """One step of a rollout.
 
     time: index of the frame, 0..T-1.
     taken: (N, n) int64, ids that were taken, n at most K.
     gains: (N, K, num_tokens), see `GreedyTeacher.extend`.
     left: (N, K + 1), see `GreedyTeacher.extend`.
     canvas: the canvas before the frame.
-    chosen: (N, num_tokens) bool, tokens of the frame before this chunk.
+    chosen: (N, num_tokens) bool, tokens of the frame before this step.
     then: (N, num_tokens) bool, tokens of the frame after it.
     """
 
@@ -137,9 +137,9 @@ class GreedyTeacher:
     """Chooses the tokens that lower the residual most, given the canvas and the frame's tokens so far."""
 
     def __init__(
-        self, grid: TokenGrid = AUTOGAZE_GRID, device: torch.device | str = "cpu", chunk: int = 10
+        self, grid: TokenGrid = AUTOGAZE_GRID, device: torch.device | str = "cpu", step_size: int = 10
     ) -> None:
-        self.grid, self.device, self.chunk = grid, torch.device(device), chunk
+        self.grid, self.device, self.step_size = grid, torch.device(device), step_size
         tokens = np.arange(grid.num_tokens)
         self._scale = torch.from_numpy(grid.locate(tokens)[0]).to(device)
         self._cells = torch.from_numpy(_cells(grid)).to(device)
@@ -147,17 +147,16 @@ class GreedyTeacher:
 
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
         """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64."""
-        chunks = list(self.rollout(frames, counts))
+        steps = list(self.rollout(frames, counts))
         return [
-            torch.cat([chunk.taken for chunk in chunks if chunk.time == time], 1)
-            for time in range(len(counts))
+            torch.cat([step.taken for step in steps if step.time == time], 1) for time in range(len(counts))
         ]
 
     @torch.no_grad()
     def rollout(
         self, frames: Tensor, counts: Sequence[int], gazes: Sequence[Tensor] | None = None
-    ) -> Iterator[Chunk]:
-        """Yield the chunks of T frames (N, T, 3, S, S), with `counts` tokens in each frame.
+    ) -> Iterator[Step]:
+        """Yield the steps of T frames (N, T, 3, S, S), with `counts` tokens in each frame.
 
         gazes: T tensors (N, count) of tokens to take instead of the teacher's; the gains
             are then the teacher's opinion before each of them.
@@ -168,26 +167,26 @@ class GreedyTeacher:
             frame = frames[:, time]
             maps = ResidualMaps.of(frame, canvas, self.grid)
             chosen = torch.zeros(len(frames), self.grid.num_tokens, dtype=torch.bool, device=self.device)
-            for begin in range(0, count, self.chunk):
-                size = min(self.chunk, count - begin)
+            for begin in range(0, count, self.step_size):
+                size = min(self.step_size, count - begin)
                 others = None if gazes is None else gazes[time][:, begin : begin + size]
-                ids, gained, left = self.extend(maps, chosen, self.chunk, others)
+                ids, gained, left = self.extend(maps, chosen, self.step_size, others)
                 taken = ids[:, :size]
                 then = chosen.scatter(1, taken, True)
-                yield Chunk(time, taken, gained, left, canvas, chosen, then)
+                yield Step(time, taken, gained, left, canvas, chosen, then)
                 chosen = then
             canvas = canvas.show(frame, chosen, self.grid)
 
     def extend(
-        self, maps: ResidualMaps, chosen: Tensor, steps: int, others: Tensor | None = None
+        self, maps: ResidualMaps, chosen: Tensor, count: int, others: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose the next `steps` tokens of N frames.
+        """Choose the next `count` tokens of N frames.
 
         chosen: (N, num_tokens) bool, tokens of the frames so far, which are not chosen again.
         others: (N, n), tokens to take first instead of the teacher's.
 
-        Returns ids (N, steps), the gains of all tokens before each of them (N, steps,
-        num_tokens), TAKEN for those chosen, and the error left (N, steps + 1) before each
+        Returns ids (N, count), the gains of all tokens before each of them (N, count,
+        num_tokens), TAKEN for those chosen, and the error left (N, count + 1) before each
         and at the end.
         """
         finest = self._finest(chosen)
@@ -196,11 +195,11 @@ class GreedyTeacher:
         levels = torch.arange(len(self.grid.sizes), device=self.device)[:, None]
         rows = torch.arange(len(error), device=self.device)
         ids, gained, left = [], [], [error.sum(1)]
-        for step in range(steps):
+        for n in range(count):
             useful = finest[:, None] < levels
             gain = cell_sums(torch.where(useful, error[:, None] - maps.under, 0), self.grid)
             gain = (gain * self._weights).masked_fill(chosen, TAKEN)
-            token = gain.argmax(1) if others is None or step >= others.shape[1] else others[:, step]
+            token = gain.argmax(1) if others is None or n >= others.shape[1] else others[:, n]
             scale = self._scale[token]
             cell = self._cells[token] & (finest < scale[:, None])
             error = torch.where(cell, maps.under[rows, scale], error)
@@ -226,7 +225,7 @@ class Labels:
 
     counts: tokens of each of the T frames.
     taken: (N, sum of counts) int64, ids in order.
-    gains: (N, C, K, num_tokens), the gain of every token before each of a chunk's K
+    gains: (N, C, K, num_tokens), the gain of every token before each of a step's K
         choices: first those that were taken, then the teacher's; TAKEN for those chosen before.
     losses: (N, C, K), the reconstruction loss after 0..K-1 more tokens, NaN where it was
         not computed.
@@ -251,24 +250,24 @@ def label(
     """Label normalized contexts (N, T, 3, S, S) along the teacher's gazes or given ones.
 
     gazes: as for `GreedyTeacher.rollout`.
-    scored: the loss to compute, the numbers of the chunks and the number of contexts to
+    scored: the loss to compute, the numbers of the steps and the number of contexts to
         compute it for; reconstructing everything would take longer than the rest.
     """
-    chunks: list[Chunk] = []
+    steps: list[Step] = []
     known, losses = [], []
-    for number, chunk in enumerate(teacher.rollout(frames, counts, gazes)):
-        if not chunks or chunks[-1].time != chunk.time:
-            known.append(_known(chunk.canvas, len(teacher.grid.scales)))
-        chunks.append(chunk)
-        loss = torch.full(chunk.gains.shape[:2], torch.nan, device=chunk.gains.device)
+    for number, step in enumerate(teacher.rollout(frames, counts, gazes)):
+        if not steps or steps[-1].time != step.time:
+            known.append(_known(step.canvas, len(teacher.grid.scales)))
+        steps.append(step)
+        loss = torch.full(step.gains.shape[:2], torch.nan, device=step.gains.device)
         if scored is not None and number in scored[1]:
             loss_of, _, count = scored
-            loss[:count] = _losses(chunk, frames[:, chunk.time], loss_of, teacher.grid, count)
+            loss[:count] = _losses(step, frames[:, step.time], loss_of, teacher.grid, count)
         losses.append(loss)
     return Labels(
         counts,
-        torch.cat([chunk.taken for chunk in chunks], 1),
-        torch.stack([chunk.gains for chunk in chunks], 1),
+        torch.cat([step.taken for step in steps], 1),
+        torch.stack([step.gains for step in steps], 1),
         torch.stack(losses, 1),
         torch.stack(known, 1),
     )
@@ -282,17 +281,17 @@ def greedy_gazes(
     frames: (T, 3, S, S) normalized.
     counts: tokens of each frame.
 
-    The losses are those before the frame's first chunk and after each chunk.
+    The losses are those before the frame's first step and after each step.
     """
     frames = frames[None].to(teacher.device)
-    for time, chunks in groupby(teacher.rollout(frames, counts), lambda chunk: chunk.time):
+    for time, steps in groupby(teacher.rollout(frames, counts), lambda step: step.time):
         ids: list[int] = []
         losses: list[float] = []
-        for chunk in chunks:
-            for chosen in (chunk.then,) if losses else (chunk.chosen, chunk.then):
-                canvas = chunk.canvas.show(frames[:, time], chosen, teacher.grid)
+        for step in steps:
+            for chosen in (step.then,) if losses else (step.chosen, step.then):
+                canvas = step.canvas.show(frames[:, time], chosen, teacher.grid)
                 losses.append(float(loss_of(canvas, frames[:, time])))
-            ids += chunk.taken[0].tolist()
+            ids += step.taken[0].tolist()
         yield ids, losses
 
 
@@ -302,16 +301,16 @@ def _known(canvas: Canvas, scales: int) -> Tensor:
     return torch.stack([fresh, canvas.level / scales], 1)
 
 
-def _losses(chunk: Chunk, frame: Tensor, loss_of: ReconstructionLoss, grid: TokenGrid, count: int) -> Tensor:
-    """Return the loss after 0..K-1 tokens of a chunk, for its first contexts: (count, K).
+def _losses(step: Step, frame: Tensor, loss_of: ReconstructionLoss, grid: TokenGrid, count: int) -> Tensor:
+    """Return the loss after 0..K-1 tokens of a step, for its first contexts: (count, K).
 
-    It is computed before and after the chunk, and interpolated in proportion to the
+    It is computed before and after the step, and interpolated in proportion to the
     teacher's error in between.
     """
-    frame, canvas = frame[:count], Canvas(*(part[:count] for part in vars(chunk.canvas).values()))
+    frame, canvas = frame[:count], Canvas(*(part[:count] for part in vars(step.canvas).values()))
     begin, end = (
-        loss_of(canvas.show(frame, chosen[:count], grid), frame) for chosen in (chunk.chosen, chunk.then)
+        loss_of(canvas.show(frame, chosen[:count], grid), frame) for chosen in (step.chosen, step.then)
     )
-    left, taken = chunk.left[:count], chunk.taken.shape[1]
+    left, taken = step.left[:count], step.taken.shape[1]
     fallen = (left[:, :-1] - left[:, taken, None]) / (left[:, 0] - left[:, taken]).clamp(min=1e-4)[:, None]
     return (end[:, None] + (begin - end)[:, None] * fallen.clamp(-1, 1)).clamp(min=0)
