@@ -32,7 +32,7 @@ from rosgraph_msgs.msg import Clock
 
 from autogaze_ros.installation import share_folder
 from autogaze_ros.msg import GazeInfo, GazeMask
-from autogaze_ros.ros.middleware import profile_variables
+from autogaze_ros.ros.fast_dds import profile_variables
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 RATE, ROLE = 10, "ego_vehicle"

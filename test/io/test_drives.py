@@ -6,8 +6,7 @@ import pytest
 from cli_harness import run
 
 from autogaze_ros.errors import MissingPackageError, SourceError
-from autogaze_ros.io.drives import open_drive
-from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.sources import open_drive, open_source
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 from autogaze_ros.synthetic.drive import Drive
 

@@ -6,8 +6,7 @@ from golden import TEST_DATA, Golden
 from ros_harness import PATIENCE, World, claim_domain
 
 from autogaze_ros.checkpoints.load import save_autogaze
-from autogaze_ros.ros.middleware import profile_variables
-from autogaze_ros.ros.shared_memory import orphans
+from autogaze_ros.ros.fast_dds import orphans, profile_variables
 
 
 class Leftovers:

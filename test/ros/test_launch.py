@@ -22,7 +22,7 @@ from autogaze_ros.installation import share_folder
 from autogaze_ros.io.bags import open_bag
 from autogaze_ros.msg import GazeMask
 from autogaze_ros.parameters import CAMERA_PARAMETERS, GAZING, PARAMETERS, REPLAY
-from autogaze_ros.ros.middleware import VARIABLES
+from autogaze_ros.ros.fast_dds import VARIABLES
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 
 pytestmark = pytest.mark.slow

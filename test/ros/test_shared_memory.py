@@ -6,7 +6,7 @@ import pytest
 from cli_harness import run
 
 from autogaze_ros.cli import cli
-from autogaze_ros.ros import shared_memory
+from autogaze_ros.ros import fast_dds
 
 DEAD, ALIVE, OLD = "fastdds_00000000000000d1", "fastdds_00000000000000a1", "fastrtps_00000000000000d2"
 FOREIGN = [
@@ -20,8 +20,8 @@ FOREIGN = [
 @pytest.fixture
 def shm(monkeypatch, tmp_path):
     """/dev/shm with two dead segments, one whose owner lives, two ports and files of others."""
-    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
-    monkeypatch.setattr(shared_memory, "_YOUNG", 0.0)
+    monkeypatch.setattr(fast_dds, "FOLDER", tmp_path)
+    monkeypatch.setattr(fast_dds, "_YOUNG", 0.0)
     for name in (DEAD, ALIVE, OLD, "fastdds_port7410", "fastdds_port7411"):
         (tmp_path / name).write_bytes(bytes(8192))
         (tmp_path / f"{name}_el").touch()
@@ -43,13 +43,13 @@ STAYS = {ALIVE, f"{ALIVE}_el", "fastdds_port7411", "fastdds_port7411_el", "fastd
 
 
 def test_only_what_nobody_holds_is_an_orphan(shm):
-    found = shared_memory.orphans()
+    found = fast_dds.orphans()
     assert [orphan.path.name for orphan in found] == [DEAD, "fastdds_port7410", OLD]
     assert all(orphan.size >= 8192 for orphan in found)
 
 
 def test_a_start_removes_dead_segments_and_leaves_ports(shm):
-    assert shared_memory.clear() == ""
+    assert fast_dds.clear_segments() == ""
     ports = {"fastdds_port7410", "fastdds_port7410_el", "sem.fastdds_port7410_mutex"}
     assert names(shm) == STAYS | ports
     assert all((shm / name).exists() for name in FOREIGN)
@@ -65,13 +65,13 @@ def test_a_port_that_a_dead_writer_has_left_is_an_orphan_unless_somebody_maps_it
     for name in ("fastdds_port7412", "fastdds_port7413"):
         (shm / name).write_bytes(bytes(8192))
     with (shm / "fastdds_port7413").open("r+b") as file, mmap.mmap(file.fileno(), 0):
-        found = [orphan.path.name for orphan in shared_memory.orphans()]
+        found = [orphan.path.name for orphan in fast_dds.orphans()]
     assert "fastdds_port7412" in found and "fastdds_port7413" not in found
 
 
 def test_what_has_just_been_made_may_not_be_locked_yet(shm, monkeypatch):
-    monkeypatch.setattr(shared_memory, "_YOUNG", 60.0)
-    assert shared_memory.orphans() == []
+    monkeypatch.setattr(fast_dds, "_YOUNG", 60.0)
+    assert fast_dds.orphans() == []
 
 
 def test_a_link_in_place_of_a_lock_is_not_followed(shm, tmp_path_factory):
@@ -79,7 +79,7 @@ def test_a_link_in_place_of_a_lock_is_not_followed(shm, tmp_path_factory):
     kept.touch()
     (shm / f"{DEAD}_el").unlink()
     (shm / f"{DEAD}_el").symlink_to(kept)
-    assert DEAD not in [orphan.path.name for orphan in shared_memory.orphans()]
+    assert DEAD not in [orphan.path.name for orphan in fast_dds.orphans()]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root may become somebody else")
@@ -89,7 +89,7 @@ def test_segments_of_another_user_are_named_with_the_command(shm):
     shm.chmod(0o1777)
     os.seteuid(65534)
     try:
-        told = shared_memory.clear()
+        told = fast_dds.clear_segments()
     finally:
         os.seteuid(0)
     assert told.startswith("2 segments (0 MiB) of dead processes of other users") and "--clean" in told
@@ -98,7 +98,7 @@ def test_segments_of_another_user_are_named_with_the_command(shm):
 
 def test_a_process_gives_back_what_it_holds_itself(shm):
     with (shm / f"{DEAD}_el").open():
-        shared_memory.give_back()
+        fast_dds.remove_own_segments()
     assert DEAD not in names(shm) and OLD in names(shm)
 
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from autogaze_ros.io.bag_types import COMPRESSED_IMAGE, IMAGE
-from autogaze_ros.io.drives import open_drive
 from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.sources import open_drive
 from autogaze_ros.io.video_writers import video_writer
 from autogaze_ros.io.writers import bag_writer, header, image_fields, jpeg_fields
 

@@ -22,9 +22,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from autogaze_ros.ros import shared_memory
-from autogaze_ros.ros.middleware import VARIABLES
-from autogaze_ros.ros.shared_memory import Orphan
+from autogaze_ros.ros import fast_dds
+from autogaze_ros.ros.fast_dds import VARIABLES, Orphan
 
 PATIENCE = 60.0  # seconds until a test gives up on an event
 GRACE = 10.0  # seconds for a process that was asked to end
@@ -133,7 +132,7 @@ class World:
         """Remove the domain's ports, which Fast DDS leaves for the next participant there."""
         first = 7400 + 250 * self.domain
         ports = [Path(f"/dev/shm/fastdds_port{number}") for number in range(first, first + 250)]
-        shared_memory.remove(Orphan(path, 0) for path in ports if path.exists())
+        fast_dds.remove_orphans(Orphan(path, 0) for path in ports if path.exists())
 
 
 class Process:
@@ -227,4 +226,4 @@ class Process:
 
     def clear_memory(self) -> None:
         """Remove what it had no chance to remove itself when a test has killed it."""
-        shared_memory.remove(Orphan(path, 0) for path in self._abandoned)
+        fast_dds.remove_orphans(Orphan(path, 0) for path in self._abandoned)

@@ -15,8 +15,8 @@ import click
 
 from autogaze_ros.checkpoints import embedded
 from autogaze_ros.reporting import shown
-from autogaze_ros.ros import shared_memory
-from autogaze_ros.ros.middleware import VARIABLES, profile_variables
+from autogaze_ros.ros import fast_dds
+from autogaze_ros.ros.fast_dds import VARIABLES, profile_variables
 from autogaze_ros.threads import waiting
 
 _LEAST_SHM = 256 << 20  # bytes: a camera driver's segment and the node's
@@ -40,8 +40,8 @@ def doctor(clean: bool) -> None:
     `fastdds shm clean` does.
     """
     if clean:
-        found = shared_memory.orphans()
-        left = shared_memory.remove(found)
+        found = fast_dds.orphans()
+        left = fast_dds.remove_orphans(found)
         size = sum(orphan.size for orphan in found) - sum(orphan.size for orphan in left)
         click.echo(f"removed {len(found) - len(left)} of {len(found)} orphans, {size >> 20} MiB")
     rows = [*_python(), *_ros(), *_memory(), *_weights()]
@@ -124,11 +124,11 @@ def _profile() -> Row:
 
 
 def _memory() -> Iterator[Row]:
-    folder = shared_memory.FOLDER
+    folder = fast_dds.FOLDER
     if not folder.is_dir():
         yield str(folder), "missing", "large images need shared memory"
         return
-    room, found = shutil.disk_usage(folder), shared_memory.orphans()
+    room, found = shutil.disk_usage(folder), fast_dds.orphans()
     small = "" if room.total >= _LEAST_SHM else "start the container with --shm-size=1g, or --ipc=host"
     full = "" if small or room.free >= _LEAST_SHM else f"{folder} is nearly full"
     yield str(folder), f"{room.total >> 20} MiB, {room.free >> 20} MiB free", small or full

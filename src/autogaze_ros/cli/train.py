@@ -14,9 +14,8 @@ import click
 from autogaze_ros.cli.common import errors_in_one_line, threads_option
 from autogaze_ros.errors import CheckpointError
 from autogaze_ros.io.atomic import atomic_write, folder_to_fill, keep_apart
-from autogaze_ros.io.drives import LENGTH
 from autogaze_ros.io.frames import Frame
-from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.sources import DRIVE_FRAMES, open_source
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("sources", nargs=-1),
         click.option("--drive-seeds", type=Seeds(), default="",
                      help="Synthetic drives to train on as well, such as 0-119."),
-        click.option("--drive-frames", type=click.IntRange(16, LENGTH), default=40, show_default=True,
+        click.option("--drive-frames", type=click.IntRange(16, DRIVE_FRAMES), default=40, show_default=True,
                      help="Frames of each synthetic drive."),
         click.option("--cache", type=click.Path(path_type=Path), default=Path("frames"), show_default=True,
                      help="Folder for frames at training size."),

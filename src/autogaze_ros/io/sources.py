@@ -1,20 +1,20 @@
 """Sources of frames without ROS: video files, images, Bench2Drive scenarios, recordings and the drive.
 
-Single unreadable images are left out with a warning; errors that end a source raise SourceError.
+Single images that cannot be read are left out with a warning; what ends a source raises SourceError.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autogaze_ros.errors import BagError, SourceError
+from autogaze_ros.errors import BagError, SourceError, needs
 from autogaze_ros.io.bag_files import is_bag
 from autogaze_ros.io.bags import open_bag, picture
-from autogaze_ros.io.drives import is_drive, open_drive
 from autogaze_ros.io.frames import DEFAULT_RATE, Frame, Source
 from autogaze_ros.io.image_folders import find_cameras, is_image, open_images, open_scenario
 from autogaze_ros.io.sniffing import describe_unknown
@@ -22,6 +22,10 @@ from autogaze_ros.io.videos import open_video
 from autogaze_ros.parameters import MAX_PIXELS
 from autogaze_ros.reporting import Complaints, shown
 
+DRIVE_SIZE = (400, 224)  # pixels; the shorter edge is AutoGaze's input size
+DRIVE_FRAMES = 1000  # frames, 100 s
+_DRIVE = re.compile(r"drive:([0-9]{1,10})(?:@([0-9]{1,5}))?")
+_LAST_SEED, _LAST_START = 2**31 - 1, 50_000  # the road is longer than that
 _log = logging.getLogger(__name__)
 
 
@@ -98,3 +102,42 @@ def open_source(
     if what := describe_unknown(path):
         raise SourceError(f"{path} is {what}")
     return open_video(path, max_pixels)
+
+
+def is_drive(name: str | os.PathLike[str]) -> bool:
+    """Return True for a name that begins with `drive:`; write ./drive:… for a file of such a name."""
+    return os.fspath(name).startswith("drive:")
+
+
+def open_drive(name: str, camera: str = "", size: tuple[int, int] = DRIVE_SIZE) -> Source:
+    """Open DRIVE_FRAMES frames of a synthetic drive at 10 Hz; raises SourceError and MissingPackageError.
+
+    name: drive:SEED, or drive:SEED@FIRST_FRAME to begin later on the same road.
+    camera: of Bench2Drive's six, by default rgb_front.
+    size: width and height of the images in pixels.
+    """
+    form = _DRIVE.fullmatch(name)
+    seed, start = (int(form[1]), int(form[2] or 0)) if form else (-1, -1)
+    if not (0 <= seed <= _LAST_SEED and 0 <= start <= _LAST_START):
+        raise SourceError(
+            f"{shown(name, 100)} is not drive:SEED or drive:SEED@FIRST_FRAME, such as drive:7@14:"
+            f" SEED is 0..{_LAST_SEED}, FIRST_FRAME 0..{_LAST_START}"
+        )
+    with needs("numba", "the synthetic drive"):
+        from autogaze_ros.synthetic.drive import Drive
+    from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+
+    cameras = {camera.name: camera for camera in BENCH2DRIVE}
+    chosen = cameras.get(camera or "rgb_front")
+    if chosen is None:
+        raise SourceError(f"{name} has no camera {camera!r}; it has {', '.join(cameras)}")
+    view = chosen.sized(*size)
+
+    def read() -> Iterator[Frame]:
+        drive = Drive(seed)
+        drive.step(2 * start)
+        for _ in range(DRIVE_FRAMES):
+            yield Frame(drive.render(view).image, drive.time, view.name, view.name)
+            drive.step()
+
+    return Source(DRIVE_FRAMES, DEFAULT_RATE, read, f"synthetic drive, {view.name}")

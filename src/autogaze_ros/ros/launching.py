@@ -18,8 +18,8 @@ from autogaze_ros.errors import ParameterError
 from autogaze_ros.installation import share_folder
 from autogaze_ros.parameters import Parameter, refuse_renamed
 from autogaze_ros.reporting import shown
-from autogaze_ros.ros import shared_memory
-from autogaze_ros.ros.middleware import profile_variables
+from autogaze_ros.ros import fast_dds
+from autogaze_ros.ros.fast_dds import profile_variables
 
 CONFIG = share_folder() / "config"
 
@@ -84,7 +84,7 @@ def dds_profile() -> list[Any]:
 
 
 def _clear_memory(context: Any) -> None:
-    if left := shared_memory.clear():
+    if left := fast_dds.clear_segments():
         print(left, file=sys.stderr)
 
 

@@ -25,8 +25,7 @@ from autogaze_ros.parameters import CAMERAS, PARAMETERS, REPLAY
 from autogaze_ros.reporting import Complaints, listed, shown
 from autogaze_ros.ros.clocks import STEADY
 from autogaze_ros.ros.ledger import Ledger, Links
-from autogaze_ros.ros.playing import Player
-from autogaze_ros.ros.running import run_node
+from autogaze_ros.ros.running import Player, run_node
 from autogaze_ros.ros.settings import CameraSettings, declare, read_camera
 from autogaze_ros.ros.types import COMPRESSED, RAW, image_remedy, installed_type
 

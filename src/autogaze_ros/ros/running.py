@@ -1,4 +1,4 @@
-"""Life of a node's process: one way to start, end by signals, and report errors for all nodes."""
+"""Life of a node's process: one way to start, to end by signals, and to report errors for all nodes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Collection
 from typing import Protocol
 
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.node import Node
+from rclpy.task import Future
 
 from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.reporting import shown
-from autogaze_ros.ros import shared_memory
+from autogaze_ros.ros import fast_dds
+from autogaze_ros.ros.checks import Namesakes, warn_of_arguments, warn_of_parameters
 
 # A user's mistakes; other exceptions are faults of the program and show their traceback.
 MISTAKES = (AutoGazeError, OSError, ParameterException, _rclpy.RCLError)
@@ -44,7 +48,7 @@ def run_node(make: type[Runnable], name: str, args: list[str] | None) -> int:
     _end_with_the_terminal()
     try:
         try:
-            if left := shared_memory.clear():
+            if left := fast_dds.clear_segments():
                 print(f"{name}: {left}", file=sys.stderr)
             rclpy.init(args=args)
             begun = True
@@ -69,7 +73,7 @@ def run_node(make: type[Runnable], name: str, args: list[str] | None) -> int:
     if not ended:  # loading cannot be interrupted, and the interpreter would wait for it
         sys.stdout.flush()
         sys.stderr.flush()
-        shared_memory.give_back()
+        fast_dds.remove_own_segments()
         os._exit(status)
     return status
 
@@ -85,3 +89,43 @@ def _report(name: str, error: Exception) -> None:
         print(f"{name}: {shown(error)}", file=sys.stderr)
     else:
         traceback.print_exception(error)
+
+
+class Player(Node):
+    """A node that ends by setting `finished` to the exit status.
+
+    exit_status: if interrupted.
+    shared: parameters of other nodes, which may share the parameter file.
+    """
+
+    exit_status = 0
+    shared: Collection[str] = ()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._label = name
+        self.finished: Future[int] = Future()
+        warn_of_arguments(self, sys.argv[1:])
+        Namesakes(self)
+
+    def run(self) -> None:
+        """Publish until finished or interrupted."""
+        warn_of_parameters(self, self.shared)
+        rclpy.spin_until_future_complete(self, self.finished)
+        if self.finished.done():
+            self.exit_status = self.finished.result() or 0
+
+    def close(self) -> bool:
+        """Complete what it writes, and print the report; raises OSError."""
+        try:
+            self.complete()
+        finally:
+            print(f"{self._label}: {self.report()}")
+        return True
+
+    def report(self) -> str:
+        """Return the counts of what was published."""
+        raise NotImplementedError
+
+    def complete(self) -> None:
+        """Complete what it writes; raises OSError."""

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import atomic_write
-from autogaze_ros.io.drives import is_drive
-from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.sources import is_drive, open_source
 from autogaze_ros.networks.preprocessing import resize_shortest_edge
 
 EDGE = 224

@@ -5,10 +5,14 @@ Restricted to this machine unless the environment is set otherwise.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,18 +21,20 @@ from typing import Any
 import click
 import rclpy
 from rclpy.executors import ExternalShutdownException
+from rclpy.serialization import serialize_message
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED, about
-from autogaze_ros.errors import AutoGazeError
+from autogaze_ros.errors import AutoGazeError, ReplayError
 from autogaze_ros.io.atomic import keep_apart
-from autogaze_ros.io.drives import open_drive
-from autogaze_ros.io.sources import open_source
+from autogaze_ros.io.bag_types import IMAGE
+from autogaze_ros.io.bags import gaze_topic, open_bag
+from autogaze_ros.io.sources import open_drive, open_source
 from autogaze_ros.io.video_writers import KINDS, video_writer
+from autogaze_ros.io.writers import bag_writer
 from autogaze_ros.parameters import PARAMETERS
-from autogaze_ros.ros import shared_memory
-from autogaze_ros.ros.demo.replaying import Process, process, replay
+from autogaze_ros.ros import fast_dds
 from autogaze_ros.ros.demo.viewer import Viewer
-from autogaze_ros.ros.middleware import profile_variables
+from autogaze_ros.ros.fast_dds import profile_variables
 
 RATE = 10.0  # Hz
 FRAMES = 48  # of the synthetic drive: three contexts
@@ -37,6 +43,8 @@ WIDTH = 1920  # pixels of the pictures
 SEED = 8  # a drive through many kinds of streets
 MOST = (636, 1080)  # pixels; larger clips are scaled down
 MOST_FRAMES = 160  # ten contexts; a longer clip is cut
+Process = subprocess.Popen[bytes]
+_REPLAYED = 16  # frames of each camera: one context
 _PATIENCE = 60.0  # seconds for a process to come up
 _QUIET = 10.0  # seconds without news after which nothing more is expected
 # In the order in which they are shown, three a row.
@@ -148,7 +156,7 @@ def _prepare_middleware(out: Path) -> None:
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_LOG_DIR", str(out / "log"))
     os.environ.update(profile_variables())
-    if left := shared_memory.clear():
+    if left := fast_dds.clear_segments():
         click.echo(left, err=True)
 
 
@@ -186,6 +194,68 @@ def _played(viewer: Viewer, player: Process) -> bool:
 def _settled(viewer: Viewer) -> bool:
     """Return True if no further message is expected."""
     return viewer.complete or time.monotonic() - viewer.last_news > _QUIET
+
+
+@contextmanager
+def process(module: str, parameters: Mapping[str, Any]) -> Iterator[Process]:
+    """Run one of our nodes, and end it with the context."""
+    # JSON is YAML without ambiguity about a path's colons, brackets or digits.
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={json.dumps(value)}")]
+    command = [sys.executable, "-m", f"autogaze_ros.{module}", "--ros-args", "--log-level", "WARN", *pairs]
+    running = subprocess.Popen(command)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait()
+
+
+def replay(viewer: Viewer, topics: Mapping[str, str], gazing: Mapping[str, Any], out: Path) -> str:
+    """Write the first images as a bag, replay it, and compare its gazes with the live ones.
+
+    topics: of the images, by camera. gazing: the node's parameters, without the
+    cameras. Leaves the bags out/bag and out/gazed_bag. Raises ReplayError if the
+    replay fails; it has then printed the reason.
+    """
+    bag, gazed = out / "bag", out / "gazed_bag"
+    shutil.rmtree(gazed, ignore_errors=True)  # of an earlier demonstration
+    _write(viewer, topics, bag)
+    cameras = {"cameras": list(topics), **{f"{name}.image_topic": topic for name, topic in topics.items()}}
+    playing = {"bag": str(bag), "out": str(gazed), "rate": 0.0, **cameras}
+    with (
+        process("ros.gaze_node", {**gazing, **cameras}),
+        process("ros.replay", playing) as player,
+    ):
+        if status := player.wait():
+            raise ReplayError(f"the replay ended with exit status {status}, see its message above")
+    count, live, same = _compare(viewer, topics, gazed)
+    return f"{bag} was replayed: {gazed} contains {count} gazes; {same} of {live} also seen live are the same"
+
+
+def _write(viewer: Viewer, topics: Mapping[str, str], bag: Path) -> None:
+    messages = [
+        (stamp, topics[name], image)
+        for name, seen in viewer.cameras.items()
+        for stamp, image in sorted(seen.images.items())[:_REPLAYED]
+    ]
+    with bag_writer(bag, "mcap", replace=True) as writer:
+        for stamp, topic, image in sorted(messages, key=lambda message: message[0]):
+            writer.add(f"/{topic.lstrip('/')}", IMAGE, stamp, serialize_message(image))
+
+
+def _compare(viewer: Viewer, topics: Mapping[str, str], gazed: Path) -> tuple[int, int, int]:
+    """Return the number of gazes in a bag, of those also seen live, and of equal ones among these."""
+    count = came = same = 0
+    cameras = {gaze_topic(name): viewer.cameras[name] for name in topics}
+    with open_bag(gazed) as bag:
+        wanted = [connection for connection in bag.connections if connection.topic in cameras]
+        for connection, stamp, data in bag.messages(wanted):
+            live = cameras[connection.topic].gazes.get(stamp)
+            found = bag.decode(connection, data).token_ids.tolist()
+            count += 1
+            came += live is not None
+            same += live is not None and found == list(live.token_ids)
+    return count, came, same
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ from autogaze_ros.installation import share_folder
 from autogaze_ros.parameters import Parameter
 from autogaze_ros.reporting import listed
 from autogaze_ros.ros.clocks import STEADY
-from autogaze_ros.ros.playing import Player
-from autogaze_ros.ros.running import run_node
+from autogaze_ros.ros.running import Player, run_node
 from autogaze_ros.ros.settings import declare
 from autogaze_ros.synthetic.cameras import Sensor, read_rig
 from autogaze_ros.synthetic.drive import Drive

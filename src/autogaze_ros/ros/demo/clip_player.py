@@ -19,8 +19,7 @@ from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.parameters import Parameter
 from autogaze_ros.ros.messages import fill_image
-from autogaze_ros.ros.playing import Player
-from autogaze_ros.ros.running import run_node
+from autogaze_ros.ros.running import Player, run_node
 from autogaze_ros.ros.settings import declare
 
 _ACKNOWLEDGE = Duration(seconds=5.0)

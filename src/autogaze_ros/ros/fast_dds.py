@@ -1,4 +1,4 @@
-"""Files of Fast DDS in /dev/shm: those of dead owners, and this process's own.
+"""Fast DDS: the profile for large images, and its files in /dev/shm, those of dead owners and our own.
 
 A segment `fastdds_<16 hexadecimal digits>`, `fastrtps_` before version 3, has beside it a file `…_el`,
 which its owner keeps locked (flock) as long as it lives. Who reads a port `fastdds_port<number>` holds
@@ -12,12 +12,19 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from autogaze_ros.installation import share_folder
+
+_FAST_DDS_2, _FAST_DDS_3 = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+VARIABLES = (_FAST_DDS_2, _FAST_DDS_3)
+_OLD = ("foxy", "galactic", "humble", "iron", "jazzy")  # distributions with Fast DDS 2
+_NEW = ("kilted", "lyrical", "rolling")  # with Fast DDS 3
 FOLDER = Path("/dev/shm")
 _SEGMENT = re.compile(r"(fastdds|fastrtps)_[0-9a-f]{16}")
 _PORT = re.compile(r"(fastdds|fastrtps)_port\d{1,5}")
@@ -52,14 +59,14 @@ def orphans(*, ports: bool = True) -> list[Orphan]:
     return [Orphan(path, _size(path)) for path in found if path not in used]
 
 
-def remove(found: Iterable[Orphan]) -> list[Orphan]:
+def remove_orphans(found: Iterable[Orphan]) -> list[Orphan]:
     """Remove files that nobody holds; return those of other users, which remain."""
     return [orphan for orphan in found if not _unlocked(orphan.path, remove=True)]
 
 
-def clear() -> str:
+def clear_segments() -> str:
     """Remove dead processes' segments; return one line about those of other users, or nothing."""
-    left = remove(orphans(ports=False))
+    left = remove_orphans(orphans(ports=False))
     if not left:
         return ""
     size = sum(orphan.size for orphan in left) >> 20
@@ -69,7 +76,7 @@ def clear() -> str:
     )
 
 
-def give_back() -> None:
+def remove_own_segments() -> None:
     """Remove this process's own segments, before an exit that skips Fast DDS's own clean-up."""
     for descriptor in os.listdir("/proc/self/fd"):
         with suppress(OSError):
@@ -118,3 +125,27 @@ def _size(path: Path) -> int:
     with suppress(OSError):
         return path.stat().st_blocks * 512
     return 0
+
+
+def profile_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables to add to an environment, so that images use shared memory.
+
+    Empty if the user has a profile in a variable that this distribution reads.
+    """
+    version = _fast_dds(environment)
+    # Fast DDS 3 still reads the old name, but ROS warns of it: respect a user's, set the new one.
+    read = (_FAST_DDS_2,) if version == 2 else VARIABLES
+    if any(name in environment for name in read):
+        return {}
+    ours = str(share_folder() / "config" / "fastdds_shm.xml")
+    return dict.fromkeys((_FAST_DDS_3,) if version == 3 else read, ours)
+
+
+def _fast_dds(environment: Mapping[str, str]) -> int | None:
+    """Return Fast DDS's major version; None if unknown."""
+    if distribution := environment.get("ROS_DISTRO"):
+        return 2 if distribution in _OLD else 3 if distribution in _NEW else None
+    # Wheels set no ROS_DISTRO; Fast DDS was renamed when it became version 3.
+    packages = {2: "fastrtps", 3: "fastdds"}
+    found = [version for version, name in packages.items() if Path(sys.prefix, "share", name).is_dir()]
+    return found[0] if len(found) == 1 else None

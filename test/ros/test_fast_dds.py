@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from autogaze_ros.installation import share_folder
-from autogaze_ros.ros.middleware import profile_variables
+from autogaze_ros.ros.fast_dds import profile_variables
 
 OLD, NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
 
