@@ -67,6 +67,17 @@ class Bootstrap:
         """Return the mean of values (contexts,)."""
         return self.interval(float(values.mean()), self.means(values))
 
+    def ratio(self, numerators: Floats, denominators: Floats) -> Estimate:
+        """Return the ratio of the sums of values (contexts,); NaN where the denominators are all 0.
+
+        Resamples whose denominators are all 0 are left out.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(numerators.sum() / denominators.sum())
+            resampled = self.means(numerators) / self.means(denominators)
+        resampled = resampled[np.isfinite(resampled)]
+        return self.interval(value, resampled) if len(resampled) else Estimate(value, math.nan, math.nan)
+
     def interval(self, value: float, resampled: Floats) -> Estimate:
         """Return a value with the 2.5th and 97.5th percentiles of its resamples."""
         if self.count < 2:
