@@ -133,7 +133,7 @@ def stack(coverages: Sequence[Coverage]) -> Coverage:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What coverage needs to know of a frame's labels.
+    """Counts and cells of a frame's labels.
 
     pixels: (C, P, cells) pixels of each counted class.
     classes: (N,) class of each object.
@@ -208,12 +208,12 @@ class SemanticMetrics:
         before: _Objects,
     ) -> _Frame:
         number = len(objects.classes)
-        key = classed.astype(np.int32)
         pixels = np.zeros((self._count + 1, len(PARTS), _CELLS), np.int64)
         if bands is None:
-            pixels[:, 0] = _histogram(key, self._cell_of, len(pixels), _CELLS)
+            pixels[:, 0] = _histogram(classed, self._cell_of, len(pixels), _CELLS)
         else:
-            parts = _histogram(key * (len(BANDS) + 1) + bands, self._cell_of, pixels[..., 0].size, _CELLS)
+            key = classed * np.uint16(len(BANDS) + 1) + bands
+            parts = _histogram(key, self._cell_of, pixels[..., 0].size, _CELLS)
             parts = parts.reshape(pixels.shape)
             pixels[:, 0], pixels[:, 1:] = parts.sum(1), parts[:, :-1]
         kinds = np.zeros((number, len(KINDS)), bool)
@@ -299,7 +299,9 @@ def _cell_of(height: int, width: int) -> NDArray[np.int32]:
 
 def _bands(depth: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return the band of each depth, len(BANDS) where it is NaN."""
-    bands = np.digitize(depth, _BAND_BOUNDS).astype(np.uint8)
+    bands = np.zeros(depth.shape, np.uint8)
+    for bound in _BAND_BOUNDS:
+        bands += depth >= bound
     bands[np.isnan(depth)] = len(BANDS)
     return bands
 
@@ -308,7 +310,8 @@ def _histogram(
     first: NDArray[np.integer], second: NDArray[np.integer], rows: int, columns: int
 ) -> NDArray[np.int64]:
     """Return how often each pair of numbers occurs: (rows, columns)."""
-    key = first.astype(np.int64) * columns + second
+    key = np.multiply(first, columns, dtype=np.int64)
+    key += second
     return np.bincount(key.ravel(), minlength=rows * columns).reshape(rows, columns)
 
 
