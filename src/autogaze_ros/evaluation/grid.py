@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Setting:
 
 
 # The sweeps of the published study (see docs/evaluation.md): requirement, ratio and chunk size by themselves.
-_STUDY = [
+_STUDY: list[Mapping[str, Sequence[Any]]] = [
     {"task_loss_requirement": [0.3, 0.5, 0.7, 0.8, 0.9, 1.0], "gazing_ratio": [0.75]},
     {"gazing_ratio": [0.75, 0.40, 0.20, 0.10, 0.05]},
     {"chunk_size": [2, 4, 8, 16]},
@@ -116,9 +116,7 @@ def read_grid(path: Path) -> list[Setting]:
 def _grid(value: Any) -> dict[str, list[Any]]:
     if not isinstance(value, dict) or not value:
         raise ParameterError(f"a grid has lists of values by parameter: {', '.join(_AXES)}")
-    return {
-        str(name): values if isinstance(values, list) else [values] for name, values in value.items()
-    }
+    return {str(name): values if isinstance(values, list) else [values] for name, values in value.items()}
 
 
 def _line_of(path: Path, message: str) -> str:
@@ -146,7 +144,7 @@ def _checked(name: str, value: Any) -> Any:
         if not (count.isdecimal() and 2 <= int(count) <= 100):
             raise ParameterError(f"{name} auto:N needs N from 2 to 100, got {value!r}")
         return value
-    wanted = {field.name: type(field.default) for field in fields(Setting)}[name]
+    wanted: Any = type(getattr(Setting, name))
     if name == "task_loss_requirement":
         return PARAMETERS[name].check(name, value)
     try:

@@ -65,6 +65,18 @@ class Labels:
     classes: Classes
     read: Callable[[int, int], Iterator[FrameLabels]]
 
+    def at(self, places: Sequence[int]) -> Labels:
+        """Return the labels of the frames at ascending places, renumbered from 0."""
+
+        def read(start: int, count: int) -> Iterator[FrameLabels]:
+            wanted = places[start : start + count]
+            first = wanted[0] if wanted else 0
+            for place, frame in enumerate(self.read(first, wanted[-1] - first + 1 if wanted else 0), first):
+                if place in wanted:
+                    yield frame
+
+        return Labels(len(places), self.classes, read)
+
     def context(self, start: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         """Return labels (count, H, W) of consecutive frames, and their depth if it is known.
 
@@ -85,6 +97,27 @@ class Labels:
         depths = [frame.depth for frame in frames if frame.depth is not None]
         depth = np.stack(depths) if len(depths) == count else None
         return np.stack([frame.labels for frame in frames]), depth
+
+
+def cameras_of(source: str | os.PathLike[str], wanted: str) -> list[str]:
+    """Return the cameras to evaluate: those named, separated by commas, or `all` of a scenario or drive.
+
+    Without a name it is the default camera, [""]. Raises SourceError for `all` of another source.
+    """
+    names = [name.strip() for name in wanted.split(",")]
+    if names != ["all"]:
+        return names
+    if is_drive(source):
+        from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+
+        return [camera.name for camera in BENCH2DRIVE]
+    path = Path(source)
+    cameras = find_cameras(path) if path.is_dir() else None
+    if cameras is None:
+        raise SourceError(f"{source} has no cameras: only Bench2Drive scenarios and drives do")
+    return sorted(
+        folder.name for folder in cameras.iterdir() if folder.is_dir() and folder.name.startswith("rgb_")
+    )
 
 
 def labels_of(source: str | os.PathLike[str], camera: str = "") -> Labels | None:

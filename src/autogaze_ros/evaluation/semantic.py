@@ -28,8 +28,9 @@ choices with equally many tokens of each scale in each frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,6 +56,18 @@ _BAND_BOUNDS = (10.0, 20.0, 40.0)
 PARTS = ("all", *BANDS)  # of the pixels
 KINDS = ("all", *SIZES, *BANDS)  # of the objects
 DRAWS = 32
+
+
+_WITHOUT_ROWS = ("frames", "area")
+_PIXELS, _OBJECTS = (len(PARTS), len(LEVELS), len(SCOPES)), (len(KINDS), len(LEVELS), len(SCOPES))
+# Shapes of a row.
+_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "pixels": _PIXELS[:1],
+    **dict.fromkeys(("covered", "by_area", "by_tokens"), _PIXELS),
+    **dict.fromkeys(("objects", "tracks"), _OBJECTS[:1]),
+    **dict.fromkeys(("touched", "touched_blindly"), _OBJECTS),
+    **dict.fromkeys(("waits", "waits_blindly"), _OBJECTS[:2]),
+}
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,38 @@ def stack(coverages: Sequence[Coverage]) -> Coverage:
     return Coverage(
         coverages[0].rows, *(np.stack([getattr(each, name) for each in coverages]) for name in names)
     )
+
+
+def to_json(coverage: Coverage) -> dict[str, Any]:
+    """Return the coverage of one context as JSON types, without rows that have neither pixels nor objects."""
+    kept = (coverage.pixels.sum(1) > 0) | (coverage.objects.sum(1) > 0)
+    arrays = {field.name: getattr(coverage, field.name) for field in fields(Coverage)[1:]}
+    return {
+        "rows": [row for row, keep in zip(coverage.rows, kept, strict=True) if keep],
+        **{
+            name: (values if name in _WITHOUT_ROWS else values[kept]).tolist()
+            for name, values in arrays.items()
+        },
+    }
+
+
+def from_json(found: Sequence[Mapping[str, Any]]) -> Coverage:
+    """Return the stacked coverage of contexts from `to_json`, with the rows of all of them."""
+    rows = tuple(dict.fromkeys(row for one in found for row in one["rows"]))
+    coverages = []
+    for one in found:
+        places = [rows.index(row) for row in one["rows"]]
+        arrays = []
+        for field in fields(Coverage)[1:]:
+            values = np.array(one[field.name], np.float64)
+            if field.name not in _WITHOUT_ROWS:
+                shape = _SHAPES[field.name]
+                whole = np.zeros((len(rows), *shape))
+                whole[places] = values.reshape(len(places), *shape)
+                values = whole
+            arrays.append(values)
+        coverages.append(Coverage(rows, *arrays))
+    return stack(coverages)
 
 
 @dataclass(frozen=True)
