@@ -27,7 +27,7 @@ from autogaze_ros.ros.middleware import VARIABLES
 from autogaze_ros.ros.shared_memory import Orphan
 
 PATIENCE = 60.0  # seconds until a test gives up on an event
-GRACE = 10.0  # seconds for a process that was asked to end
+GRACE = 30.0  # seconds for a process that was asked to end
 DOMAINS = 101  # from 1 on; ports of higher ones are among those that Linux hands out
 worlds = count(os.getpid() * 13)
 
