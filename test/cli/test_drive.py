@@ -68,7 +68,7 @@ def test_a_video_to_look_at(tmp_path):
     "arguments, message",
     [
         (["--rate", "20"], "a Bench2Drive scenario has 10 frames a second"),
-        (["--as", "video"], "a video's name ends in .mp4 or .mkv"),
+        (["--as", "video"], "the name of a video must end in .mp4 or .mkv"),
         (["--as", "video", "--camera", "rgb_front", "--camera", "rgb_back"], "a video holds one camera"),
     ],
 )

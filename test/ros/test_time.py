@@ -22,7 +22,7 @@ CASES = {
         "no image for 7.900 s, by its stamps (max_gap is 2)",
     ),
     "zero": ([0.0, 0.0, 0.0, 0.0], [0, 1, 1, 1], "its stamps are zero"),
-    "mended": ([0.0, 0.0, 5.0, 5.1], [0, 1, 2, 2], "for 5.000 s there was no image"),
+    "mended": ([0.0, 0.0, 5.0, 5.1], [0, 1, 2, 2], "no image for 5.000 s"),
 }
 
 

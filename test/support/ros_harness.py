@@ -26,7 +26,7 @@ from autogaze_ros.ros import fast_dds
 from autogaze_ros.ros.fast_dds import VARIABLES, Orphan
 
 PATIENCE = 60.0  # seconds until a test gives up on an event
-GRACE = 10.0  # seconds for a process that was asked to end
+GRACE = 30.0  # seconds for a process that was asked to end
 DOMAINS = 101  # from 1 on; ports of higher ones are among those that Linux hands out
 worlds = count(os.getpid() * 13)
 
@@ -143,7 +143,8 @@ class Process:
         self._abandoned: set[Path] = set()
         with log.open("w") as file:
             self._popen = subprocess.Popen(
-                command,
+                # Where the tests are killed it ends, too: it would go on in a domain that others claim.
+                ["setpriv", "--pdeathsig", "INT", *command],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**environment, "PYTHONFAULTHANDLER": "1"},
@@ -170,11 +171,12 @@ class Process:
                     held.add(Path(lock.removesuffix("_el")))
         return held
 
-    def wait(self, patience: float = PATIENCE) -> int:
+    def wait(self, patience: float | None = None) -> int:
         """Return the exit status; pytest shows what the process said if the test fails.
 
         What hangs shows where: it and its children write the stacks of all their threads.
         """
+        patience = PATIENCE if patience is None else patience
         try:
             status = self._popen.wait(patience)
         except subprocess.TimeoutExpired:
