@@ -7,7 +7,7 @@ import math
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,15 @@ def write_report(
         **about,
         "intervals": INTERVALS,
         "clips": [_clip_json(clip) for clip in clips],
-        "rows": table.as_dicts(),
+        "columns": [field.name for field in fields(Row)],
+        "rows": [list(row.values()) for row in table.as_dicts()],
         "verdicts": [{**asdict(one), "verdict": one.word} for one in found],
         "along the context": [
             _curve_json(setting, members) for setting, members in by_setting(records).items()
         ],
     }
     with atomic_write(folder / "results.json") as aside:
-        aside.write_text(json.dumps(json_safe(results, digits=5), indent=1, allow_nan=False) + "\n")
+        aside.write_text(json.dumps(json_safe(results, digits=5), allow_nan=False) + "\n")
     with atomic_write(folder / "tables.md") as aside:
         aside.write_text("\n".join(tables(table, found, records, clips)) + "\n")
     _write_parquet(folder / "results.parquet", table, about)
@@ -194,7 +195,7 @@ def _times(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
         memory = table.get(setting, setting.selector, "peak memory, process (MiB)")
         yield _row([str(setting), *cells, f"{memory.value:.0f}" if memory else ""])
     yield ""
-    yield "Decision: from a frame's arrival, at the clip's rate, to its gaze; mode chunk waits for its context."
+    yield "Decision: from a frame's arrival at the clip's rate to its gaze; mode chunk waits for its context."
 
 
 def _cameras(table: Table, settings: Sequence[Setting]) -> Iterator[str]:

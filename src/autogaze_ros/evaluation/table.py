@@ -211,7 +211,7 @@ def _rows(setting: Setting, camera: str, records: Sequence[Record], seed: int) -
         yield from _semantic_rows(members, method, bootstrap, row)
 
 
-def _row(about: Mapping[str, Any], measure: str, found: Estimate, **more: str) -> Row:
+def _row(about: Mapping[str, Any], measure: str, found: Estimate, **more: Any) -> Row:
     return Row(**about, measure=measure, value=found.value, low=found.low, high=found.high, **more)
 
 
