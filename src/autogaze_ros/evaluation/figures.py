@@ -21,6 +21,7 @@ from autogaze_ros.io.atomic import atomic_write
 with needs("matplotlib", "drawing figures"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 _WIDTH, _HEIGHT = 6.4, 4.2  # inches of a panel
 
@@ -127,7 +128,6 @@ def _along(axes: Axes, records: Sequence[Record]) -> None:
         tokens = tokens_along(members, setting.selector)
         axes.plot(np.arange(len(tokens)), tokens, ".-", label=_short(setting), linewidth=1)
     axes.set(xlabel="frame of the context", ylabel="tokens", title="Tokens along the context")
-    axes.set_yscale("symlog", linthresh=10)
     axes.legend(fontsize=6, ncols=2)
 
 
@@ -150,6 +150,9 @@ def _methods(axes: Axes, table: Table, settings: Sequence[Setting]) -> None:
     axes.set(
         xlabel="tokens per frame", ylabel="LPIPS", title="LPIPS by tokens, at equal tokens", xscale="log"
     )
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(_ticks([float(x) for line in axes.get_lines() for x in np.ravel(line.get_xdata())]))
     axes.legend(fontsize=7)
 
 
@@ -171,9 +174,16 @@ def _coverage(axes: Axes, table: Table, settings: Sequence[Setting], groups: Seq
     axes.set_xticks(np.arange(len(present)), present, fontsize=8)
     axes.set(
         ylim=(0, 1), ylabel="share of objects touched",
-        title=f"Objects touched over the context by 7x7 cells and finer,\n{costs[setting]:.0f} tokens a frame",
+        title=f"Objects touched over the context by 7x7 cells and finer\n({costs[setting]:.0f} tokens)",
     )  # fmt: skip
     axes.legend(fontsize=6, ncols=2)
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Return round numbers that span values on a logarithmic axis."""
+    low, high = min(values), max(values)
+    steps = [digit * 10.0**power for power in range(-1, 4) for digit in (1, 2, 5)]
+    return [step for step in steps if low / 1.5 <= step <= high * 1.5]
 
 
 def _short(setting: Setting) -> str:
