@@ -1,4 +1,4 @@
-"""What is given to a node and has no effect, and nodes of one name."""
+"""Parameters and arguments without effect, and nodes of one name."""
 
 import pytest
 import rclpy
