@@ -228,7 +228,7 @@ def test_odd_edges_and_changing_sizes_make_a_playable_video(tmp_path):
 
 def test_what_the_codec_refuses_is_an_error_of_one_line(tmp_path):
     with (
-        pytest.raises(OutputError, match="FFmpeg cannot write it"),
+        pytest.raises(OutputError, match="FFmpeg cannot write the video"),
         video_writer(tmp_path / "a.mp4", 10) as write,
     ):
         write(np.zeros((16, 20_000, 3), np.uint8))

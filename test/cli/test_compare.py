@@ -164,6 +164,6 @@ def test_an_unfit_transformers_is_told_in_one_line(rule, monkeypatch):
 
 
 def test_help_shows_defaults_and_examples():
-    text = run("compare", "--help").output
+    text = " ".join(run("compare", "--help").output.split())
     assert "default: upstream" in text and "default: 0.75" in text
     assert "Examples:" in text and "autogaze compare drive.mp4" in text

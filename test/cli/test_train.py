@@ -153,4 +153,4 @@ def test_a_machine_without_torch_is_told_so_in_one_line(command):
     code = "import sys; sys.modules['torch'] = None; from autogaze_ros.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "needs the package torch" in done.stderr
+    assert "package torch is not installed" in done.stderr

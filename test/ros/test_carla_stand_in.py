@@ -48,7 +48,7 @@ def seconds(stamp):
 
 
 def pixels(message):
-    """What the bridge's users do: four bytes a pixel, row by row, blue first."""
+    """Decode as the bridge's users do: four bytes a pixel, row by row, blue first."""
     assert message.encoding == "bgra8" and message.is_bigendian == 0 and message.step == 4 * message.width
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 4)
 

@@ -1,4 +1,4 @@
-"""What diagnostics make of a camera's frames and gazes, by a clock of the test's."""
+"""Diagnostics of a camera's frames and gazes, by a clock of the test."""
 
 import numpy as np
 import pytest

@@ -36,7 +36,7 @@ def stamps(messages):
 
 
 def listening(world, topic, count=1):
-    """Whether as many subscriptions are known."""
+    """Return a check that as many subscriptions are known."""
     return lambda: world.node.count_subscribers(topic) >= count
 
 
@@ -178,7 +178,7 @@ FAULTS = {
     ),
     "data holds 100 bytes": lambda m: setattr(m, "data", array("B", bytes(100))),
     "the image is empty": lambda m: setattr(m, "width", 0),
-    "an image of 1x40 pixels": lambda m: m.__init__(
+    "image 1x40: the aspect ratio exceeds 32:1": lambda m: m.__init__(
         header=m.header, encoding="mono8", width=1, height=40, step=1, data=array("B", bytes(40))
     ),
     "step 10 is less than a row": lambda m: setattr(m, "step", 10),

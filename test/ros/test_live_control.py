@@ -1,4 +1,4 @@
-"""What changes while frames flow, and what says that it cannot."""
+"""Parameters that change while frames flow, and those that cannot."""
 
 import math
 import random

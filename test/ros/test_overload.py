@@ -56,7 +56,7 @@ def show_more(world, camera, diagnostics, messages):
 
 
 def test_a_gaze_is_of_the_newest_frame_whatever_came_meanwhile(world, at_work):
-    """What is older than one frame's work never waits: age stays below two frames' work and a pause."""
+    """Frames never wait longer than one frame's work: the age stays below two frames' work and a pause."""
     diagnostics, camera = Diagnostics(world), Camera(world)
     start_faulty(world)
     world.wait_for_links()

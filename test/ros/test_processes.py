@@ -1,4 +1,4 @@
-"""What the harness starts ends in any case."""
+"""Processes that the harness starts end in any case."""
 
 import os
 import signal

@@ -7,7 +7,7 @@ from lab_packages import install
 from ros_node import ERROR, NODE, Camera, Diagnostics, change, picture, set_parameters
 
 ENTRIES = "[autogaze_ros.selectors]\nfirst = lab_gaze.mine:First\nbroken = lab_gaze.broken:First\n"
-CHEAP = {"gazing_ratio": 0.02, "policy": "every", "chunk_size": 1}
+CHEAP = {"gazing_ratio": 0.02, "queue_policy": "every", "chunk_size": 1}
 BY_CLASS = "lab_gaze.mine:First"
 
 

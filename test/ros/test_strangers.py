@@ -1,4 +1,4 @@
-"""What participants write that nobody invited: it is told short, once, and in signs that do nothing."""
+"""Messages of uninvited participants are reported briefly, once, and without control characters."""
 
 import mmap
 import signal

@@ -1,4 +1,4 @@
-"""What is given to a node and has no effect, and nodes of one name."""
+"""Parameters and arguments without effect, and nodes of one name."""
 
 import pytest
 import rclpy
@@ -32,7 +32,7 @@ def test_unknown_parameters_are_named_with_the_nearest(world, tmp_path):
     camera = Camera(world)
     world.wait_for_links()
     camera.gaze_at(picture())
-    assert node.log().count("unknown") == 1 and "has nothing" not in node.log()
+    assert node.log().count("unknown parameters") == 1 and "has nothing" not in node.log()
     refused = set_parameters(world, gaze_ratio=0.5)
     assert not refused.successful and "gaze_ratio (nearest: gazing_ratio)" in refused.reason
 

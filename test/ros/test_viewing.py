@@ -1,4 +1,4 @@
-"""What RViz and Foxglove are told to show, held against a node that runs."""
+"""Configurations of RViz and Foxglove against a running node."""
 
 import json
 import re

@@ -36,7 +36,9 @@ class Hub(ThreadingHTTPServer):
         """Return an environment in which the Hub's client uses this server, with an empty cache."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         endpoint = f"http://127.0.0.1:{self.server_port}"
-        return {**inherited, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+        patience = dict.fromkeys(("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"), "60")  # seconds, not 10
+        own = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+        return {**inherited, **own, **patience}
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -65,7 +65,7 @@ def test_the_installed_rig_is_bench2drives():
         ([{"type": "sensor.camera.rgb", "id": "a"}], "lacks 'spawn_point'"),
         ([{**FRONT, "id": "front camera"}], "'front camera' cannot be part of a topic's name"),
         ([{**FRONT, "spawn_point": {"x": float("nan")}}], "must be finite"),
-        ([7], "no rig in the form of objects.json"),
+        ([7], "not a rig in the format of objects.json"),
     ],
 )
 def test_unfit_sensors_are_named(tmp_path, sensors, message):
@@ -76,8 +76,8 @@ def test_unfit_sensors_are_named(tmp_path, sensors, message):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("{", "no rig in the form"),
-        ("[]", "no rig in the form"),
+        ("{", "not a rig in the format"),
+        ("[]", "not a rig in the format"),
         ("{}", "lacks 'objects'"),
         ('{"objects": [{"type": "walker", "id": "a"}]}', "no object whose type begins with vehicle"),
     ],
