@@ -115,6 +115,8 @@ def _videos(out: Path, cameras: Sequence[RecordedCamera], choice: SourceChoice) 
     from autogaze_ros.evaluation.recorded_figures import write_video
 
     seen = [camera for camera in cameras if camera.images]
+    if not seen:
+        return []
     names = _file_names(seen)
     total = sum(len(camera.gazes) for camera in seen)
     written: list[str] = []

@@ -173,7 +173,7 @@ class _Gazes:
     def recorded(self, notes: Iterable[str]) -> Recorded:
         """Return all cameras; raises SourceError if there is no gaze."""
         left_out = [
-            f"{shown(f'{topic}: ' if topic else '')}{count} gazes are left out: {shown(reason)}"
+            f"{shown(topic or self._source)}: {count} of its gazes left out: {shown(reason)}"
             for (topic, reason), count in self._left_out.items()
         ]
         if not self._gazes:

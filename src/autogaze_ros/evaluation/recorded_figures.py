@@ -24,10 +24,9 @@ from autogaze_ros.tokens import AUTOGAZE_GRID
 with needs("matplotlib", "drawing figures"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import ScalarFormatter
 
 _WIDTH, _HEIGHT = 9.0, 3.2  # inches of a panel
-_TICKS = (0, *(digit * 10.0**power for power in range(-1, 7) for digit in (1, 2, 5)))  # ms
+_TICKS = (0, 0.5, *(digit * 10.0**power for power in range(7) for digit in (1, 2, 5)))  # ms
 _LEGEND: dict[str, Any] = {
     "fontsize": 7,
     "loc": "upper left",
@@ -107,10 +106,12 @@ def _latencies(axes: Axes, source: Recorded, max_gap: float) -> None:
             style = "--" if stage in ("total", "age") else "-"
             _line(axes, times[known], values[known], max_gap, stage, f"C{number}", style)
     axes.set_ylabel("ms, of all cameras")
+    if not axes.has_data():
+        return
     axes.set_yscale("symlog", linthresh=1.0)
     low, high = axes.get_ylim()
     axes.set_yticks([tick for tick in _TICKS if low <= tick <= high])
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.legend(**_LEGEND)
 
 

@@ -105,13 +105,16 @@ class _Contexts:
     def measured(self) -> Measured:
         """Return the coverage of the contexts whose labels are complete."""
         title, whole, every = self._camera.title, len(self._runs), len(self._camera.runs)
-        notes = [f"{shown(title)}: {count} labels: {reason}" for reason, count in self.reasons.items()]
+        notes = [
+            f"{shown(title)}: {count} of its labels left out: {reason}"
+            for reason, count in self.reasons.items()
+        ]
         if whole < every:
-            notes.append(f"{shown(title)}: coverage leaves out {every - whole} contexts with missing gazes")
-        if (without := whole - len(self._coverages)) > 0:
             notes.append(
-                f"{shown(title)}: coverage leaves out {without} contexts, of which labels are missing"
+                f"{shown(title)}: coverage without {every - whole} of its contexts: gazes are missing"
             )
+        if (without := whole - len(self._coverages)) > 0:
+            notes.append(f"{shown(title)}: coverage without {without} of its contexts: labels are missing")
         coverages = tuple(self._coverages[number] for number in sorted(self._coverages))
         return Measured(self._camera.source, self._classes, coverages, tuple(notes))
 
