@@ -20,6 +20,7 @@ from autogaze_ros.cli.common import (
     source_options,
     threads_option,
 )
+from autogaze_ros.cli.recorded import evaluate_recorded, is_recorded
 from autogaze_ros.errors import MissingPackageError, ParameterError, SourceError
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart
 from autogaze_ros.io.frames import Frame, Selection, Source
@@ -68,6 +69,7 @@ Examples:
   autogaze evaluate drive:900 drive:901 --preset study --out study
   autogaze evaluate images --labels labels --classes camvid --gazing-ratio 0.04 --out study
   autogaze evaluate Accident_Town04_Route159_Weather3 --camera all --out study
+  autogaze evaluate gazed_bag --recorded --out recorded
 """
 )
 @click.argument("sources", nargs=-1, required=True)
@@ -76,6 +78,11 @@ Examples:
     type=click.Path(path_type=Path),
     required=True,
     help="Folder of the results; the same command resumes there.",
+)
+@click.option(
+    "--recorded",
+    is_flag=True,
+    help="Evaluate the gazes that bags hold, instead of gazing again; always so for gazes.jsonl.",
 )
 @click.option("--preset", help="Settings: quick (the default), dashcam, or study.")
 @click.option("--grid", type=click.Path(path_type=Path), help="YAML file with lists of values by parameter.")
@@ -123,7 +130,7 @@ Examples:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
 @threads_option()
 def evaluate(
-    sources: tuple[str, ...], out: Path, preset: str | None, grid: Path | None, frames: int,
+    sources: tuple[str, ...], out: Path, recorded: bool, preset: str | None, grid: Path | None, frames: int,
     choice: SourceChoice, resize: int | None, labels: Path | None, classes: str, reconstruction: str,
     metrics: tuple[str, ...], baselines: bool, seed: int, device: str, **axes: list[str] | None,
 ) -> None:  # fmt: skip
@@ -133,8 +140,14 @@ def evaluate(
     gazes at the same frames, and so do baselines with as many tokens in every frame; one network
     reconstructs the frames from the tokens of each. Writes tables.md, results.json, results.parquet
     (with pyarrow), study.png and study.svg into OUT. Ctrl-C loses nothing that is finished.
+
+    With --recorded, SOURCES are bags with gazes, or folders or files of gazes.jsonl, whose gazes
+    are measured as they are: tables.md, results.json, recorded.png and videos of the cameras.
     """
     with errors_in_one_line():
+        if is_recorded(sources, recorded):
+            evaluate_recorded(sources, out, choice, labels, classes, seed)
+            return
         keep_apart([out], *sources, *filter(None, [labels, grid]), reconstruction)
         chosen = _grid(preset, grid, axes)
         clips = list(_clips(sources, choice, frames, resize or 0, labels, classes))
@@ -310,7 +323,8 @@ def _report(out: Path, study: Study, records: Sequence[Record], seed: int) -> No
     import torch
 
     from autogaze_ros.evaluation.figures import write_figure
-    from autogaze_ros.evaluation.report import commit, machine, write_report
+    from autogaze_ros.evaluation.machine import commit, machine
+    from autogaze_ros.evaluation.report import write_report
 
     about = {
         "machine": machine(threads=torch.get_num_threads(), torch=torch.__version__),

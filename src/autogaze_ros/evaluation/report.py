@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,6 +15,8 @@ from autogaze_ros.evaluation import semantic
 from autogaze_ros.evaluation.baselines import Greedy
 from autogaze_ros.evaluation.contexts import Clip
 from autogaze_ros.evaluation.grid import Setting
+from autogaze_ros.evaluation.markdown import head as _head
+from autogaze_ros.evaluation.markdown import row as _row
 from autogaze_ros.evaluation.metrics import LOSS_METRICS, loss_of
 from autogaze_ros.evaluation.published import PUBLISHED
 from autogaze_ros.evaluation.records import Record
@@ -39,31 +39,6 @@ INTERVALS = (
     " draw sources, then contexts within each. With a single source the intervals describe this source only."
     " Baselines take as many tokens as the selector in every frame."
 )
-
-
-def machine(**more: Any) -> dict[str, Any]:
-    """Return a description of the machine: its processor, and what is given."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    return {"cpu": cpu or platform.processor(), **more}
-
-
-def commit() -> str:
-    """Return the commit of this checkout, with `-dirty` where files differ; else empty."""
-    here = Path(__file__)
-    try:
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", here], cwd=here.parent, capture_output=True
-        )
-        if tracked.returncode:  # installed into an environment inside another checkout
-            return ""
-        describe = ["git", "describe", "--always", "--dirty"]
-        return subprocess.run(describe, cwd=here.parent, capture_output=True, text=True).stdout.strip()
-    except OSError:  # there is no git
-        return ""
 
 
 def write_report(
@@ -299,14 +274,6 @@ def _published(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
         share = "" if published.share is None else f"{published.share:.1%}"
         own = f"{finest.value:.1%}" if finest else ""
         yield _row([str(setting), share, own, f"{published.lpips:.3f}", _cell(lpips)])
-
-
-def _head(cells: Sequence[str]) -> list[str]:
-    return ["", _row(cells), _row(["---"] * len(cells))]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '·') for cell in cells)} |"
 
 
 def _cell(row: Row | None) -> str:

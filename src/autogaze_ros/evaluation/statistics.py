@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autogaze_ros.errors import needs
-from autogaze_ros.evaluation.metrics import Floats
 
 with needs("scipy", "rank correlation"):
     from scipy.stats import ConstantInputWarning, spearmanr
 
+Floats = NDArray[np.float64]
 _RESAMPLES = 2000
 
 
