@@ -212,7 +212,7 @@ def _clips(
         raise ParameterError("--labels belong to one source; evaluate sources with labels one by one")
     for path in dict.fromkeys(sources):
         for camera in cameras_of(path, choice.camera):
-            source = replace(choice, camera=camera, selection=Selection()).open(path)
+            source = replace(choice, camera=camera, selection=Selection()).open(path, motion=True)
             places: list[int] = []
             found = labels_of(path, camera)
             if labels:

@@ -43,9 +43,10 @@ def select_counts(selector: Selector, context: Context, counts: Sequence[int]) -
     """Return a selector's gazes with exactly `counts` tokens, regardless of predicted losses."""
     stream = selector.open_stream()
     found: list[Gaze] = []
-    for image, count in zip(context.images, counts, strict=True):
+    for image, motion, count in zip(context.images, context.motions, counts, strict=True):
+        pixels = selector.preprocess_frame(image, motion)
         ratio = ratio_for(count, AUTOGAZE_GRID.num_tokens)
-        found += selector.select([[Request(stream, selector.preprocess(image), ratio, -math.inf)]])[0]
+        found += selector.select([[Request(stream, pixels, ratio, -math.inf)]])[0]
     return found
 
 
@@ -56,8 +57,10 @@ class OtherSelector(Baseline):
         self.name = selector.info.selector
         self._selector = selector
 
-    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze]:
-        """Choose as many tokens."""
+    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze] | None:
+        """Choose as many tokens; None if the selector needs motion that the clip does not have."""
+        if self._selector.needs_motion and not context.clip.motions:
+            return None
         return select_counts(self._selector, context, [len(gaze.token_ids) for gaze in gazes])
 
 

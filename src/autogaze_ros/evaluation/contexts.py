@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.labels import Labels
 from autogaze_ros.io.frames import Frame
+from autogaze_ros.motion import Motion
 from autogaze_ros.networks.preprocessing import preprocess, resize_shortest_edge
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Clip:
     size: width and height of the source's images in pixels.
     rate: frames per second.
     notes: one line each on what the reader of a report should know of the clip.
+    motions: of each frame in the compressed video, in pixels of the source; empty where it is unknown.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Clip:
     rate: float
     labels: Labels | None = None
     notes: tuple[str, ...] = ()
+    motions: tuple[Motion, ...] = field(default=(), repr=False)
 
     @property
     def title(self) -> str:
@@ -60,6 +63,14 @@ class Clip:
         for image in self.images:
             digest.update(image.tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def motion_sha256(self) -> str:
+        """Digest of the motion, empty where it is unknown: it depends on how the frames were coded."""
+        digest = hashlib.sha256()
+        for motion in self.motions:
+            digest.update(motion.vectors.tobytes() + motion.intra.tobytes())
+        return digest.hexdigest() if self.motions else ""
 
     def contexts(self, chunk_size: int) -> list[Context]:
         """Return the consecutive contexts of `chunk_size` frames, or one of all frames if there are fewer."""
@@ -91,6 +102,12 @@ class Context:
         """Return a title of one line."""
         return f"{self.clip.title} from frame {self.start}"
 
+    @property
+    def motions(self) -> Sequence[Motion | None]:
+        """Motion of each frame; None where it is unknown."""
+        known = self.clip.motions[self.start : self.start + len(self.images)]
+        return known or [None] * len(self.images)
+
     def pixels(self) -> Tensor:
         """Return the frames as the networks see them: (T, 3, 224, 224) normalized."""
         import torch
@@ -115,6 +132,7 @@ def read_clip(
     square: edge in pixels to which images are resized first, to squares; 0: they are not.
     """
     images: list[NDArray[np.uint8]] = []
+    motions: list[Motion] = []
     size: tuple[int, int] | None = None
     for place, frame in enumerate(islice(frames, most)):
         height, width = frame.image.shape[:2]
@@ -128,6 +146,7 @@ def read_clip(
         if square:
             image = np.asarray(cv2.resize(image, (square, square), interpolation=cv2.INTER_AREA), np.uint8)
         images.append(resize_shortest_edge(image, _EDGE))
+        motions += [frame.motion] if frame.motion else []
     if size is None:
         raise SourceError(f"{source} has no frames")
-    return Clip(source, camera, tuple(images), size, rate, labels, notes)
+    return Clip(source, camera, tuple(images), size, rate, labels, notes, tuple(motions))

@@ -47,7 +47,8 @@ class Record:
 
 def record_key(setting: Setting, context: Context, **others: Any) -> str:
     """Return the key of a record; others: of JSON types, on what else its results depend."""
-    text = json.dumps({**setting.as_dict(), "context": context.key, **others}, sort_keys=True)
+    motion = {"motion": context.clip.motion_sha256} if context.clip.motions else {}
+    text = json.dumps({**setting.as_dict(), "context": context.key, **motion, **others}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -32,7 +32,8 @@ from autogaze_ros.pipeline import ContextMask
 from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, area
 
-SELECTORS = ("random", "uniform", "patch_difference")  # baselines of every study
+# Baselines of every study; motion_vectors where a clip has motion.
+SELECTORS = ("random", "uniform", "patch_difference", "motion_vectors")
 _MEBI = 2**20
 
 
@@ -167,6 +168,8 @@ class Study:
     def _resolve(self, setting: Setting) -> list[Setting]:
         """Return a setting with its requirement as a number; one for each of `auto:N`."""
         selector = self._selector(setting)
+        for clip in self.clips:
+            selector.check_source(clip.source, bool(clip.motions))
         if not setting.spread:
             asked: Any = setting.task_loss_requirement
             return [replace(setting, task_loss_requirement=selector.requirement(asked))]
@@ -186,9 +189,9 @@ class Study:
         limits = (setting.gazing_ratio, float(setting.task_loss_requirement))
         period = 1e3 / context.clip.rate
         requests, preprocessing = [], []
-        for image in context.images:
+        for image, motion in zip(context.images, context.motions, strict=True):
             began = time.perf_counter()
-            requests.append(Request(stream, selector.preprocess(image), *limits))
+            requests.append(Request(stream, selector.preprocess_frame(image, motion), *limits))
             preprocessing.append(_milliseconds(began, selector))
         calls = [requests] if setting.mode == "chunk" else [[request] for request in requests]
         gazes: list[Gaze] = []
