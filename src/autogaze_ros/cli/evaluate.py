@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from autogaze_ros.cli.common import (
 )
 from autogaze_ros.cli.recorded import evaluate_recorded, is_recorded
 from autogaze_ros.errors import MissingPackageError, ParameterError, SourceError
-from autogaze_ros.io.atomic import folder_to_fill, keep_apart
+from autogaze_ros.io.atomic import folder_to_fill, keep_apart, replace_nothing
 from autogaze_ros.io.frames import Frame, Selection, Source
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ Examples:
     show_default=True,
     help="Weights of the reconstructor; none measures no reconstructions.",
 )
-@metric_option("Another metric of reconstructions, lower is better: a name or MODULE:CLASS. May be repeated.")
+@metric_option("Another metric of reconstructions: a name or MODULE:CLASS. May be repeated.")
 @click.option(
     "--baselines/--no-baselines",
     default=True,
@@ -153,6 +153,8 @@ def evaluate(
         clips = list(_clips(sources, choice, frames, resize or 0, labels, classes))
         _resumable(out)
         with folder_to_fill(out, replace=True):
+            # The report's packages as well: a missing one is told before anything is computed.
+            import autogaze_ros.evaluation.figures  # noqa: F401
             from autogaze_ros.evaluation.records import Records
             from autogaze_ros.evaluation.runner import Study
             from autogaze_ros.training.teacher import GreedyTeacher
@@ -169,7 +171,7 @@ def evaluate(
             records = Records(out)
             try:
                 _show(study, records)
-                _run(study, records)
+                complete = _run(study, records)
             finally:
                 records.close()
             found = [
@@ -180,13 +182,15 @@ def evaluate(
             ]
             if found:
                 _report(out, study, found, seed)
+        if not complete:
+            raise click.exceptions.Exit(130)
 
 
 def _grid(preset: str | None, path: Path | None, axes: dict[str, list[str] | None]) -> list[Setting]:
     """Return the settings that the options ask for; raises ParameterError for several ways at once."""
     from autogaze_ros.evaluation import grid
 
-    lists = {name: values for name, values in axes.items() if values}
+    lists = {name: values for name, values in axes.items() if values is not None}
     if sum(map(bool, (preset, path, lists))) > 1:
         raise ParameterError("--preset, --grid and lists of values exclude each other: use one of them")
     if path:
@@ -205,30 +209,39 @@ def _clips(
     """Read the clips of all sources and cameras; raises SourceError."""
     from autogaze_ros.evaluation.classes import find_classes
     from autogaze_ros.evaluation.contexts import read_clip
-    from autogaze_ros.evaluation.labels import cameras_of, frame_names, labels_of, open_labels
+    from autogaze_ros.evaluation.labels import cameras_of, frame_names, frame_places, labels_of, open_labels
 
     table = find_classes(classes)
-    if labels and len(sources) > 1:
-        raise ParameterError("--labels belong to one source; evaluate sources with labels one by one")
-    for path in dict.fromkeys(sources):
-        for camera in cameras_of(path, choice.camera):
-            source = replace(choice, camera=camera, selection=Selection()).open(path, motion=True)
-            places: list[int] = []
-            found = labels_of(path, camera)
-            if labels:
-                found = open_labels(labels, table, frame_names(path, camera) or _count(source))
-            clip = read_clip(
-                path, _numbered(source, choice.selection, places), source.select(choice.selection).rate,
-                camera=camera, most=most, square=square, notes=(source.about,) if source.about else (),
-            )  # fmt: skip
-            if len(clip.images) < most and found is not None and found.length < max(places) + 1:
-                raise SourceError(f"{path}: {max(places) + 1} frames, labels of {found.length}")
-            yield replace(clip, labels=found.at(places[: len(clip.images)]) if found else None)
+    chosen = [(path, camera) for path in dict.fromkeys(sources) for camera in cameras_of(path, choice.camera)]
+    if labels and len(chosen) > 1:
+        raise ParameterError("--labels belong to one source and camera; evaluate those with labels singly")
+    for path, camera in chosen:
+        source = replace(choice, camera=camera, selection=Selection()).open(path, motion=True)
+        places: list[int] = []
+        found = labels_of(path, camera)
+        if labels:
+            found = open_labels(labels, table, frame_names(path, camera) or _count(source))
+        by_stamp = frame_places(path, camera, choice.folder_rate or 0.0) if found else {}
+        clip = read_clip(
+            path, _numbered(source, choice.selection, places, by_stamp),
+            source.select(choice.selection).rate,
+            camera=camera, most=most, square=square, notes=(source.about,) if source.about else (),
+        )  # fmt: skip
+        if found is not None and found.length < max(places) + 1:
+            raise SourceError(f"{path}: {max(places) + 1} frames, labels of {found.length}")
+        yield replace(clip, labels=found.at(places[: len(clip.images)]) if found else None)
 
 
-def _numbered(source: Source, selection: Selection, places: list[int]) -> Iterator[Frame]:
-    """Yield the selected frames, and append the place of each in the source to `places`."""
-    numbered = (replace(frame, sequence=place) for place, frame in enumerate(source))
+def _numbered(
+    source: Source, selection: Selection, places: list[int], by_stamp: Mapping[int, int]
+) -> Iterator[Frame]:
+    """Yield the selected frames, and append the place of each in the source to `places`.
+
+    by_stamp: places of frames, where the source leaves some out.
+    """
+    numbered = (
+        replace(frame, sequence=by_stamp.get(frame.stamp, place)) for place, frame in enumerate(source)
+    )
     for frame in selection(numbered):
         places.append(frame.sequence)
         yield frame
@@ -242,8 +255,8 @@ def _resumable(out: Path) -> None:
     """Raise FileExistsError if a folder holds something else than a study."""
     from autogaze_ros.evaluation.records import FILE
 
-    if out.exists() and not (out / FILE).exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} exists already, and holds no study; name another folder")
+    if not (out / FILE).exists():
+        replace_nothing(out)
 
 
 def _reconstruction(source: str, metrics: Sequence[str], device: str) -> Reconstruction | None:
@@ -293,8 +306,11 @@ def _show(study: Study, records: Records) -> None:
         click.echo(f"{total - left} of {total} contexts are finished already")
 
 
-def _run(study: Study, records: Records) -> None:
-    """Make the missing records with a progress bar; the first tells how long the rest will take."""
+def _run(study: Study, records: Records) -> bool:
+    """Make the missing records with a progress bar; return False if Ctrl-C stopped it.
+
+    The first record tells how long the rest will take.
+    """
     missing = study.missing(records)
     frames = [len(context.images) for _, contexts in missing for context in contexts]
     began, done = time.monotonic(), 0
@@ -317,6 +333,7 @@ def _run(study: Study, records: Records) -> None:
         study.run(records, report)
     if done < len(frames):
         click.echo(f"stopped after {done} of {len(frames)} contexts; the same command resumes", err=True)
+    return done == len(frames)
 
 
 def _report(out: Path, study: Study, records: Sequence[Record], seed: int) -> None:

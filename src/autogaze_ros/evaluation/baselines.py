@@ -40,10 +40,13 @@ class Baseline(ABC):
 
 
 def select_counts(selector: Selector, context: Context, counts: Sequence[int]) -> list[Gaze]:
-    """Return a selector's gazes with exactly `counts` tokens, regardless of predicted losses."""
+    """Return a selector's gazes with up to `counts` tokens, regardless of predicted losses."""
     stream = selector.open_stream()
     found: list[Gaze] = []
     for image, motion, count in zip(context.images, context.motions, counts, strict=True):
+        if not count:  # which no gazing_ratio asks for
+            found.append(Gaze(np.empty(0, np.uint16)))
+            continue
         pixels = selector.preprocess_frame(image, motion)
         ratio = ratio_for(count, AUTOGAZE_GRID.num_tokens)
         found += selector.select([[Request(stream, pixels, ratio, -math.inf)]])[0]
@@ -128,7 +131,10 @@ class MeanPosition(_Matched):
 
 
 class OtherClip(Baseline):
-    """The selector's gazes at another context: the worth of its habits without the image."""
+    """The selector's gazes at another context: the worth of its habits without the image.
+
+    Impossible for a selector that does not take all tokens that its gazing_ratio allows.
+    """
 
     name = "other_clip"
 
@@ -140,9 +146,11 @@ class OtherClip(Baseline):
         others = [other for other in _elsewhere(context, self._contexts) if len(other.images) >= len(gazes)]
         if not others:
             return None
-        other = others[self._contexts.index(context) % len(others)]
+        other = others[[one.key for one in self._contexts].index(context.key) % len(others)]
         images = Context(other.clip, other.start, other.images[: len(gazes)])
-        return select_counts(self._selector, images, [len(gaze.token_ids) for gaze in gazes])
+        counts = [len(gaze.token_ids) for gaze in gazes]
+        found = select_counts(self._selector, images, counts)
+        return found if [len(gaze.token_ids) for gaze in found] == counts else None
 
 
 class Greedy(Baseline):

@@ -72,6 +72,26 @@ class Clip:
             digest.update(motion.vectors.tobytes() + motion.intra.tobytes())
         return digest.hexdigest() if self.motions else ""
 
+    @cached_property
+    def labels_sha256(self) -> str:
+        """Digest of labels, depth and classes; empty without labels.
+
+        Raises SourceError for labels that cannot be read, or have another size than the source's images.
+        """
+        if self.labels is None:
+            return ""
+        digest = hashlib.sha256(repr(self.labels.classes).encode())
+        for place, frame in enumerate(self.labels.read(0, len(self.images))):
+            height, width = frame.labels.shape
+            if (width, height) != self.size:
+                raise SourceError(
+                    f"{self.source}: frame {place} has labels of {width}x{height} pixels,"
+                    f" images of {self.size[0]}x{self.size[1]}"
+                )
+            digest.update(frame.labels.tobytes())
+            digest.update(frame.depth.tobytes() if frame.depth is not None else b"")
+        return digest.hexdigest()
+
     def contexts(self, chunk_size: int) -> list[Context]:
         """Return the consecutive contexts of `chunk_size` frames, or one of all frames if there are fewer."""
         length = min(chunk_size, len(self.images))

@@ -59,7 +59,7 @@ def _panels(
     yield partial(_along, records=records)
     if measured and len({row.method for row in table.rows}) > 1:
         yield partial(_methods, table=table, settings=settings)
-    if table.find(measure="objects"):
+    if any(table.find(measure="objects", subject=group) for group in groups):
         yield partial(_coverage, table=table, settings=settings, groups=groups)
 
 
@@ -159,7 +159,8 @@ def _methods(axes: Axes, table: Table, settings: Sequence[Setting]) -> None:
 def _coverage(axes: Axes, table: Table, settings: Sequence[Setting], groups: Sequence[str]) -> None:
     """Draw the share of objects touched in each group: bars of the methods at the cheapest setting."""
     where = {"level": semantic.LEVELS[0], "scope": semantic.SCOPES[1], "part": semantic.KINDS[0]}
-    costs = {one: row.value for one in settings if (row := _row(table, one, "tokens"))}
+    labelled = {row.setting for row in table.find(measure="objects", **where)}
+    costs = {one: row.value for one in settings if one in labelled and (row := _row(table, one, "tokens"))}
     setting = min(costs, key=lambda one: costs[one])
     names = list(dict.fromkeys(row.method for row in table.find(setting=setting, measure="objects")))
     present = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -11,7 +13,8 @@ from typing import Any
 import yaml
 
 from autogaze_ros.errors import ParameterError
-from autogaze_ros.parameters import PARAMETERS
+from autogaze_ros.parameters import EMBEDDED, PARAMETERS
+from autogaze_ros.reporting import shown
 from autogaze_ros.selectors import AUTO, Requirement
 
 MOST_SETTINGS = 1000
@@ -33,12 +36,13 @@ class Setting:
     task_loss_requirement: Requirement | str = AUTO
 
     def __str__(self) -> str:
-        """Return the values in one line, without the checkpoint."""
-        requirement = self.task_loss_requirement
-        shown = requirement if isinstance(requirement, str) else f"{requirement:g}"
+        """Return the values in one line, the checkpoint only if it is not the embedded one."""
+        asked = self.task_loss_requirement
+        requirement = asked if isinstance(asked, str) else f"{asked:g}"
+        selector = self.selector if self.checkpoint == EMBEDDED else f"{self.selector} {self.checkpoint}"
         return (
-            f"{self.selector}, {self.mode}, chunk_size {self.chunk_size}, ratio {self.gazing_ratio:g},"
-            f" requirement {shown}"
+            f"{selector}, {self.mode}, chunk_size {self.chunk_size}, ratio {self.gazing_ratio:g},"
+            f" requirement {requirement}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,50 +93,78 @@ def settings(grids: Iterable[Mapping[str, Sequence[Any]]]) -> list[Setting]:
 
     grids: each has lists of values by parameter, of which all combinations are settings.
     """
-    found = dict.fromkeys(setting for grid in grids for setting in _combinations(grid))
-    if len(found) > MOST_SETTINGS:
-        raise ParameterError(f"the grid has {len(found):,} settings, at most {MOST_SETTINGS:,} are allowed")
-    if not found:
-        raise ParameterError("the grid has no setting")
+    found: dict[Setting, None] = {}
+    for grid in grids:
+        found |= dict.fromkeys(_combinations(grid))
+    _check_count(sum(setting.spread or 1 for setting in found))
     return list(found)
 
 
 def read_grid(path: Path) -> list[Setting]:
     """Read a YAML file: one grid, or a list of grids. Raises ParameterError with the line, or OSError."""
     try:
-        document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ParameterError(f"{path}{where}: not YAML: {problem}") from error
-    grids = document if isinstance(document, list) else [document]
+        loader = yaml.SafeLoader(path.read_bytes())
+        root = loader.get_single_node()
+        nodes = root.value if isinstance(root, yaml.SequenceNode) else [root]
+        grids = [_read_grid(path, loader, node) for node in nodes]
+    except yaml.MarkedYAMLError as error:
+        place = _place(path, error.problem_mark or error.context_mark)
+        raise ParameterError(f"{place}: not YAML: {shown(error.problem, 300)}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ParameterError(f"{path}: not YAML: {shown(error, 300)}") from error
     try:
-        return settings(_grid(grid) for grid in grids)
+        return settings(grids)
     except ParameterError as error:
-        raise ParameterError(f"{path}{_line_of(path, str(error))}: {error}") from error
+        raise ParameterError(f"{path}: {error}") from error
 
 
-def _grid(value: Any) -> dict[str, list[Any]]:
-    if not isinstance(value, dict) or not value:
-        raise ParameterError(f"a grid has lists of values by parameter: {', '.join(_AXES)}")
-    return {str(name): values if isinstance(values, list) else [values] for name, values in value.items()}
+def _read_grid(path: Path, loader: yaml.SafeLoader, node: yaml.Node | None) -> dict[str, list[Any]]:
+    """Return the checked values of a grid; raises ParameterError with the line of the mistake."""
+    if not isinstance(node, yaml.MappingNode) or not node.value:
+        mark = node.start_mark if node else None
+        raise ParameterError(
+            f"{_place(path, mark)}: a grid has lists of values by parameter: {', '.join(_AXES)}"
+        )
+    grid: dict[str, list[Any]] = {}
+    for key, value in node.value:
+        name, line = shown(key.value, 100), key
+        try:
+            _check_name(name)
+            if name in grid:
+                raise ParameterError(f"{name} is there twice")
+            grid[name] = []
+            for line in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(line, yaml.ScalarNode):
+                    raise ParameterError(f"{name} must be a value or a list of values")
+                grid[name].append(_checked(name, loader.construct_object(line)))
+        except ParameterError as error:
+            raise ParameterError(f"{_place(path, line.start_mark)}: {error}") from error
+    return grid
 
 
-def _line_of(path: Path, message: str) -> str:
-    """Return the first line that contains the parameter which a message starts with; or nothing."""
-    name = message.split()[-1] if message.startswith("unknown parameter") else message.split()[0]
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if line.strip().lstrip("- ").startswith(f"{name}:"):
-            return f", line {number}"
-    return ""
+def _place(path: Path, mark: yaml.Mark | None) -> str:
+    return f"{path}, line {mark.line + 1}" if mark else f"{path}"
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_SETTINGS:
+        raise ParameterError(f"the grid has {count:,} settings, at most {MOST_SETTINGS:,} are allowed")
+    if not count:
+        raise ParameterError("the grid has no setting")
+
+
+def _check_name(name: str) -> None:
+    if name not in _AXES:
+        raise ParameterError(f"unknown parameter {name}; known are {', '.join(_AXES)}")
 
 
 def _combinations(grid: Mapping[str, Sequence[Any]]) -> Iterator[Setting]:
     for name in grid:
-        if name not in _AXES:
-            raise ParameterError(f"unknown parameter; known are {', '.join(_AXES)}: {name}")
-    checked = {name: [_checked(name, value) for value in values] for name, values in grid.items()}
+        _check_name(name)
+    checked = {
+        name: list(dict.fromkeys(_checked(name, value) for value in values)) for name, values in grid.items()
+    }
+    _check_count(math.prod(map(len, checked.values())))
     for values in product(*checked.values()):
         yield Setting(**dict(zip(checked, values, strict=True)))
 
@@ -141,16 +173,23 @@ def _checked(name: str, value: Any) -> Any:
     """Return a value in its final form; raises ParameterError."""
     if name == "task_loss_requirement" and isinstance(value, str) and value.startswith("auto:"):
         count = value.removeprefix("auto:")
-        if not (count.isdecimal() and 2 <= int(count) <= 100):
-            raise ParameterError(f"{name} auto:N needs N from 2 to 100, got {value!r}")
-        return value
-    wanted: Any = type(getattr(Setting, name))
-    if name == "task_loss_requirement":
-        return PARAMETERS[name].check(name, value)
-    try:
-        if isinstance(value, bool) or (wanted is int and float(value) != int(float(value))):
-            raise ValueError
-        value = wanted(value)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"{name} must be of type {wanted.__name__}, got {value!r}") from error
+        if not (re.fullmatch("[0-9]{1,3}", count) and 2 <= int(count) <= 100):
+            raise ParameterError(f"{name} auto:N needs N from 2 to 100, got {shown(value, 100)!r}")
+        return f"auto:{int(count)}"
+    if name != "task_loss_requirement":
+        value = _of_type(name, value, type(getattr(Setting, name)))
     return PARAMETERS[name].check(name, value)
+
+
+def _of_type(name: str, value: Any, wanted: type) -> Any:
+    """Return a value, or what its text spells, in the type of a parameter; raises ParameterError."""
+    try:
+        if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
+            raise ValueError
+        found = wanted(value)
+        if wanted is int and float(value) != found:
+            raise ValueError
+        return found
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = {str: "text", int: "a whole number", float: "a number"}[wanted]
+        raise ParameterError(f"{name} must be {kind}, got {shown(repr(value), 100)}") from error

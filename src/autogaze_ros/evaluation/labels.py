@@ -104,7 +104,7 @@ def cameras_of(source: str | os.PathLike[str], wanted: str) -> list[str]:
 
     Without a name it is the default camera, [""]. Raises SourceError for `all` of another source.
     """
-    names = [name.strip() for name in wanted.split(",")]
+    names = list(dict.fromkeys(name.strip() for name in wanted.split(",")))
     if names != ["all"]:
         return names
     if is_drive(source):
@@ -225,14 +225,30 @@ def open_labels(
 
 def frame_names(source: str | os.PathLike[str], camera: str = "") -> list[str]:
     """Return the names, without suffix, of the images of a folder or scenario in order; none of others."""
+    images = _images(source, camera)
+    return [file.stem for file in arrange(images, DEFAULT_RATE).paths] if images else []
+
+
+def _images(source: str | os.PathLike[str], camera: str) -> list[Path]:
     path = Path(source)
     if is_drive(source) or not path.is_dir():
         return []
     folder = path
     if cameras := find_cameras(path):
         folder = cameras / (camera or _FRONT)
-    images = [file for file in folder.iterdir() if is_image(file)]
-    return [file.stem for file in arrange(images, DEFAULT_RATE).paths] if images else []
+    return [file for file in folder.iterdir() if is_image(file)]
+
+
+def frame_places(source: str | os.PathLike[str], camera: str = "", rate: float = 0.0) -> dict[int, int]:
+    """Return the place of each image of a folder or scenario by its stamp; none of others.
+
+    An image that cannot be read is left out of the source, but its labels are there.
+
+    rate: frames per second of images whose names have no stamps; 0: ten.
+    """
+    images = _images(source, camera)
+    stamps = arrange(images, rate or DEFAULT_RATE).stamps if images else []
+    return {stamp: place for place, stamp in enumerate(stamps)} if len(set(stamps)) == len(stamps) else {}
 
 
 def _files(folder: Path, kind: str) -> list[Path]:

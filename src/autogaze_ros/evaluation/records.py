@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autogaze_ros.errors import OutputError
 from autogaze_ros.evaluation.contexts import Context
 from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.gaze_json import json_safe
@@ -22,7 +24,7 @@ class Record:
     """Results of one setting at one context.
 
     key: of setting, context and everything else on which the results depend.
-    setting: as `Setting.as_dict`, with a number as requirement.
+    setting: as `Setting.as_dict`; the requirement is a number, or `inf` or `-inf`.
     source, camera, start, frames: the context.
     methods: by name, the selector's first. Each has `tokens` (frames, scales); `area` and
         `context_area` (frames,); `metrics`, (frames,) by name; `semantic`, see
@@ -55,7 +57,8 @@ def record_key(setting: Setting, context: Context, **others: Any) -> str:
 class Records:
     """The finished records in a folder; each is on the disk as soon as it is added.
 
-    A last line that a killed run left incomplete is removed, and only that is lost. Raises OSError.
+    A last line that a killed run left incomplete is removed, and only that is lost. Raises
+    OutputError for a file that holds something else, and OSError.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,10 +66,10 @@ class Records:
         self._found: dict[str, Record] = {}
         whole = 0
         if self._path.exists():
-            for line in self._path.read_bytes().splitlines(keepends=True):
+            for number, line in enumerate(self._path.read_bytes().splitlines(keepends=True), 1):
                 if not line.endswith(b"\n"):
                     break
-                record = Record(**json.loads(line))
+                record = self._parse(line, number)
                 self._found[record.key] = record
                 whole += len(line)
         self._file = self._path.open("ab")
@@ -87,11 +90,29 @@ class Records:
     def add(self, record: Record) -> None:
         """Add a record and write it to the disk."""
         line = json.dumps(json_safe(vars(record), digits=6), allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._named_errors():
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._found[record.key] = Record(**json.loads(line))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._named_errors():  # what could not be written before is tried once more
+            self._file.close()
+
+    def _parse(self, line: bytes, number: int) -> Record:
+        try:
+            return Record(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise OutputError(
+                f"{self._path}, line {number}, is no record of this version; name another folder"
+            ) from error
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Add the name of the file to an OSError, for example when the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error

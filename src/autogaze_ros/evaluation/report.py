@@ -33,7 +33,9 @@ from autogaze_ros.evaluation.table import (
 )
 from autogaze_ros.gaze_json import json_safe
 from autogaze_ros.io.atomic import atomic_write
+from autogaze_ros.parameters import EMBEDDED
 
+_FEWEST_LOSSES = 8  # frames from which on predicted and real losses are compared
 INTERVALS = (
     "Values are means over frames, then over contexts, with 95 % bootstrap intervals of 2000 resamples, which"
     " draw sources, then contexts within each. With a single source the intervals describe this source only."
@@ -114,7 +116,7 @@ def tables(
     yield INTERVALS
     yield from _clips(clips)
     settings = table.settings()
-    yield from _settings(table, settings)
+    yield from _settings(table, settings, records)
     yield from _times(table, settings)
     yield from _cameras(table, settings)
     yield from _baselines(table, found, settings)
@@ -133,14 +135,13 @@ def _clips(clips: Sequence[Clip]) -> Iterator[str]:
         yield _row([clip.title, str(len(clip.images)), size, f"{clip.rate:g}", labels, "; ".join(clip.notes)])
 
 
-def _settings(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
+def _settings(table: Table, settings: Sequence[Setting], records: Sequence[Record]) -> Iterator[str]:
     """Yield a table of tokens, areas and measures: a line for each setting."""
-    first = settings[0]
-    metrics = [
-        name
-        for name in dict.fromkeys(row.measure for row in table.find(method=first.selector, camera=ALL))
-        if name in ("LPIPS", "L1", LOSS, "predicted loss") or name.isupper()
-    ]
+    metrics = dict.fromkeys(
+        name for record in records for method in record.methods.values() for name in method["metrics"]
+    )
+    more = [name for name in (LOSS, "predicted loss") if table.find(measure=name, camera=ALL)]
+    metrics |= dict.fromkeys(more)
     yield "\n### Settings"
     names = ["tokens", "of 265", "finest scale of 265", "area", "context area"]
     yield from _head(["", *names, *metrics])
@@ -240,15 +241,23 @@ def _along(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _calibration(records: Sequence[Record]) -> Iterator[str]:
-    """Yield a table of predicted and real losses over the frames of all settings of one selector."""
-    pairs = np.array([pair for record in records for pair in _losses(record)])
-    if len(pairs) < 8:
-        return
-    yield "\n### Predicted and real loss"
-    yield f"- Spearman's rank correlation over {len(pairs)} frames: {rank_correlation(*pairs.T):.2f}"
-    yield from _head(["frames", "predicted", LOSS, "real minus predicted"])
-    for part in bins(*pairs.T):
-        yield _row([str(part.frames), f"{part.predicted:.3f}", f"{part.real:.3f}", f"{part.difference:+.3f}"])
+    """Yield a table of predicted and real losses for each selector, over the frames of all its settings."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        name, checkpoint = record.setting["selector"], record.setting["checkpoint"]
+        title = name if checkpoint == EMBEDDED else f"{name} {checkpoint}"
+        found.setdefault(title, []).extend(_losses(record))
+    for title, pairs in found.items():
+        if len(pairs) < _FEWEST_LOSSES:
+            continue
+        both = np.array(pairs).T
+        yield f"\n### Predicted and real loss of {title}"
+        yield f"- Spearman's rank correlation over {len(pairs)} frames: {rank_correlation(*both):.2f}"
+        yield from _head(["frames", "predicted", LOSS, "real minus predicted"])
+        for part in bins(*both):
+            yield _row(
+                [str(part.frames), f"{part.predicted:.3f}", f"{part.real:.3f}", f"{part.difference:+.3f}"]
+            )
 
 
 def _losses(record: Record) -> Iterator[tuple[float, float]]:

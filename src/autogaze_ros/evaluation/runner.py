@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -49,7 +50,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How gazes are reconstructed and measured.
+    """Engine and metrics of the reconstructions.
 
     open_engine: returns the engine for contexts of a number of frames.
     metrics: by name.
@@ -91,8 +92,11 @@ class Study:
         self._reconstruction, self._teacher = reconstruction, teacher
         self._device, self._seed, self._baselines = device, seed, baselines
         self._selectors: dict[tuple[str, str, int], Selector] = {}
-        self._semantic: dict[str, semantic.SemanticMetrics] = {}
-        self.grid = [resolved for setting in grid for resolved in self._resolve(setting)]
+        self._semantic: dict[tuple[str, ...], semantic.SemanticMetrics] = {}
+        for clip in clips:
+            _ = clip.labels_sha256  # raises what does not fit
+        # Several may resolve to the same one: `auto` and its number, or any for one that predicts no losses.
+        self.grid = list(dict.fromkeys(found for setting in grid for found in self._resolve(setting)))
 
     @property
     def reconstruction_about(self) -> dict[str, Any] | None:
@@ -117,16 +121,19 @@ class Study:
     def key(self, setting: Setting, context: Context) -> str:
         """Return the key of a record."""
         selector = self._selector(setting)
-        labels = context.clip.labels
+        clip = context.clip
         return record_key(
             setting,
             context,
+            source=clip.source,
+            camera=clip.camera,
+            rate=clip.rate,
+            labels=clip.labels_sha256,
             weights=selector.info.sha256,
             device=selector.info.device,
             threads=torch.get_num_threads(),
             reconstruction=dict(self._reconstruction.about) if self._reconstruction else None,
             metrics=list(self._reconstruction.metrics) if self._reconstruction else [],
-            classes=labels.classes.title if labels else "",
             baselines=self._baselines,
             seed=self._seed,
         )
@@ -243,7 +250,7 @@ class Study:
             methods[name]["metrics"] = dict(zip(names, measure.measure(pictures).T.tolist(), strict=True))
         return Record(
             key=self.key(setting, context),
-            setting=setting.as_dict(),
+            setting=setting.as_dict() | {"task_loss_requirement": _number(setting.task_loss_requirement)},
             source=context.clip.source,
             camera=context.clip.camera,
             start=context.start,
@@ -281,10 +288,16 @@ class Study:
     def _coverage_of(self, context: Context) -> semantic.SemanticMetrics:
         labels = context.clip.labels
         assert labels is not None
-        if context.key not in self._semantic:
+        key = (context.clip.source, context.clip.camera, context.key)
+        if key not in self._semantic:
             ids, depth = labels.context(context.start, len(context.images))
-            self._semantic = {context.key: semantic.SemanticMetrics(ids, labels.classes, depth)}
-        return self._semantic[context.key]
+            self._semantic = {key: semantic.SemanticMetrics(ids, labels.classes, depth)}
+        return self._semantic[key]
+
+
+def _number(requirement: Any) -> float | str:
+    """Return a requirement as JSON has it: an infinite one as text."""
+    return requirement if math.isfinite(requirement) else str(requirement)
 
 
 def _milliseconds(began: float, selector: Selector | None = None) -> float:

@@ -141,10 +141,9 @@ def by_setting(records: Iterable[Record]) -> dict[Setting, list[Record]]:
 
 
 def setting_of(record: Record) -> Setting:
-    """Return a record's setting; a requirement that never stops is null in the file."""
-    requirement = record.setting["task_loss_requirement"]
+    """Return a record's setting; an infinite requirement is text in the file."""
     return Setting(
-        **{**record.setting, "task_loss_requirement": -math.inf if requirement is None else requirement}
+        **{**record.setting, "task_loss_requirement": float(record.setting["task_loss_requirement"])}
     )
 
 
