@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +20,16 @@ from autogaze_ros.cli.common import (
     threads_option,
 )
 from autogaze_ros.cli.recorded import evaluate_recorded, is_recorded
-from autogaze_ros.errors import MissingPackageError, ParameterError, SourceError
+from autogaze_ros.errors import ParameterError
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart, replace_nothing
-from autogaze_ros.io.frames import Frame, Selection, Source
+from autogaze_ros.io.frames import Selection
+from autogaze_ros.io.video_writers import KINDS
 
 if TYPE_CHECKING:
-    from autogaze_ros.evaluation.contexts import Clip
     from autogaze_ros.evaluation.grid import Setting
     from autogaze_ros.evaluation.records import Record, Records
-    from autogaze_ros.evaluation.runner import Reconstruction, Study
+    from autogaze_ros.evaluation.runner import Study
 
-_log = logging.getLogger(__name__)
 _AXES = {
     "selector": "Selectors: names of built-in ones or plugins, or MODULE:CLASS.",
     "checkpoint": "AutoGaze weights: embedded, folders or Hugging Face ids.",
@@ -128,11 +126,14 @@ Examples:
     help="Seed of random baselines and of intervals.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--video", type=_List(), help="Write videos of these settings: numbers of the grid, or all.")
+@click.option("--animation", type=click.Choice(KINDS), help="Write these videos as animations, too.")
 @threads_option()
 def evaluate(
     sources: tuple[str, ...], out: Path, recorded: bool, preset: str | None, grid: Path | None, frames: int,
     choice: SourceChoice, resize: int | None, labels: Path | None, classes: str, reconstruction: str,
-    metrics: tuple[str, ...], baselines: bool, seed: int, device: str, **axes: list[str] | None,
+    metrics: tuple[str, ...], baselines: bool, seed: int, device: str, video: list[str] | None,
+    animation: str | None, **axes: list[str] | None,
 ) -> None:  # fmt: skip
     """Study the gazes of one or more settings: cost, quality, and what they keep of people and cars.
 
@@ -150,38 +151,42 @@ def evaluate(
             return
         keep_apart([out], *sources, *filter(None, [labels, grid]), reconstruction)
         chosen = _grid(preset, grid, axes)
-        clips = list(_clips(sources, choice, frames, resize or 0, labels, classes))
         _resumable(out)
         with folder_to_fill(out, replace=True):
             # The report's packages as well: a missing one is told before anything is computed.
             import autogaze_ros.evaluation.figures  # noqa: F401
+            from autogaze_ros.evaluation import study as studies
             from autogaze_ros.evaluation.records import Records
-            from autogaze_ros.evaluation.runner import Study
-            from autogaze_ros.training.teacher import GreedyTeacher
 
-            study = Study(
-                clips,
-                chosen,
-                _reconstruction(reconstruction, metrics, device),
-                teacher=GreedyTeacher(),
-                device=device,
-                seed=seed,
-                baselines=baselines,
+            clips = studies.read_clips(
+                sources,
+                lambda path, camera: replace(choice, camera=camera, selection=Selection()).open(
+                    path, motion=True
+                ),
+                choice.selection,
+                cameras=choice.camera,
+                frames=frames,
+                resize=resize or 0,
+                labels=labels,
+                classes=classes,
+                folder_rate=choice.folder_rate or 0.0,
             )
+            how = studies.open_reconstruction(reconstruction, metrics, device)
+            study = studies.open_study(
+                list(clips), chosen, how, device=device, seed=seed, baselines=baselines
+            )
+            shown = _videos(video, study)
             records = Records(out)
             try:
                 _show(study, records)
                 complete = _run(study, records)
             finally:
                 records.close()
-            found = [
-                records[key]
-                for setting in study.grid
-                for context in study.contexts(setting)
-                if (key := study.key(setting, context)) in records
-            ]
+            found = list(study.finished(records))
             if found:
                 _report(out, study, found, seed)
+            if complete:
+                _write_videos(out, study, shown, animation)
         if not complete:
             raise click.exceptions.Exit(130)
 
@@ -198,93 +203,12 @@ def _grid(preset: str | None, path: Path | None, axes: dict[str, list[str] | Non
     return grid.settings([lists]) if lists else grid.preset(preset or "quick")
 
 
-def _clips(
-    sources: Sequence[str],
-    choice: SourceChoice,
-    most: int,
-    square: int,
-    labels: Path | None,
-    classes: str,
-) -> Iterator[Clip]:
-    """Read the clips of all sources and cameras; raises SourceError."""
-    from autogaze_ros.evaluation.classes import find_classes
-    from autogaze_ros.evaluation.contexts import read_clip
-    from autogaze_ros.evaluation.labels import cameras_of, frame_names, frame_places, labels_of, open_labels
-
-    table = find_classes(classes)
-    chosen = [(path, camera) for path in dict.fromkeys(sources) for camera in cameras_of(path, choice.camera)]
-    if labels and len(chosen) > 1:
-        raise ParameterError("--labels belong to one source and camera; evaluate those with labels singly")
-    for path, camera in chosen:
-        source = replace(choice, camera=camera, selection=Selection()).open(path, motion=True)
-        places: list[int] = []
-        found = labels_of(path, camera)
-        if labels:
-            found = open_labels(labels, table, frame_names(path, camera) or _count(source))
-        by_stamp = frame_places(path, camera, choice.folder_rate or 0.0) if found else {}
-        clip = read_clip(
-            path, _numbered(source, choice.selection, places, by_stamp),
-            source.select(choice.selection).rate,
-            camera=camera, most=most, square=square, notes=(source.about,) if source.about else (),
-        )  # fmt: skip
-        if found is not None and found.length < max(places) + 1:
-            raise SourceError(f"{path}: {max(places) + 1} frames, labels of {found.length}")
-        yield replace(clip, labels=found.at(places[: len(clip.images)]) if found else None)
-
-
-def _numbered(
-    source: Source, selection: Selection, places: list[int], by_stamp: Mapping[int, int]
-) -> Iterator[Frame]:
-    """Yield the selected frames, and append the place of each in the source to `places`.
-
-    by_stamp: places of frames, where the source leaves some out.
-    """
-    numbered = (
-        replace(frame, sequence=by_stamp.get(frame.stamp, place)) for place, frame in enumerate(source)
-    )
-    for frame in selection(numbered):
-        places.append(frame.sequence)
-        yield frame
-
-
-def _count(source: Source) -> int:
-    return sum(1 for _ in source)
-
-
 def _resumable(out: Path) -> None:
     """Raise FileExistsError if a folder holds something else than a study."""
     from autogaze_ros.evaluation.records import FILE
 
     if not (out / FILE).exists():
         replace_nothing(out)
-
-
-def _reconstruction(source: str, metrics: Sequence[str], device: str) -> Reconstruction | None:
-    """Return how gazes are reconstructed; None for `none`. Without its weights, LPIPS is left out."""
-    if source == "none":
-        return None
-    from autogaze_ros.checkpoints.load import Origin, load_reconstructor
-    from autogaze_ros.engines.base import choose_device
-    from autogaze_ros.evaluation.metrics import study_metrics
-    from autogaze_ros.evaluation.runner import Reconstruction
-    from autogaze_ros.reconstruction import open_engine
-
-    loaded = load_reconstructor(source)
-    place = choose_device(device)
-    try:
-        measured = study_metrics(metrics)
-    except MissingPackageError as error:
-        _log.warning("LPIPS is not measured: %s", error)
-        measured = study_metrics(metrics, lpips=False)
-    about = {field.name: getattr(loaded, field.name) for field in fields(Origin) if field.name != "folder"}
-    engines: dict[int, Any] = {}
-
-    def open_once(chunk_size: int) -> Any:
-        if chunk_size not in engines:
-            engines[chunk_size] = open_engine(loaded.network, chunk_size, place)
-        return engines[chunk_size]
-
-    return Reconstruction(open_once, measured, about)
 
 
 def _show(study: Study, records: Records) -> None:
@@ -334,6 +258,27 @@ def _run(study: Study, records: Records) -> bool:
     if done < len(frames):
         click.echo(f"stopped after {done} of {len(frames)} contexts; the same command resumes", err=True)
     return done == len(frames)
+
+
+def _videos(wanted: Sequence[str] | None, study: Study) -> list[int]:
+    """Return the indices of the settings to show; raises ParameterError."""
+    if wanted == ["all"]:
+        return list(range(len(study.grid)))
+    for number in wanted or ():
+        if not (number.isdecimal() and 1 <= int(number) <= len(study.grid)):
+            raise ParameterError(f"--video takes numbers from 1 to {len(study.grid)}, or all; got {number}")
+    return [int(number) - 1 for number in wanted or ()]
+
+
+def _write_videos(out: Path, study: Study, shown: Sequence[int], animation: str | None) -> None:
+    """Write a video of each clip at each of these settings."""
+    from autogaze_ros.evaluation.triptych import write_triptych
+
+    for place in shown:
+        for number, clip in enumerate(study.clips, 1):
+            path = out / f"setting_{place + 1:02d}_clip_{number:02d}.mp4"
+            write_triptych(path, clip, study, study.grid[place], animation or "")
+            click.echo(f"{path}: {clip.title}, {study.grid[place]}")
 
 
 def _report(out: Path, study: Study, records: Sequence[Record], seed: int) -> None:

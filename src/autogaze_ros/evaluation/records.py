@@ -33,6 +33,7 @@ class Record:
     milliseconds: (frames,) by stage: preprocess, gaze, decision (from the arrival of a frame
         to its gaze, if frames arrive at the clip's rate) and reconstruct.
     peak_mib: largest resident memory of the process so far and, on a GPU, of the device.
+    origin: digests of the clip (`inputs`) and of the selector's weights, device, threads and commit.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Record:
     predicted: list[float | None]
     milliseconds: Mapping[str, list[float]]
     peak_mib: Mapping[str, float]
+    origin: Mapping[str, Any]
 
 
 def record_key(setting: Setting, context: Context, **others: Any) -> str:

@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from autogaze_ros.evaluation.baselines import (
 )
 from autogaze_ros.evaluation.contexts import Clip, Context
 from autogaze_ros.evaluation.grid import Setting
+from autogaze_ros.evaluation.machine import commit
 from autogaze_ros.evaluation.metrics import ContextMetrics, Engine, Metric
 from autogaze_ros.evaluation.records import Record, Records, record_key
 from autogaze_ros.pipeline import ContextMask
@@ -89,8 +90,9 @@ class Study:
         baselines: bool = True,
     ) -> None:
         self.clips = clips
-        self._reconstruction, self._teacher = reconstruction, teacher
+        self.reconstruction, self._teacher = reconstruction, teacher
         self._device, self._seed, self._baselines = device, seed, baselines
+        self._commit = commit()
         self._selectors: dict[tuple[str, str, int], Selector] = {}
         self._semantic: dict[tuple[str, ...], semantic.SemanticMetrics] = {}
         for clip in clips:
@@ -101,10 +103,10 @@ class Study:
     @property
     def reconstruction_about(self) -> dict[str, Any] | None:
         """Return the origin of the reconstructor's weights and of LPIPS; None without reconstruction."""
-        if self._reconstruction is None:
+        if self.reconstruction is None:
             return None
-        sources = {name: metric.source for name, metric in self._reconstruction.metrics.items()}
-        return {**self._reconstruction.about, "metrics": sources}
+        sources = {name: metric.source for name, metric in self.reconstruction.metrics.items()}
+        return {**self.reconstruction.about, "metrics": sources}
 
     @property
     def origins(self) -> dict[str, dict[str, Any]]:
@@ -120,7 +122,7 @@ class Study:
 
     def key(self, setting: Setting, context: Context) -> str:
         """Return the key of a record."""
-        selector = self._selector(setting)
+        selector = self.selector(setting)
         clip = context.clip
         return record_key(
             setting,
@@ -132,11 +134,18 @@ class Study:
             weights=selector.info.sha256,
             device=selector.info.device,
             threads=torch.get_num_threads(),
-            reconstruction=dict(self._reconstruction.about) if self._reconstruction else None,
-            metrics=list(self._reconstruction.metrics) if self._reconstruction else [],
+            reconstruction=dict(self.reconstruction.about) if self.reconstruction else None,
+            metrics=list(self.reconstruction.metrics) if self.reconstruction else [],
             baselines=self._baselines,
             seed=self._seed,
         )
+
+    def finished(self, records: Records) -> Iterator[Record]:
+        """Yield the records of this study, in the order of the grid."""
+        for setting in self.grid:
+            for context in self.contexts(setting):
+                if (key := self.key(setting, context)) in records:
+                    yield records[key]
 
     def missing(self, records: Records) -> list[tuple[Setting, list[Context]]]:
         """Return the settings with the contexts that have no record yet."""
@@ -149,7 +158,7 @@ class Study:
     def run(self, records: Records, report: Callable[[], bool]) -> None:
         """Make the missing records; call `report` after each, which returns True to stop."""
         for setting, missing in self.missing(records):
-            selector = self._selector(setting)
+            selector = self.selector(setting)
             contexts = self.contexts(setting)
             self._warm_up(selector, setting, contexts[0])
             # Baselines need the gazes at all contexts; repeated ones are equal but for their times.
@@ -161,7 +170,8 @@ class Study:
                 if report():
                     return
 
-    def _selector(self, setting: Setting) -> Selector:
+    def selector(self, setting: Setting) -> Selector:
+        """Return the selector of a setting, loaded once."""
         name = (setting.selector, setting.checkpoint, setting.chunk_size)
         if name not in self._selectors:
             self._selectors[name] = create_selector(
@@ -174,7 +184,7 @@ class Study:
 
     def _resolve(self, setting: Setting) -> list[Setting]:
         """Return a setting with its requirement as a number; one for each of `auto:N`."""
-        selector = self._selector(setting)
+        selector = self.selector(setting)
         for clip in self.clips:
             selector.check_source(clip.source, bool(clip.motions))
         if not setting.spread:
@@ -235,9 +245,9 @@ class Study:
             if (found := baseline.gaze(context, timed.gazes)) is not None:
                 chosen[baseline.name] = found
         measure = None
-        if self._reconstruction:
-            engine = self._reconstruction.open_engine(setting.chunk_size)
-            measure = ContextMetrics(context, engine, self._reconstruction.metrics)
+        if self.reconstruction:
+            engine = self.reconstruction.open_engine(setting.chunk_size)
+            measure = ContextMetrics(context, engine, self.reconstruction.metrics)
         methods = {name: self._describe(context, gazes) for name, gazes in chosen.items()}
         reconstructing = 0.0
         for name, gazes in chosen.items() if measure else ():
@@ -246,7 +256,7 @@ class Study:
             pictures = measure.reconstruct(gazes)
             if name == setting.selector:
                 reconstructing = _milliseconds(began) / len(gazes)
-            names = list(self._reconstruction.metrics) if self._reconstruction else []
+            names = list(self.reconstruction.metrics) if self.reconstruction else []
             methods[name]["metrics"] = dict(zip(names, measure.measure(pictures).T.tolist(), strict=True))
         return Record(
             key=self.key(setting, context),
@@ -264,6 +274,13 @@ class Study:
                 **({"reconstruct": [reconstructing] * len(timed.gazes)} if measure else {}),
             },
             peak_mib=_peak_memory(),
+            origin={
+                "inputs": context.clip.sha256,
+                "weights": self.selector(setting).info.sha256,
+                "device": self.selector(setting).info.device,
+                "threads": torch.get_num_threads(),
+                "commit": self._commit,
+            },
         )
 
     def _describe(self, context: Context, gazes: Gazes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -35,6 +36,9 @@ class Row:
         frame or context, and all or one kind of pixels or objects; else empty.
     low, high: NaN where there is no interval.
     contexts, sources: their number.
+    inputs: digest of the clips' frames.
+    weights: digest of the selector's weights; empty without weights.
+    device, threads, commit: of the computation; several are separated by a space.
     """
 
     selector: str
@@ -51,6 +55,11 @@ class Row:
     high: float
     contexts: int
     sources: int
+    inputs: str = ""
+    weights: str = ""
+    device: str = ""
+    threads: str = ""
+    commit: str = ""
     subject: str = ""
     level: str = ""
     scope: str = ""
@@ -199,7 +208,7 @@ def _rows(setting: Setting, camera: str, records: Sequence[Record], seed: int) -
         sources = len({record.source for record in members})
 
         about = {**setting.as_dict(), "camera": camera, "method": method}
-        about |= {"contexts": len(members), "sources": sources}
+        about |= {"contexts": len(members), "sources": sources, **_origin(members)}
         row = partial(_row, about)
 
         for measure, values in _columns(members, method, own=method == setting.selector).items():
@@ -212,6 +221,17 @@ def _rows(setting: Setting, camera: str, records: Sequence[Record], seed: int) -
 
 def _row(about: Mapping[str, Any], measure: str, found: Estimate, **more: Any) -> Row:
     return Row(**about, measure=measure, value=found.value, low=found.low, high=found.high, **more)
+
+
+def _origin(records: Sequence[Record]) -> dict[str, str]:
+    """Return what all records have in common, or all different values separated by a space."""
+    found = {
+        name: " ".join(dict.fromkeys(str(record.origin[name]) for record in records))
+        for name in ("inputs", "weights", "device", "threads", "commit")
+    }
+    if " " in found["inputs"]:
+        found["inputs"] = hashlib.sha256(found["inputs"].encode()).hexdigest()
+    return found
 
 
 def _columns(records: Sequence[Record], method: str, *, own: bool) -> dict[str, Floats]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from autogaze_ros.evaluation.contexts import Clip
 from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.metrics import ContextMetrics
-from autogaze_ros.evaluation.runner import Reconstruction
+from autogaze_ros.evaluation.runner import Reconstruction, Study
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.video_writers import animation_writer, video_writer
 from autogaze_ros.networks.preprocessing import to_image
@@ -22,14 +22,7 @@ from autogaze_ros.selectors import Selector
 from autogaze_ros.tokens import Gaze
 
 
-def write_triptych(
-    path: Path,
-    clip: Clip,
-    setting: Setting,
-    selector: Selector,
-    reconstruction: Reconstruction | None,
-    animation: str = "",
-) -> None:
+def write_triptych(path: Path, clip: Clip, study: Study, setting: Setting, animation: str = "") -> None:
     """Write an MP4 of a clip at a setting; without reconstruction it shows frames and gazes only.
 
     Raises OSError and OutputError.
@@ -41,7 +34,7 @@ def write_triptych(
         if animation:
             beside = path.with_suffix(f".{animation}")
             writes.append(writers.enter_context(animation_writer(beside, clip.rate)))
-        for gazed, picture in _gazed(clip, setting, selector, reconstruction):
+        for gazed, picture in _gazed(clip, setting, study.selector(setting), study.reconstruction):
             shown = panels(gazed, picture)
             for write in writes:
                 write(shown, gazed.frame.stamp)
