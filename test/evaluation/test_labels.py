@@ -21,7 +21,7 @@ from autogaze_ros.evaluation.labels import (
     read_depth,
     scenario_labels,
 )
-from autogaze_ros.io.drives import open_drive
+from autogaze_ros.io.sources import open_drive
 from autogaze_ros.io.writers import scenario_writer
 
 CARLA, CAMVID_CLASSES = CLASSES["carla"], CLASSES["camvid"]

@@ -8,16 +8,9 @@ from hypothesis import strategies as st
 
 from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.classes import CLASSES, Classes
+from autogaze_ros.evaluation.coverage import BANDS, KINDS, LEVELS, PARTS, stack
 from autogaze_ros.evaluation.labels import drive_labels
-from autogaze_ros.evaluation.semantic import (
-    BANDS,
-    KINDS,
-    LEVELS,
-    PARTS,
-    SMALLEST,
-    SemanticMetrics,
-    stack,
-)
+from autogaze_ros.evaluation.semantic import SMALLEST, SemanticMetrics
 from autogaze_ros.evaluation.statistics import Bootstrap
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 

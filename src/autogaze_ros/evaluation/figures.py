@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from autogaze_ros.errors import needs
-from autogaze_ros.evaluation import semantic
+from autogaze_ros.evaluation import coverage
 from autogaze_ros.evaluation.baselines import Greedy
 from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.records import Record
@@ -158,7 +158,7 @@ def _methods(axes: Axes, table: Table, settings: Sequence[Setting]) -> None:
 
 def _coverage(axes: Axes, table: Table, settings: Sequence[Setting], groups: Sequence[str]) -> None:
     """Draw the share of objects touched in each group: bars of the methods at the cheapest setting."""
-    where = {"level": semantic.LEVELS[0], "scope": semantic.SCOPES[1], "part": semantic.KINDS[0]}
+    where = {"level": coverage.LEVELS[0], "scope": coverage.SCOPES[1], "part": coverage.KINDS[0]}
     labelled = {row.setting for row in table.find(measure="objects", **where)}
     costs = {one: row.value for one in settings if one in labelled and (row := _row(table, one, "tokens"))}
     setting = min(costs, key=lambda one: costs[one])

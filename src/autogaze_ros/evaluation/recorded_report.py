@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from autogaze_ros.evaluation import semantic
+from autogaze_ros.evaluation import coverage
 from autogaze_ros.evaluation.markdown import head, row
 from autogaze_ros.evaluation.recorded import Recorded, RecordedCamera
 from autogaze_ros.evaluation.recorded_semantic import Measured
@@ -175,7 +175,7 @@ def _latencies(lines: Sequence[_Line], rows: Rows) -> Iterator[str]:
 
 def _coverage(lines: Sequence[_Line], rows: Rows) -> Iterator[str]:
     """Yield a table of semantic coverage: subjects by cameras, cells of 7x7 and finer over the context."""
-    where = {"level": semantic.LEVELS[0], "scope": semantic.SCOPES[1], "part": semantic.PARTS[0]}
+    where = {"level": coverage.LEVELS[0], "scope": coverage.SCOPES[1], "part": coverage.PARTS[0]}
     subjects = list(dict.fromkeys(one.subject for one in rows.rows if one.measure == "share"))
     if not subjects:
         return

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import BagError, SourceError
-from autogaze_ros.evaluation import semantic
+from autogaze_ros.evaluation import coverage, semantic
 from autogaze_ros.evaluation.classes import CLASSES, Classes
 from autogaze_ros.evaluation.labels import Labels, open_labels
 from autogaze_ros.evaluation.recorded import RecordedCamera
@@ -36,7 +35,7 @@ class Measured:
 
     source: str
     classes: Classes
-    coverages: tuple[semantic.Coverage, ...]
+    coverages: tuple[coverage.Coverage, ...]
     notes: tuple[str, ...]
 
 
@@ -79,7 +78,7 @@ class _Contexts:
         self._camera, self._classes, self._advance = camera, classes, advance
         self._runs = [run for run in camera.runs if camera.is_whole(run)]
         self._labels: list[dict[int, NDArray[np.uint8]]] = [{} for _ in self._runs]
-        self._coverages: dict[int, semantic.Coverage] = {}
+        self._coverages: dict[int, coverage.Coverage] = {}
         self.reasons: Counter[str] = Counter()
 
     def places(self) -> Iterator[tuple[int, int]]:
@@ -188,28 +187,16 @@ def semantic_measures(measured: Sequence[Measured], seed: int) -> Iterator[Seman
 
     seed: of the bootstrap.
     """
-    pairs = [(one.source, coverage) for one in measured for coverage in one.coverages]
+    pairs = [(one.source, found) for one in measured for found in one.coverages]
     if not pairs or len({one.classes.title for one in measured}) > 1:
         return
-    coverage = semantic.stack([found for _, found in pairs])
+    summed = coverage.stack([found for _, found in pairs])
     bootstrap = Bootstrap([source for source, _ in pairs], seed)
-    for measure, (above, below) in coverage.ratios().items():
+    for measure, (above, below) in summed.ratios().items():
         for flat, place in enumerate(np.ndindex(above.shape[1:])):
             values, weights = (part.reshape(len(pairs), -1)[:, flat] for part in (above, below))
             if weights.sum():
                 found = bootstrap.ratio(values, weights)
-                yield SemanticRow(measure, found, len(pairs), _place(measure, coverage.rows, place))
-
-
-def _place(measure: str, rows: Sequence[str], place: Sequence[int]) -> dict[str, str]:
-    """Return the names of a semantic measure's indices."""
-    if measure == "area":
-        return {"level": semantic.LEVELS[place[0]], "scope": semantic.SCOPES[place[1]]}
-    parts: Any = semantic.KINDS if measure.startswith(("objects", "wait")) else semantic.PARTS
-    scope = semantic.SCOPES[place[3]] if len(place) > 3 else ""
-    return {
-        "subject": rows[place[0]],
-        "part": parts[place[1]],
-        "level": semantic.LEVELS[place[2]],
-        "scope": scope,
-    }
+                yield SemanticRow(
+                    measure, found, len(pairs), coverage.place_names(measure, summed.rows, place)
+                )

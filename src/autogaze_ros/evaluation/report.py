@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autogaze_ros.evaluation import semantic
+from autogaze_ros.evaluation import coverage
 from autogaze_ros.evaluation.baselines import Greedy
 from autogaze_ros.evaluation.contexts import Clip
 from autogaze_ros.evaluation.grid import Setting
@@ -212,7 +212,7 @@ def _baselines(table: Table, found: Sequence[Verdict], settings: Sequence[Settin
 
 def _coverage(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
     """Yield a table of semantic coverage: subjects by settings, cells of 7x7 and finer over the context."""
-    where = {"level": semantic.LEVELS[0], "scope": semantic.SCOPES[1], "part": semantic.PARTS[0]}
+    where = {"level": coverage.LEVELS[0], "scope": coverage.SCOPES[1], "part": coverage.PARTS[0]}
     subjects = list(dict.fromkeys(row.subject for row in table.find(measure="share", camera=ALL)))
     if not subjects:
         return

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from autogaze_ros.errors import ParameterError
-from autogaze_ros.evaluation import semantic
+from autogaze_ros.evaluation import coverage, semantic
 from autogaze_ros.evaluation.baselines import (
     Baseline,
     Gazes,
@@ -299,7 +299,7 @@ class Study:
             "metrics": {},
         }
         if context.clip.labels is not None:
-            found["semantic"] = semantic.to_json(self._coverage_of(context)(gazes, self._seed))
+            found["semantic"] = coverage.to_json(self._coverage_of(context)(gazes, self._seed))
         return found
 
     def _coverage_of(self, context: Context) -> semantic.SemanticMetrics:

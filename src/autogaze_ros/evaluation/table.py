@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autogaze_ros.evaluation import semantic
+from autogaze_ros.evaluation import coverage
 from autogaze_ros.evaluation.baselines import Greedy
 from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.metrics import LOSS_METRICS, Floats, loss_of
@@ -278,25 +278,11 @@ def _semantic_rows(
     ]
     if not found or len(found) < len(records):
         return
-    coverage = semantic.from_json(found)
-    for measure, (above, below) in coverage.ratios().items():
+    summed = coverage.from_json(found)
+    for measure, (above, below) in summed.ratios().items():
         for flat, place in enumerate(np.ndindex(above.shape[1:])):
             values, weights = (part.reshape(len(found), -1)[:, flat] for part in (above, below))
             if not weights.sum():
                 continue
-            about = _about(measure, coverage.rows, place)
+            about = coverage.place_names(measure, summed.rows, place)
             yield row(measure, bootstrap.ratio(values, weights), **about)
-
-
-def _about(measure: str, rows: Sequence[str], place: tuple[int, ...]) -> dict[str, str]:
-    """Return the names of a semantic measure's indices."""
-    if measure == "area":
-        return {"level": semantic.LEVELS[place[0]], "scope": semantic.SCOPES[place[1]]}
-    parts = semantic.KINDS if measure.startswith(("objects", "wait")) else semantic.PARTS
-    scope = semantic.SCOPES[place[3]] if len(place) > 3 else ""
-    return {
-        "subject": rows[place[0]],
-        "part": parts[place[1]],
-        "level": semantic.LEVELS[place[2]],
-        "scope": scope,
-    }
