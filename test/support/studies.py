@@ -120,6 +120,7 @@ def record(
         predicted=predicted or [None] * frames,
         milliseconds={name: [float(n + 1) for n in range(frames)] for name in TIMES},
         peak_mib={"process": 100.0},
+        origin={"inputs": "a1", "weights": "", "device": "cpu", "threads": 1, "commit": "c0"},
     )  # fmt: skip
 
 

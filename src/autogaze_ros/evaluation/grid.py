@@ -10,12 +10,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from autogaze_ros.errors import ParameterError
+from autogaze_ros.errors import ParameterError, needs
 from autogaze_ros.parameters import EMBEDDED, PARAMETERS
 from autogaze_ros.reporting import shown
 from autogaze_ros.selectors import AUTO, Requirement
+
+with needs("pyyaml", "a grid of settings"):
+    import yaml
 
 MOST_SETTINGS = 1000
 _AXES = ("selector", "checkpoint", "mode", "chunk_size", "gazing_ratio", "task_loss_requirement")
