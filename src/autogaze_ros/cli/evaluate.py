@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from autogaze_ros.evaluation.records import Record, Records
     from autogaze_ros.evaluation.runner import Study
 
+DASHCAM_RATE = 8.0  # frames per second of the preset, as in the published study
 _AXES = {
     "selector": "Selectors: names of built-in ones or plugins, or MODULE:CLASS.",
     "checkpoint": "AutoGaze weights: embedded, folders or Hugging Face ids.",
@@ -158,12 +159,15 @@ def evaluate(
             from autogaze_ros.evaluation import study as studies
             from autogaze_ros.evaluation.records import Records
 
+            selection = choice.selection
+            if preset == "dashcam" and not selection.rate:
+                selection = replace(selection, rate=DASHCAM_RATE)
             clips = studies.read_clips(
                 sources,
                 lambda path, camera: replace(choice, camera=camera, selection=Selection()).open(
                     path, motion=True
                 ),
-                choice.selection,
+                selection,
                 cameras=choice.camera,
                 frames=frames,
                 resize=resize or 0,

@@ -126,6 +126,20 @@ def tables(
     yield from _published(table, settings)
 
 
+def summary(table: Table) -> Iterator[str]:
+    """Yield a line for each setting: its tokens, its LPIPS, and that of each baseline with as many tokens."""
+    for setting in table.settings():
+        tokens, lpips = (table.get(setting, setting.selector, name) for name in ("tokens", "LPIPS"))
+        others = [
+            f"{_named(row.method)} {row.value:.3f}"
+            for row in table.find(setting=setting, measure="LPIPS", camera=ALL)
+            if row.method != setting.selector
+        ]
+        own = [f"LPIPS {lpips.value:.3f}"] if lpips else []
+        cost = f"{tokens.value:.1f} tokens a frame" if tokens else ""
+        yield f"ratio {setting.gazing_ratio:g}: {', '.join([cost, *own])}; {', '.join(others)}"
+
+
 def _clips(clips: Sequence[Clip]) -> Iterator[str]:
     yield "\n### Clips"
     yield from _head(["clip", "frames", "size", "Hz", "labels", ""])
