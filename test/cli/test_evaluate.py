@@ -196,6 +196,7 @@ def test_a_run_killed_before_its_first_record_does_not_block_the_next(frames, tm
     evaluate(frames, *CHEAP, "--frames", 2, "--no-baselines", "--out", tmp_path / "study")
 
 
+@pytest.mark.slow
 def test_the_same_drive_as_folder_and_as_video_has_the_same_rows(tmp_path):
     images = [frame.image for _, frame in zip(range(8), open_source("drive:900"), strict=False)]
     write_folder(tmp_path / "frames", images)
@@ -241,6 +242,7 @@ def clips_of(*arguments, most=64, labels=None, classes="carla", **selection):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "selection, ticks",
     [
@@ -312,6 +314,7 @@ def boxes_mask(ids, level, size):
     return mask
 
 
+@pytest.mark.slow
 def test_coverage_in_the_table_is_that_of_a_count_of_pixels(tmp_path):
     """The cells of uniform are known, so that its coverage of a drive can be counted from outside."""
     from autogaze_ros.networks.decoding import token_budget
@@ -377,6 +380,7 @@ class OnlyPedestrians(Selector):
 '''
 
 
+@pytest.mark.slow
 def test_a_selector_that_looks_at_pedestrians_alone_keeps_them_all(tmp_path, install_lab):
     install_lab(files={"mine.py": PEDESTRIANS})
     grid = ["--selector", "lab_gaze.mine:OnlyPedestrians", "--chunk-size", 4, "--reconstruction", "none"]
@@ -398,6 +402,7 @@ def test_a_selector_that_looks_at_pedestrians_alone_keeps_them_all(tmp_path, ins
             assert row["value"] < 1
 
 
+@pytest.mark.slow
 def test_several_cameras_are_told_apart(tmp_path):
     two = ["--camera", "rgb_front,rgb_back", "--frames", 2, "--no-baselines"]
     evaluate("drive:7", *two, *CHEAP, "--out", tmp_path / "out")
@@ -429,11 +434,9 @@ def test_a_whole_study_with_networks(weights, frames, tmp_path, install_lab):
     install_lab()
     own = ["--metric", "lab_gaze.mine:L2", "--metric", "l1_pixel"]
     grid = tmp_path / "grid.yaml"
-    named = {"checkpoint": str(weights[1]), "chunk_size": 4}
-    grid.write_text(yaml.safe_dump([
-        {**named, "gazing_ratio": [0.05], "mode": ["stream", "chunk"]}, {**named, "gazing_ratio": 0.02},
-    ]))  # fmt: skip
-    evaluate(frames, "--grid", grid, *weights[2:], *own, "--out", tmp_path / "out")
+    named = {"checkpoint": str(weights[1]), "chunk_size": 2, "gazing_ratio": [0.02]}
+    grid.write_text(yaml.safe_dump([{**named, "mode": "stream"}, {**named, "mode": "chunk"}]))
+    evaluate(frames, "--grid", grid, *weights[2:], *own, "--frames", 4, "--out", tmp_path / "out")
     found = results(tmp_path / "out")
     metrics = ["L1", "LPIPS", "PSNR", "SSIM", "lab_gaze.mine:L2", "l1_pixel", "L1 + 2 LPIPS"]
     for method in ("autogaze", "greedy_teacher", "mean_position", "other_clip"):

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from autogaze_ros.errors import AutoGazeError, ParameterError, SourceError
 from autogaze_ros.evaluation.classes import CLASSES, find_classes
 from autogaze_ros.evaluation.labels import (
+    cameras_of,
     drive_labels,
     frame_names,
+    frame_places,
     labels_of,
     open_labels,
     read_depth,
@@ -203,6 +205,41 @@ def test_a_drive_brings_labels_and_depth():
     assert (near > 1).all() and (near < 20).all() and depth[np.isfinite(depth)].max() > 30
     with pytest.raises(SourceError, match="has no camera"):
         labels_of("drive:7", "rgb_up")
+
+
+def test_labels_of_chosen_frames_are_renumbered():
+    whole, places = drive_labels("drive:3", size=(60, 34)), [1, 3, 4]
+    chosen = whole.at(places)
+    assert chosen.length == 3
+    for start, count in ((0, 3), (2, 1)):
+        labels, depth = chosen.context(start, count)
+        for own, metres, place in zip(labels, depth, places[start:], strict=True):
+            (frame,) = whole.read(place, 1)
+            assert (own == frame.labels).all() and (metres == frame.depth).all()
+    with pytest.raises(SourceError) as error:
+        chosen.context(1, 3)
+    one_line(error, "labels of 3 frames, not of 1..3")
+
+
+def test_cameras(scenario, tmp_path):
+    assert cameras_of("drive:3", "") == [""]
+    assert cameras_of("drive:3", "rgb_back, rgb_front,rgb_back") == ["rgb_back", "rgb_front"]
+    assert len(cameras_of("drive:3", "all")) == 6 and "rgb_front" in cameras_of("drive:3", "all")
+    found = cameras_of(scenario[0], "all")
+    assert found == sorted(found) and "rgb_front" in found and all(name.startswith("rgb_") for name in found)
+    write(tmp_path / "images" / "a.png", LABELS)
+    with pytest.raises(SourceError) as error:
+        cameras_of(tmp_path / "images", "all")
+    one_line(error, "has no cameras: only Bench2Drive scenarios and drives do")
+
+
+def test_places_of_frames_are_known_by_their_stamps(tmp_path):
+    for number in (0, 1, 5, 6):
+        write(tmp_path / f"{number:03d}.png", LABELS)
+    assert list(frame_places(tmp_path).values()) == [0, 1, 2, 3]
+    assert list(frame_places(tmp_path)) == [0, 100_000_000, 500_000_000, 600_000_000]
+    assert list(frame_places(tmp_path, rate=20.0))[1] == 50_000_000
+    assert frame_places("drive:3") == {} == frame_places(tmp_path / "000.png")
 
 
 def test_labels_are_those_of_the_drive_s_frames():

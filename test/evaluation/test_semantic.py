@@ -1,3 +1,4 @@
+import json
 import math
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from autogaze_ros.errors import SourceError
 from autogaze_ros.evaluation.classes import CLASSES, Classes
-from autogaze_ros.evaluation.coverage import BANDS, KINDS, LEVELS, PARTS, stack
+from autogaze_ros.evaluation.coverage import BANDS, KINDS, LEVELS, PARTS, from_json, stack, to_json
 from autogaze_ros.evaluation.labels import drive_labels
 from autogaze_ros.evaluation.semantic import SMALLEST, SemanticMetrics
 from autogaze_ros.evaluation.statistics import Bootstrap
@@ -313,6 +314,31 @@ def test_a_class_that_is_nowhere_has_no_ratio():
     above, below = found.ratios()["share"]
     one = Bootstrap(["a", "b", "c"], 0).ratio(above[:, CAR, 0, 0, 0], below[:, CAR, 0, 0, 0])
     assert math.isnan(one.value) and math.isnan(one.low) and math.isnan(one.high)
+
+
+def test_results_survive_json_without_the_rows_that_are_absent(drive):
+    labels, depth = drive
+    whole = [
+        SemanticMetrics(labels, CARLA, depth)(random_gazes(1, 4)),
+        SemanticMetrics(np.full_like(labels, 11), CARLA)(random_gazes(2, 4)),  # sky alone
+    ]
+    written = [json.loads(json.dumps(to_json(one))) for one in whole]
+    assert written[1]["rows"] == ["sky"] and "sky" in written[0]["rows"]
+    assert 5 < len(written[0]["rows"]) < len(CARLA.rows)
+    found, expected = from_json(written), stack(whole)
+    places = [expected.rows.index(row) for row in found.rows]
+    for name, (above, below) in found.ratios().items():
+        for own, wanted in zip((above, below), expected.ratios()[name], strict=True):
+            kept = wanted if name == "area" else wanted[:, places]
+            np.testing.assert_array_equal(own, kept)
+
+
+def test_of_nothing_but_ignored_pixels_no_row_is_left():
+    nothing = SemanticMetrics(np.zeros((1, 28, 28), np.uint8), CARLA)([Gaze(np.array([70], np.uint16))])
+    written = json.loads(json.dumps(to_json(nothing)))
+    assert written["rows"] == []
+    found = from_json([written, written])
+    assert found.rows == () and found.ratios()["share"][0].shape == (2, 0, len(PARTS), 2, 2)
 
 
 def test_what_does_not_fit():
