@@ -36,7 +36,7 @@ setup(
     extras_require={
         "drive": ["numba>=0.61"],
         # LPIPS also needs weights: see autogaze_ros/evaluation/lpips.py.
-        "evaluation": ["matplotlib>=3.8", "scikit-image>=0.22", "scipy>=1.11"],
+        "evaluation": ["matplotlib>=3.8", "pyarrow>=15", "scikit-image>=0.22", "scipy>=1.11"],
         "training": ["matplotlib>=3.8", "numba>=0.61", "torch>=2.9"],
         # NVlabs' package for comparison: it is on no index; this is the commit that was compared.
         "upstream": [

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "autogaze_ros"
 # From the bottom up. A room, or a module of its own, imports what stands in lines above its own, and its
 # neighbours in the same line. `io.atomic`, which writes files whole, serves all.
 LAYERS = [
-    "__init__ errors reporting threads installation tokens",
+    "__init__ errors reporting threads installation tokens motion",
     "plugins",
     "parameters io.atomic",
     "networks",

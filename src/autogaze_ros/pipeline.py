@@ -73,7 +73,7 @@ class GazeRecord:
 class GazedFrame:
     """A frame with its gaze.
 
-    pixels: input of the selector, from its `preprocess`.
+    pixels: input of the selector, from its `preprocess_frame`.
     checkpoint: weights of the selector, as GazeInfo names them; may be empty.
     restarted: reason why the camera's stream restarted with this frame; may be empty.
     """
@@ -310,7 +310,7 @@ class Pipeline:
             selector, budget = camera.choice.selector, (camera.choice.gazing_ratio, camera.choice.requirement)
             for frame in clip:
                 began = time.perf_counter()
-                pixels = selector.preprocess(frame.image)
+                pixels = selector.preprocess_frame(frame.image, frame.motion)
                 latency = StageLatency(preprocess=_milliseconds(began), batch_size=len(clips))
                 pairs.append((Request(camera.stream, pixels, *budget), latency))
             requests[name], latencies[name] = zip(*pairs, strict=True)

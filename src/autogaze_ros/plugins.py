@@ -196,6 +196,7 @@ SELECTORS = Plugins(
     base="autogaze_ros.selectors.base:Selector",
     builtin={
         "autogaze": "autogaze_ros.selectors.autogaze:AutoGazeSelector",
+        "motion_vectors": "autogaze_ros.selectors.motion_vectors:MotionVectorsSelector",
         "patch_difference": "autogaze_ros.selectors.untrained:PatchDifferenceSelector",
         "random": "autogaze_ros.selectors.untrained:RandomSelector",
         "uniform": "autogaze_ros.selectors.untrained:UniformSelector",

@@ -1,3 +1,4 @@
+import math
 import signal
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from cli_harness import run
+from cli_harness import decoded, run
 
 from autogaze_ros.cli.drive import CAMERAS
 from autogaze_ros.io.bags import open_bag
@@ -14,6 +15,7 @@ from autogaze_ros.io.sources import open_source
 from autogaze_ros.synthetic.cameras import BENCH2DRIVE
 from autogaze_ros.synthetic.drive import Drive
 from autogaze_ros.synthetic.picture import WEATHERS
+from autogaze_ros.synthetic.tags import PALETTE
 
 SMALL = ["--seed", 3, "--width", 96, "--height", 54, "--frames", 3]
 
@@ -54,8 +56,32 @@ def test_lossless_kinds(tmp_path, kind):
 def test_a_bag_has_the_bridges_topics_of_all_cameras(tmp_path):
     assert run("drive", "--out", tmp_path / "bag", "--as", "mcap", *SMALL).exit_code == 0
     with open_bag(tmp_path / "bag") as bag:
-        topics = {connection.topic for connection in bag.connections}
-    assert topics == {f"/carla/ego_vehicle/{name}/image" for name in CAMERAS}
+        counts = {connection.topic: connection.msgcount for connection in bag.connections}
+    sensors = [*CAMERAS, *(name.replace("rgb", "semantic_segmentation") for name in CAMERAS)]
+    topics = [f"/carla/ego_vehicle/{name}/{kind}" for name in sensors for kind in ("image", "camera_info")]
+    assert counts == dict.fromkeys(["/clock", *topics], 3)
+
+
+def test_a_bag_has_calibration_time_and_painted_tags(tmp_path):
+    out = tmp_path / "bag"
+    assert run("drive", "--out", out, "--as", "mcap", "--camera", "rgb_back", *SMALL).exit_code == 0
+    clocks = [message.clock for _, message in decoded(out, "/clock")]
+    assert [(clock.sec, clock.nanosec) for clock in clocks] == [(0, 0), (0, 10**8), (0, 2 * 10**8)]
+    focal = 48 / math.tan(math.radians(55))
+    for name in ("rgb_back", "semantic_segmentation_back"):
+        infos = [message for _, message in decoded(out, f"/carla/ego_vehicle/{name}/camera_info")]
+        assert [info.header.stamp for info in infos] == clocks
+        for info in infos:
+            assert (info.width, info.height, info.distortion_model) == (96, 54, "plumb_bob")
+            assert np.allclose(info.k, [focal, 0, 48, 0, focal, 27, 0, 0, 1]) and not info.d.any()
+            assert np.allclose(info.p, [focal, 0, 48, 0, 0, focal, 27, 0, 0, 0, 1, 0])
+            assert info.header.frame_id == f"ego_vehicle/{name}"
+    topic = "/carla/ego_vehicle/semantic_segmentation_back/image"
+    painted = [message for _, message in decoded(out, topic)]
+    for image, view in zip(painted, rendered("rgb_back"), strict=True):
+        assert image.encoding == "bgra8" and image.header.frame_id == "ego_vehicle/semantic_segmentation_back"
+        pixels = image.data.reshape(54, 96, 4)
+        assert (pixels[..., 2::-1] == PALETTE[view.labels]).all() and (pixels[..., 3] == 255).all()
 
 
 def test_a_video_to_look_at(tmp_path):

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from studies import contexts
+from studies import clip, reconstruction
 
-from autogaze_ros.errors import ParameterError, PluginError
-from autogaze_ros.evaluation.baselines import SelectorMethod
+from autogaze_ros.errors import PluginError
+from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.metrics import L1Pixel, Metric, Metrics, study_metrics
+from autogaze_ros.evaluation.records import Records
+from autogaze_ros.evaluation.runner import Study
 from autogaze_ros.plugins import METRICS, Plugins
-from autogaze_ros.selectors import create_selector
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = "[autogaze_ros.metrics]\nl2 = lab_gaze.mine:L2\n"
@@ -71,21 +72,36 @@ def test_a_class_without_the_method_is_refused():
         Metrics(["lab_gaze.mine:NoMeasure"])
 
 
-def test_a_study_compares_by_what_is_better_when_it_is_less():
-    metrics = study_metrics(["lab_gaze.mine:L2", "l1_pixel", "lpips", "l1_normalized"])
-    assert list(metrics) == ["L1", "LPIPS", "lab_gaze.mine:L2", "l1_pixel"]
+def test_a_study_measures_each_metric_once():
+    others = ["lab_gaze.mine:L2", "l1_pixel", "lab_gaze.mine:Likeness"]
+    metrics = study_metrics([*others, "lpips", "l1_normalized"])
+    assert list(metrics) == ["L1", "LPIPS", "PSNR", "SSIM", *others]
     assert isinstance(metrics["l1_pixel"], L1Pixel)
-    with pytest.raises(ParameterError, match=r"Likeness: a study compares by metrics of which less"):
-        study_metrics(["lab_gaze.mine:Likeness"])
+    assert list(study_metrics(lpips=False)) == ["L1", "PSNR", "SSIM"]
 
 
-def test_a_selector_that_takes_other_tokens_than_asked_for_is_refused():
-    (context,) = contexts(1)
-    first = SelectorMethod(create_selector("lab_gaze.mine:First"))
-    assert {len(gaze.token_ids) for gaze in first.gaze(context, [5] * 16)} == {5}
-    few = SelectorMethod(create_selector("lab_gaze.mine:Few"))
-    with pytest.raises(PluginError, match=r"Few cannot be compared at equal tokens: it chose 1 where .* 5"):
-        few.gaze(context, [5] * 16)
+def test_a_study_of_a_selector_and_metrics_of_a_lab(tmp_path):
+    clips = [clip("a", 2, seed=1), clip("b", 2, seed=2)]
+    measured = reconstruction(L2=METRICS.create("lab_gaze.mine:L2"))
+    settings = [
+        Setting(f"lab_gaze.mine:{name}", chunk_size=2, gazing_ratio=0.02) for name in ("First", "Few")
+    ]
+    study, records = Study(clips, settings, measured), Records(tmp_path)
+    study.run(records, lambda: False)
+    records.close()
+    for one in records:
+        own = one.methods[one.setting["selector"]]
+        assert len(own["metrics"]["L2"]) == 2
+        counts = {name: sum(map(sum, method["tokens"])) for name, method in one.methods.items()}
+        assert len(set(counts.values())) == 1, counts
+
+
+def test_a_metric_of_another_shape_ends_a_study(tmp_path):
+    measured = reconstruction(One=METRICS.create("lab_gaze.mine:OneNumber"))
+    study, records = Study([clip("a", 2)], [Setting("uniform", chunk_size=2)], measured), Records(tmp_path)
+    with pytest.raises(PluginError, match=r"metric One must return a tensor of shape \[2\], got \[\]"):
+        study.run(records, lambda: False)
+    records.close()
 
 
 def autogaze(site, *arguments):

@@ -1,3 +1,4 @@
+import re
 import sys
 
 import cv2
@@ -44,6 +45,7 @@ def test_the_demo_leaves_a_video_pictures_and_a_table(demo, tmp_path):
         assert abs(picture.shape[0] - height) < 2 and picture.shape[1] == 1916
         camera, reconstruction = (part[-358:].astype(int) for part in (picture[:, :636], picture[:, -636:]))
         assert 0.5 < np.abs(camera - reconstruction).mean() < 30  # of this very frame
+    assert re.search(r"ratio 0\.1: \d+\.\d tokens a frame, LPIPS 0\.\d{3}; random 0\.\d{3}, ", running.log())
     assert "gazed_bag contains 16 gazes; 16 of 16 also seen live are the same" in running.log()
     with open_bag(tmp_path / "out" / "gazed_bag") as bag:
         assert (bag.count("/image"), bag.count("/autogaze/front/gaze")) == (16, 16)

@@ -279,6 +279,7 @@ def broken(weights, tmp_path, name):
     "parameters, message",
     [
         ({"selector": "saliency"}, "unknown selector 'saliency'; known are "),
+        ({"selector": "motion_vectors"}, "needs a compressed video; an image topic has no motion vectors"),
         ({"selector": "random", "gazing_ratio": 1.5}, "gazing_ratio"),
         ({"selector": "random", "gazing_ratio": "much"}, "gazing_ratio"),
         ({"checkpoint": "''"}, "needs a checkpoint"),

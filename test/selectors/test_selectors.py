@@ -14,7 +14,7 @@ from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
 from autogaze_ros.selectors.untrained import PatchDifferenceSelector
 
-UNTRAINED = ["patch_difference", "uniform", "random"]
+UNTRAINED = ["motion_vectors", "patch_difference", "uniform", "random"]
 OWN = [name for name in SELECTORS.builtin if name != "upstream"]  # NVlabs' package has test_upstream.py
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from rosbags import rosbag1
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from autogaze_ros.installation import message_folder
 from autogaze_ros.io.bag_types import IMAGE, message_types
-from autogaze_ros.io.bags import open_bag
+from autogaze_ros.io.bags import GAZE_MASK, open_bag
 from autogaze_ros.io.sources import open_source
 from autogaze_ros.io.writers import _message, header, image_fields
 
@@ -135,4 +136,19 @@ def write_ros1(path: Path, images: Sequence[np.ndarray], *, start: int = 0, comp
             region = types.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
             numbers = [np.arange(size, dtype=float) for size in (5, 9, 9, 12)]
             put("/camera_info", received, about, height, width, "plumb_bob", *numbers, 0, 0, region)
+    return path
+
+
+def write_ros1_gazes(path: Path, gazes: Sequence[dict[str, Any]]) -> Path:
+    """A ROS 1 bag of gazes, as the fields of GazeMask, on /autogaze/front/gaze at 10 Hz."""
+    types = get_typestore(Stores.ROS1_NOETIC)
+    for name in ("StageLatency", "GazeMask"):
+        text = (message_folder() / f"{name}.msg").read_text()
+        types.register(get_types_from_msg(text, f"autogaze_ros/msg/{name}"))
+    with rosbag1.Writer(path) as bag:
+        connection = bag.add_connection("/autogaze/front/gaze", GAZE_MASK, typestore=types)
+        for place, fields in enumerate(gazes):
+            head = {**fields["header"], "seq": place}
+            message = _message(types, GAZE_MASK, {**fields, "header": head})
+            bag.write(connection, place * 10**8, types.serialize_ros1(message, GAZE_MASK))
     return path

@@ -6,7 +6,7 @@ import functools
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from autogaze_ros.io.sources import open_source
 from autogaze_ros.parameters import PARAMETERS
 from autogaze_ros.plugins import METRICS, Plugins
 from autogaze_ros.reporting import shown
+from autogaze_ros.selectors.base import Selector
 from autogaze_ros.threads import set_threads
 
 MOST_OF_ERROR = 4000  # bytes of an error, which may list many things
@@ -119,16 +120,28 @@ class SourceChoice:
     max_image_pixels: int
     selection: Selection
 
-    def open(self, path: str) -> Source:
-        """Open the source and select its frames; raises SourceError."""
+    def open(self, path: str, *, motion: bool = False) -> Source:
+        """Open the source and select its frames; raises SourceError.
+
+        motion: give frames their motion, where the source has it.
+        """
         found = open_source(
             path,
             camera=self.camera,
             topic=self.topic,
             folder_rate=self.folder_rate or 0.0,
             max_pixels=self.max_image_pixels,
+            motion=motion,
         )
         return monitored(found, self.max_gap).select(self.selection)
+
+    def reopen_for(self, found: Source, path: str, selectors: Sequence[Selector]) -> Source:
+        """Return the source, opened again with motion if a selector needs it; raises SourceError for none."""
+        if any(selector.needs_motion for selector in selectors):
+            found = self.open(path, motion=True)
+        for selector in selectors:
+            selector.check_source(path, found.motion)
+        return found
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -149,6 +149,7 @@ def compare(
         if out is not None:
             keep_apart([out], source)
         selectors = [create_selector(name, **options) for name in (selector, against)]
+        found = choice.reopen_for(found, source, selectors)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
         for line in dict.fromkeys(_licence(chosen) for chosen in selectors if chosen.info.license):

@@ -74,7 +74,7 @@ def _torch() -> Iterator[Row]:
         yield (
             "torch",
             f"cannot be imported: {error}",
-            "pip install torch; without it only patch_difference, uniform and random work",
+            "pip install torch; without it only motion_vectors, patch_difference, uniform and random work",
         )
         return
     spinning = waiting() or "OpenMP's default"

@@ -59,7 +59,8 @@ def drive(
     """Render the synthetic drive; equal options give equal images.
 
     A Bench2Drive scenario has exact semantic tags beside the images. A video is for
-    viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA bridge.
+    viewing, or lossless; a bag (mcap, sqlite3) has the topics of the CARLA bridge: /clock,
+    and images and camera_info of each camera and of a semantic camera in its place.
     """
     names = cameras or (("rgb_front",) if kind in _VIDEOS else CAMERAS)
     chosen = [camera.sized(width, height) for camera in BENCH2DRIVE if camera.name in names]
@@ -74,7 +75,7 @@ def drive(
             raise ParameterError("a Bench2Drive scenario has 10 frames a second")
         shots = _shots(Drive(seed, weather or ""), chosen, frames, 20 // int(rate))
         bar = click.progressbar(shots, frames, label="Driving", show_pos=True, file=sys.stderr)
-        with _writer(out, kind, float(rate)) as write, interruptible() as interrupted, bar:
+        with _writer(out, kind, float(rate), chosen) as write, interruptible() as interrupted, bar:
             for stamp, shot in bar:
                 write(stamp, shot)
                 if interrupted():
@@ -90,9 +91,9 @@ def _shots(drive: Drive, cameras: list[Camera], frames: int, ticks: int) -> Iter
             drive.step(ticks)
 
 
-def _writer(out: Path, kind: str, rate: float) -> AbstractContextManager[Write]:
+def _writer(out: Path, kind: str, rate: float, cameras: list[Camera]) -> AbstractContextManager[Write]:
     if kind == "scenario":
         return scenario_writer(out)
     if kind in _VIDEOS:
         return video_file_writer(out, rate=rate, lossless=kind == "lossless")
-    return carla_bag_writer(out, kind)
+    return carla_bag_writer(out, kind, cameras)

@@ -115,6 +115,7 @@ def gaze(
             _keep_foreign_files(out / _BAG)
         filling.enter_context(folder_to_fill(out, replace=overwrite))
         chosen = create_selector(selector, **options)
+        found = choice.reopen_for(found, source, [chosen])
         rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"], metrics)
         for weights in (chosen.info, rebuild):
             if weights and weights.license:

@@ -1,31 +1,25 @@
-"""Baselines for AutoGaze's gazes: other ways to choose the same number of tokens in the same frames."""
+"""Baselines for a selector's gazes: other ways to choose as many tokens in the same frames."""
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.errors import PluginError, SourceError
-from autogaze_ros.evaluation.contexts import FRAMES, Context
+from autogaze_ros.evaluation.contexts import Context
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.selectors import Request, Selector
 from autogaze_ros.selectors.untrained import spread_ids
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
-
-class Method(Protocol):
-    """A way to choose tokens."""
-
-    name: str
-
-    def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Choose exactly `counts` tokens in each frame of a context."""
+Gazes = Sequence[Gaze]
+Known = Mapping[str, Gazes]  # the selector's gazes by `Context.key`
 
 
 class Teacher(Protocol):
@@ -35,124 +29,131 @@ class Teacher(Protocol):
         """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64."""
 
 
-class SelectorMethod:
-    """A selector as a method. Gazes with counts are cached, since baselines ask for AutoGaze's again."""
+class Baseline(ABC):
+    """A way to choose tokens, given another's gazes at the same context."""
+
+    name: str
+
+    @abstractmethod
+    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze] | None:
+        """Choose exactly as many tokens in each frame as `gazes` has; None if that is impossible here."""
+
+
+def select_counts(selector: Selector, context: Context, counts: Sequence[int]) -> list[Gaze]:
+    """Return a selector's gazes with up to `counts` tokens, regardless of predicted losses."""
+    stream = selector.open_stream()
+    found: list[Gaze] = []
+    for image, motion, count in zip(context.images, context.motions, counts, strict=True):
+        if not count:  # which no gazing_ratio asks for
+            found.append(Gaze(np.empty(0, np.uint16)))
+            continue
+        pixels = selector.preprocess_frame(image, motion)
+        ratio = ratio_for(count, AUTOGAZE_GRID.num_tokens)
+        found += selector.select([[Request(stream, pixels, ratio, -math.inf)]])[0]
+    return found
+
+
+class OtherSelector(Baseline):
+    """Another selector with the same number of tokens."""
 
     def __init__(self, selector: Selector) -> None:
         self.name = selector.info.selector
-        self.selector = selector
-        self._known: dict[tuple[object, ...], list[Gaze]] = {}
+        self._selector = selector
 
-    def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Choose exactly `counts` tokens, regardless of the predicted loss. Raises PluginError for others."""
-        key = (context.source, context.start, *counts)
-        if key not in self._known:
-            ratios = [ratio_for(count, AUTOGAZE_GRID.num_tokens) for count in counts]
-            gazes = self._run(context, ratios, -math.inf)
-            for asked, gaze in zip(counts, gazes, strict=True):
-                if len(gaze.token_ids) != asked:
-                    raise PluginError(
-                        f"selector {self.name} cannot be compared at equal tokens: it chose"
-                        f" {len(gaze.token_ids)} where gazing_ratio asks for {asked}"
-                    )
-            self._known[key] = gazes
-        return self._known[key]
-
-    def gaze_until(self, context: Context, ratio: float, requirement: float) -> list[Gaze]:
-        """Choose until the predicted loss meets the requirement, at most the share `ratio` of all tokens."""
-        return self._run(context, [ratio] * FRAMES, requirement)
-
-    def _run(self, context: Context, ratios: Sequence[float], requirement: float) -> list[Gaze]:
-        stream = self.selector.open_stream()
-        gazes = []
-        for image, ratio in zip(context.images, ratios, strict=True):
-            request = Request(stream, self.selector.preprocess(image), ratio, requirement)
-            gazes += self.selector.select([[request]])[0]
-        return gazes
+    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze] | None:
+        """Choose as many tokens; None if the selector needs motion that the clip does not have."""
+        if self._selector.needs_motion and not context.clip.motions:
+            return None
+        return select_counts(self._selector, context, [len(gaze.token_ids) for gaze in gazes])
 
 
-class _Matched:
-    """Base of methods that ignore the image and take as many tokens of each scale as AutoGaze."""
+class _Matched(Baseline):
+    """Base of baselines that take as many tokens of each scale, without looking at the image."""
 
-    def __init__(self, autogaze: Method) -> None:
-        self._autogaze = autogaze
-
-    def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Choose as many tokens of each scale as AutoGaze did."""
+    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze] | None:
+        """Choose as many tokens of each scale."""
+        orders = [self._orders(context, time) for time in range(len(gazes))]
+        if not all(orders):
+            return None
         return [
-            Gaze(self._blind(AUTOGAZE_GRID.tokens_per_scale(gaze.token_ids), context, time))
-            for time, gaze in enumerate(self._autogaze.gaze(context, counts))
+            Gaze(np.concatenate([ids[:count] for ids, count in zip(order, counts, strict=True)]))
+            for order, counts in zip(orders, map(_per_scale, gazes), strict=True)
         ]
 
-    def _blind(self, wanted: NDArray[np.int64], context: Context, time: int) -> NDArray[np.uint16]:
-        orders = self._orders(context, time)
-        ids = [order[:count] for order, count in zip(orders, wanted, strict=True)]
-        return np.concatenate(ids).astype(np.uint16)
-
-    def _orders(self, context: Context, time: int) -> list[NDArray[np.int64]]:
-        """Return the ids of each scale in the order in which they are taken."""
-        raise NotImplementedError
+    @abstractmethod
+    def _orders(self, context: Context, time: int) -> list[NDArray[np.uint16]]:
+        """Return the ids of each scale in the order in which they are taken; nothing if there is none."""
 
 
 class UniformMatched(_Matched):
-    """Evenly spread cells, as many of each scale as AutoGaze took."""
+    """Evenly spread cells, as many of each scale."""
 
     name = "uniform_matched"
 
-    def _orders(self, context: Context, time: int) -> list[NDArray[np.int64]]:
-        return [spread_ids(scale) for scale in range(len(AUTOGAZE_GRID.scales))]
+    def _orders(self, context: Context, time: int) -> list[NDArray[np.uint16]]:
+        return [spread_ids(scale).astype(np.uint16) for scale in range(len(AUTOGAZE_GRID.scales))]
 
 
 class RandomMatched(_Matched):
-    """Random cells, different in every frame of every context, as many of each scale as AutoGaze took."""
+    """Random cells, different in every frame of every context, as many of each scale."""
 
     name = "random_matched"
 
-    def __init__(self, autogaze: Method, seed: int) -> None:
-        super().__init__(autogaze)
+    def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def _orders(self, context: Context, time: int) -> list[NDArray[np.int64]]:
-        rng = np.random.default_rng([self._seed, zlib.crc32(context.source.encode()), context.start, time])
-        bounds = zip(AUTOGAZE_GRID.offsets[:-1], AUTOGAZE_GRID.offsets[1:], strict=True)
-        return [rng.permutation(np.arange(first, end)) for first, end in bounds]
+    def _orders(self, context: Context, time: int) -> list[NDArray[np.uint16]]:
+        rng = np.random.default_rng([self._seed, zlib.crc32(context.key.encode()), time])
+        return [rng.permutation(ids) for ids in _ids_of_scales()]
 
 
-class OtherClip:
-    """AutoGaze's gazes at another context: its prior without the image.
+class MeanPosition(_Matched):
+    """The cells of each scale that the selector took most often elsewhere: a fixed look at the road ahead.
 
-    The other context is of another source, or shares no frame where there is only one
-    source. Raises SourceError where a context has no other.
+    Elsewhere is in other sources or, where there is only one, in its other contexts. A
+    gaze that does not beat this prior is not worth its computation.
+
+    gazes: the selector's, of all contexts.
+    """
+
+    name = "mean_position"
+
+    def __init__(self, contexts: Sequence[Context], gazes: Known) -> None:
+        self._counts = {context.key: _frequencies(gazes[context.key]) for context in contexts}
+        self._contexts = contexts
+
+    def _orders(self, context: Context, time: int) -> list[NDArray[np.uint16]]:
+        elsewhere = _elsewhere(context, self._contexts)
+        if not elsewhere:
+            return []
+        taken = np.sum([self._counts[other.key] for other in elsewhere], axis=0)
+        return [ids[np.argsort(-taken[ids], kind="stable")] for ids in _ids_of_scales()]
+
+
+class OtherClip(Baseline):
+    """The selector's gazes at another context: the worth of its habits without the image.
+
+    Impossible for a selector that does not take all tokens that its gazing_ratio allows.
     """
 
     name = "other_clip"
 
-    def __init__(self, autogaze: Method, contexts: Sequence[Context]) -> None:
-        self._autogaze = autogaze
-        self._others = {
-            (context.source, context.start): _another(place, contexts)
-            for place, context in enumerate(contexts)
-        }
+    def __init__(self, selector: Selector, contexts: Sequence[Context]) -> None:
+        self._selector, self._contexts = selector, contexts
 
-    def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
-        """Return AutoGaze's choice in the other context."""
-        return self._autogaze.gaze(self._others[context.source, context.start], counts)
-
-
-def _another(place: int, contexts: Sequence[Context]) -> Context:
-    context = contexts[place]
-    others = [other for other in contexts if other.source != context.source] or [
-        other for other in contexts if abs(other.start - context.start) >= FRAMES
-    ]
-    if not others:
-        raise SourceError(
-            f"{context.source} alone has no other clip to compare with frames {context.start} to"
-            f" {context.start + FRAMES - 1}: name another source or a seed of the synthetic drive"
-        )
-    return others[place % len(others)]
+    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze] | None:
+        """Choose as many tokens as if the images were another context's."""
+        others = [other for other in _elsewhere(context, self._contexts) if len(other.images) >= len(gazes)]
+        if not others:
+            return None
+        other = others[[one.key for one in self._contexts].index(context.key) % len(others)]
+        images = Context(other.clip, other.start, other.images[: len(gazes)])
+        counts = [len(gaze.token_ids) for gaze in gazes]
+        found = select_counts(self._selector, images, counts)
+        return found if [len(gaze.token_ids) for gaze in found] == counts else None
 
 
-class Greedy:
+class Greedy(Baseline):
     """The greedy teacher, an upper bound, since it knows the residual of the reconstruction."""
 
     name = "greedy_teacher"
@@ -160,7 +161,30 @@ class Greedy:
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher
 
-    def gaze(self, context: Context, counts: Sequence[int]) -> list[Gaze]:
+    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze]:
         """Choose by the residual."""
+        counts = [len(gaze.token_ids) for gaze in gazes]
         chosen = self._teacher.gaze(context.pixels()[None], counts)
         return [Gaze(ids[0].cpu().numpy().astype(np.uint16)) for ids in chosen]
+
+
+def _per_scale(gaze: Gaze) -> NDArray[np.int64]:
+    return AUTOGAZE_GRID.tokens_per_scale(gaze.token_ids)
+
+
+def _ids_of_scales() -> list[NDArray[np.uint16]]:
+    """Return the ids of each scale."""
+    every = np.arange(AUTOGAZE_GRID.num_tokens, dtype=np.uint16)
+    return np.split(every, AUTOGAZE_GRID.offsets[1:-1])
+
+
+def _frequencies(gazes: Gazes) -> NDArray[np.int64]:
+    """Return the frames in which each token was taken: (num_tokens,)."""
+    taken = np.concatenate([gaze.token_ids for gaze in gazes]).astype(np.int64)
+    return np.bincount(taken, minlength=AUTOGAZE_GRID.num_tokens)
+
+
+def _elsewhere(context: Context, contexts: Sequence[Context]) -> list[Context]:
+    """Return the contexts of other sources or, if there are none, the others of this source."""
+    others = [other for other in contexts if other.clip.source != context.clip.source]
+    return others or [other for other in contexts if other.key != context.key]

@@ -188,20 +188,23 @@ LOSS_METRICS = ("L1", "LPIPS")  # names in a study's results of what the loss is
 LPIPS_WEIGHT = 2.0
 
 
-def study_metrics(others: Sequence[str] = ()) -> dict[str, Metric]:
-    """Return the metrics of a study by their names in its results: LOSS_METRICS, and others that are named.
+def study_metrics(others: Sequence[str] = (), *, lpips: bool = True) -> dict[str, Metric]:
+    """Return the metrics of a study by their names in its results: LOSS_METRICS, PSNR, SSIM, and others.
 
-    Raises ParameterError for one of which more is better, MissingPackageError, and as `plugins.METRICS`.
+    Raises ParameterError for a name that is taken, MissingPackageError, and as `plugins.METRICS`.
+
+    others: names of further metrics.
+    lpips: False to leave LPIPS out.
     """
-    metrics: dict[str, Metric] = dict(zip(LOSS_METRICS, (L1Normalized(), LPIPS()), strict=True))
+    metrics: dict[str, Metric] = {LOSS_METRICS[0]: L1Normalized()}
+    if lpips:
+        metrics[LOSS_METRICS[1]] = LPIPS()
+    metrics |= {"PSNR": PSNR(), "SSIM": SSIM()}
     for name in dict.fromkeys(others):
         if name in metrics:
             raise ParameterError(f"metric {name} has the name of one that is always measured; rename it")
-        metric: Metric = METRICS.create(name)
-        if not metric.lower_is_better:
-            raise ParameterError(f"metric {name}: a study compares by metrics of which less is better")
-        if not isinstance(metric, (L1Normalized, LPIPS)):
-            metrics[name] = metric
+        if name not in ("lpips", "psnr", "ssim", "l1_normalized"):  # the same ones as above
+            metrics[name] = METRICS.create(name)
     return metrics
 
 

@@ -1,309 +1,311 @@
-"""Report of a study: JSON with all results, tables for a model card, and figures."""
+"""Report of a study: results.json, results.parquet and tables.md."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import platform
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from autogaze_ros.errors import needs
-from autogaze_ros.evaluation.baselines import Greedy, Method
-from autogaze_ros.evaluation.contexts import DRIVE, Context
-from autogaze_ros.evaluation.metrics import LOSS_METRICS, ContextMetrics, Engine, Metric
-from autogaze_ros.evaluation.statistics import (
-    EARLY,
-    LATE,
-    REAL,
-    Calibration,
-    Comparison,
-    Estimate,
-    Group,
-    baselines,
-    calibrate,
-    groups,
+from autogaze_ros.evaluation import coverage
+from autogaze_ros.evaluation.baselines import Greedy
+from autogaze_ros.evaluation.contexts import Clip
+from autogaze_ros.evaluation.grid import Setting
+from autogaze_ros.evaluation.markdown import head as _head
+from autogaze_ros.evaluation.markdown import row as _row
+from autogaze_ros.evaluation.metrics import LOSS_METRICS, loss_of
+from autogaze_ros.evaluation.published import PUBLISHED
+from autogaze_ros.evaluation.records import Record
+from autogaze_ros.evaluation.statistics import bins, rank_correlation
+from autogaze_ros.evaluation.table import (
+    ALL,
+    LOSS,
+    Row,
+    Table,
+    Verdict,
+    by_setting,
+    tabulate,
+    verdicts,
 )
-from autogaze_ros.evaluation.study import Budget, Study
 from autogaze_ros.gaze_json import json_safe
-from autogaze_ros.networks.preprocessing import to_image
-from autogaze_ros.rendering import outlined
-from autogaze_ros.tokens import AUTOGAZE_GRID, ContextMask, Gaze
+from autogaze_ros.io.atomic import atomic_write
+from autogaze_ros.parameters import EMBEDDED
 
-with needs("matplotlib", "drawing figures"):
-    from matplotlib.figure import Figure
-
-
-def machine(**more: Any) -> dict[str, Any]:
-    """Return a description of the machine: its processor, and the given values."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    return {"cpu": cpu or platform.processor(), **more}
-
-
-def commit() -> str:
-    """Return the commit of this checkout, with `-dirty` where files differ; else empty."""
-    here = Path(__file__)
-    try:
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", here], cwd=here.parent, capture_output=True
-        )
-        if tracked.returncode:  # installed into an environment inside another checkout
-            return ""
-        describe = ["git", "describe", "--always", "--dirty"]
-        return subprocess.run(describe, cwd=here.parent, capture_output=True, text=True).stdout.strip()
-    except OSError:  # git is not installed
-        return ""
-
-
-Image = NDArray[np.uint8]
-
-_SHOWN = (0, 3, 6, 9, 12, 15)
-_BRIGHTNESS = np.array([0.15, 0.3, 0.45, 0.65, 1.0], np.float32)  # by the finest scale seen, 0 for none
-_WIDTH = 2.6  # inches of an image
-
-
-def first_contexts(contexts: Sequence[Context]) -> list[Context]:
-    """Return the first context of each source."""
-    return list({context.source: context for context in reversed(contexts)}.values())[::-1]
-
-
-def context_figure(
-    context: Context, autogaze: Method, engine: Engine, metrics: Mapping[str, Metric], budget: Budget
-) -> Figure:
-    """Draw six frames of a context, one per column.
-
-    The rows are: the frame's cells; the finest scale seen at each place in the context so
-    far; the reconstruction with its metrics.
-    """
-    gazes = autogaze.gaze(context, budget.counts)
-    measure = ContextMetrics(context, engine, metrics)
-    pictures = measure.reconstruct(gazes)
-    measured = measure.measure(pictures)
-    height, width = context.images[0].shape[:2]
-    seen = list(_seen_so_far(gazes))
-    figure = Figure((_WIDTH * len(_SHOWN), 3 * (_WIDTH * height / width + 0.25) + 0.3), layout="constrained")
-    figure.suptitle(f"{context.title}, {budget.name} tokens a frame, {autogaze.name}")
-    for time, column in zip(_SHOWN, figure.subplots(3, len(_SHOWN)).T, strict=True):
-        image = context.images[time]
-        rows = {
-            f"frame {time}: {len(gazes[time].token_ids)} tokens": outlined(image, gazes[time].token_ids),
-            "seen so far, finest brightest": _by_fineness(image, seen[time]),
-            "reconstructed: L1 {:.3f}, LPIPS {:.3f}".format(*measured[time]): to_image(
-                pictures[time], (width, height)
-            ),
-        }
-        for axes, (title, picture) in zip(column, rows.items(), strict=True):
-            axes.imshow(picture)
-            axes.set_title(title, fontsize="small")
-            axes.axis("off")
-    return figure
-
-
-def _seen_so_far(gazes: Sequence[Gaze]) -> Iterator[Image]:
-    seen = ContextMask()
-    for gaze in gazes:
-        seen.add(AUTOGAZE_GRID.mask(gaze.token_ids))
-        yield seen.mask
-
-
-def _by_fineness(image: Image, mask: Image) -> Image:
-    brightness = cv2.resize(_BRIGHTNESS[mask], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return (image * brightness[..., None]).astype(np.uint8)
-
-
+_FEWEST_LOSSES = 8  # frames from which on predicted and real losses are compared
 INTERVALS = (
-    "Intervals are 95 % bootstrap intervals of 2000 resamples, which draw sources, then contexts within each"
-    " (contexts of a short clip overlap, so that with a single source intervals are too narrow). Better and"
-    " worse are judged by the interval of the difference, paired by context."
+    "Values are means over frames, then over contexts, with 95 % bootstrap intervals of 2000 resamples, which"
+    " draw sources, then contexts within each. With a single source the intervals describe this source only."
+    " Baselines take as many tokens as the selector in every frame."
 )
 
 
-def write_report(study: Study, folder: Path, about: dict[str, Any], seed: int) -> None:
-    """Write results.json and tables.md.
+def write_report(
+    folder: Path, records: Sequence[Record], clips: Sequence[Clip], about: dict[str, Any], seed: int
+) -> Table:
+    """Write results.json, tables.md and, if pyarrow is installed, results.parquet; return the table.
+
+    Raises OSError.
 
     about: origin of the results.
     seed: of the bootstrap.
     """
-    found, calibration = groups(study, seed), calibrate(study)
+    table, found = tabulate(records, seed), verdicts(records, seed)
     results = {
         **about,
         "intervals": INTERVALS,
-        "contexts": [{"source": c.source, "group": c.group, "start": c.start} for c in study.contexts],
-        "budgets": {budget.name: budget.counts for budget in study.budgets},
-        "groups": [_group_json(group) for group in found],
-        "tokens_per_scale": _tokens_json(study),
-        "calibration": dataclasses.asdict(calibration),
+        "clips": [_clip_json(clip) for clip in clips],
+        "columns": [field.name for field in fields(Row)],
+        "rows": [list(row.values()) for row in table.as_dicts()],
+        "verdicts": [{**asdict(one), "verdict": one.word} for one in found],
+        "along the context": [
+            _curve_json(setting, members) for setting, members in by_setting(records).items()
+        ],
     }
-    (folder / "results.json").write_text(
-        json.dumps(json_safe(results, digits=5), indent=1, allow_nan=False) + "\n"
-    )
-    (folder / "tables.md").write_text("\n".join(tables(study, found, calibration)) + "\n")
+    with atomic_write(folder / "results.json") as aside:
+        aside.write_text(json.dumps(json_safe(results, digits=5), allow_nan=False) + "\n")
+    with atomic_write(folder / "tables.md") as aside:
+        aside.write_text("\n".join(tables(table, found, records, clips)) + "\n")
+    _write_parquet(folder / "results.parquet", table, about)
+    return table
 
 
-def _group_json(group: Group) -> dict[str, Any]:
-    verdicts = [
-        {**dataclasses.asdict(one), "verdict": one.verdict, "stays": one.stays} for one in group.comparisons
-    ]
-    return {**dataclasses.asdict(group), "comparisons": verdicts}
+def _write_parquet(path: Path, table: Table, about: dict[str, Any]) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:  # optional
+        return
+    rows = pyarrow.Table.from_pylist(table.as_dicts())
+    whole = rows.replace_schema_metadata({"autogaze_ros": json.dumps(json_safe(about))})
+    with atomic_write(path) as aside:
+        pyarrow.parquet.write_table(whole, aside)
 
 
-def _tokens_json(study: Study) -> dict[str, Any]:
-    """Return the mean tokens of each scale in every frame, by method and budget."""
-    means = study.tokens.mean(2)
+def _clip_json(clip: Clip) -> dict[str, Any]:
     return {
-        method: {budget.name: means[m, b].tolist() for b, budget in enumerate(study.budgets)}
-        for m, method in enumerate(study.methods)
+        "source": clip.source,
+        "camera": clip.camera,
+        "frames": len(clip.images),
+        "size": list(clip.size),
+        "rate": clip.rate,
+        "sha256 of the frames": clip.sha256,
+        "labels": clip.labels.classes.title if clip.labels else None,
+        "notes": list(clip.notes),
     }
 
 
-def tables(study: Study, found: Sequence[Group], calibration: Calibration) -> Iterator[str]:
+def _curve_json(setting: Setting, records: Sequence[Record]) -> dict[str, Any]:
+    return {**setting.as_dict(), "tokens": tokens_along(records, setting.selector).tolist()}
+
+
+def tokens_along(records: Sequence[Record], method: str) -> Any:
+    """Return the mean number of tokens in each frame of a context: (frames,), of the longest contexts."""
+    longest = max(record.frames for record in records)
+    whole = [record for record in records if record.frames == longest]
+    return np.mean([np.sum(record.methods[method]["tokens"], 1) for record in whole], 0)
+
+
+def tables(
+    table: Table, found: Sequence[Verdict], records: Sequence[Record], clips: Sequence[Clip]
+) -> Iterator[str]:
     """Yield the lines of tables.md."""
     yield INTERVALS
-    for group in found:
-        title = group.name if group.name in ("all contexts", DRIVE) else Path(group.name).name
-        yield f"\n### {title}: {_counted(group.contexts, 'context')} of {_counted(group.sources, 'source')}"
-        for metric in study.measured:
-            yield from _means(study, group, metric)
-        yield ""
-        yield from (f"- {line}" for line in verdicts(study, group))
-        yield from _along(study, group)
-    yield from _scales(study)
-    yield from _stops(calibration)
-    yield from _calibration(calibration)
+    yield from _clips(clips)
+    settings = table.settings()
+    yield from _settings(table, settings, records)
+    yield from _times(table, settings)
+    yield from _cameras(table, settings)
+    yield from _baselines(table, found, settings)
+    yield from _coverage(table, settings)
+    yield from _along(records)
+    yield from _calibration(records)
+    yield from _published(table, settings)
 
 
-def _means(study: Study, group: Group, metric: str) -> Iterator[str]:
-    """Yield a table of a metric's means: methods by budgets."""
-    budgets = [budget.name for budget in study.budgets]
-    yield from _head([f"{metric} by tokens per frame", *budgets])
-    for method in study.methods:
-        cells = [_estimate(group.result(method, budget, metric).mean) for budget in budgets]
-        yield _row([_named(method), *cells])
+def summary(table: Table) -> Iterator[str]:
+    """Yield a line for each setting: its tokens, its LPIPS, and that of each baseline with as many tokens."""
+    for setting in table.settings():
+        tokens, lpips = (table.get(setting, setting.selector, name) for name in ("tokens", "LPIPS"))
+        others = [
+            f"{_named(row.method)} {row.value:.3f}"
+            for row in table.find(setting=setting, measure="LPIPS", camera=ALL)
+            if row.method != setting.selector
+        ]
+        own = [f"LPIPS {lpips.value:.3f}"] if lpips else []
+        cost = f"{tokens.value:.1f} tokens a frame" if tokens else ""
+        yield f"ratio {setting.gazing_ratio:g}: {', '.join([cost, *own])}; {', '.join(others)}"
 
 
-def verdicts(study: Study, group: Group) -> Iterator[str]:
-    """Yield for each budget and metric the verdict on each baseline, and the teacher's lead."""
-    for budget in study.budgets:
-        for metric in study.measured:
-            found = [one for one in group.comparisons if (one.budget, one.metric) == (budget.name, metric)]
-            parts = [
-                f"{verdict} {'than' if verdict != 'undecided' else 'against'} {', '.join(names)}"
-                for verdict in ("better", "undecided", "worse")
-                if (names := _judged(study, found, verdict))
-            ]
-            ahead = [
-                f"the greedy teacher is {one.advantage / (one.advantage - 1):.0%} lower"
-                for one in found
-                if one.baseline == Greedy.name
-            ]
-            yield f"{budget.name} tokens, {metric}: {'; '.join(parts + ahead)}"
+def _clips(clips: Sequence[Clip]) -> Iterator[str]:
+    yield "\n### Clips"
+    yield from _head(["clip", "frames", "size", "Hz", "labels", ""])
+    for clip in clips:
+        labels = clip.labels.classes.title if clip.labels else "none"
+        size = f"{clip.size[0]}x{clip.size[1]}"
+        yield _row([clip.title, str(len(clip.images)), size, f"{clip.rate:g}", labels, "; ".join(clip.notes)])
 
 
-def _judged(study: Study, found: Sequence[Comparison], verdict: str) -> list[str]:
-    return [
-        f"{_named(one.baseline)} ({one.advantage:+.0%})"
-        for one in found
-        if one.baseline in baselines(study) and one.verdict == verdict
-    ]
-
-
-def _along(study: Study, group: Group) -> Iterator[str]:
-    """Yield a table of the advantage early and late in the context: baselines by budgets."""
-    for metric in study.measured:
-        yield from _head(
-            [
-                f"advantage by {metric}, frame {EARLY} → {LATE}",
-                *(budget.name for budget in study.budgets),
-            ]
+def _settings(table: Table, settings: Sequence[Setting], records: Sequence[Record]) -> Iterator[str]:
+    """Yield a table of tokens, areas and measures: a line for each setting."""
+    metrics = dict.fromkeys(
+        name for record in records for method in record.methods.values() for name in method["metrics"]
+    )
+    more = [name for name in (LOSS, "predicted loss") if table.find(measure=name, camera=ALL)]
+    metrics |= dict.fromkeys(more)
+    yield "\n### Settings"
+    names = ["tokens", "of 265", "finest scale of 265", "area", "context area"]
+    yield from _head(["", *names, *metrics])
+    for setting in settings:
+        measures = (
+            "tokens",
+            "share of 265, all scales",
+            "share of 265, finest scale",
+            "area",
+            "context area",
         )
-        for baseline in baselines(study):
-            found = [one for one in group.comparisons if (one.baseline, one.metric) == (baseline, metric)]
-            yield _row(
-                [
-                    _named(baseline),
-                    *(f"{one.early:+.0%} → {one.late:+.0%}, {one.stays}" for one in found),
+        cells = [_cell(table.get(setting, setting.selector, name)) for name in (*measures, *metrics)]
+        yield _row([str(setting), *cells])
+
+
+def _times(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
+    yield "\n### Milliseconds of a frame: median / 95th percentile"
+    stages = ("preprocess", "gaze", "reconstruct", "decision")
+    yield from _head(["", *stages, "peak memory (MiB)"])
+    for setting in settings:
+        cells = []
+        for stage in stages:
+            pair = [
+                table.get(setting, setting.selector, f"{stage} {name} (ms)") for name in ("median", "p95")
+            ]
+            cells.append(" / ".join(f"{one.value:.1f}" for one in pair if one))
+        memory = table.get(setting, setting.selector, "peak memory, process (MiB)")
+        yield _row([str(setting), *cells, f"{memory.value:.0f}" if memory else ""])
+    yield ""
+    yield "Decision: from a frame's arrival at the clip's rate to its gaze; mode chunk waits for its context."
+
+
+def _cameras(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
+    cameras = [name for name in dict.fromkeys(row.camera for row in table.rows) if name != ALL]
+    if not cameras:
+        return
+    yield "\n### Cameras: tokens, LPIPS"
+    yield from _head(["", *cameras])
+    for setting in settings:
+        cells = []
+        for camera in cameras:
+            pair = [table.get(setting, setting.selector, name, camera) for name in ("tokens", "LPIPS")]
+            cells.append(", ".join(_cell(one) for one in pair if one))
+        yield _row([str(setting), *cells])
+
+
+def _baselines(table: Table, found: Sequence[Verdict], settings: Sequence[Setting]) -> Iterator[str]:
+    """Yield a table of the metric of all methods, each with its verdict."""
+    if not found:
+        return
+    metric = found[0].metric
+    names = list(dict.fromkeys(one.baseline for one in found))
+    by_name = {(one.setting, one.baseline): one for one in found}
+    yield f"\n### Baselines of as many tokens: {metric}, and whether the selector beats them"
+    yield from _head(["", "selector", *map(_named, names), _named(Greedy.name)])
+    for setting in settings:
+        cells = [_cell(table.get(setting, setting.selector, metric))]
+        for name in names:
+            row, verdict = table.get(setting, name, metric), by_name.get((setting, name))
+            cells.append(
+                f"{row.value:.3f} {verdict.word} ({verdict.advantage:+.0%})" if row and verdict else ""
+            )
+        teacher = table.get(setting, Greedy.name, metric)
+        yield _row([str(setting), *cells, f"{teacher.value:.3f}" if teacher else ""])
+    yield ""
+    yield "A percentage is the selector's advantage; the greedy teacher knows the residual, an upper bound."
+
+
+def _coverage(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
+    """Yield a table of semantic coverage: subjects by settings, cells of 7x7 and finer over the context."""
+    where = {"level": coverage.LEVELS[0], "scope": coverage.SCOPES[1], "part": coverage.PARTS[0]}
+    subjects = list(dict.fromkeys(row.subject for row in table.find(measure="share", camera=ALL)))
+    if not subjects:
+        return
+    for setting in settings:
+        methods = list(dict.fromkeys(row.method for row in table.find(setting=setting, measure="share")))
+        yield f"\n### Coverage, {setting}: cells of 7x7 and finer over the context"
+        yield from _head(
+            ["objects touched | pixels covered | gain over an equal area", *map(_named, methods)]
+        )
+        for subject in subjects:
+            cells = []
+            for method in methods:
+                found = [
+                    table.get(setting, method, measure, subject=subject, **where)
+                    for measure in ("objects", "share", "gain")
                 ]
+                cells.append(" · ".join(f"{one.value:.2f}" if one else "–" for one in found))
+            yield _row([subject, *cells])
+
+
+def _along(records: Sequence[Record]) -> Iterator[str]:
+    yield "\n### Tokens of the frames of a context"
+    for setting, members in by_setting(records).items():
+        values = " ".join(f"{value:.0f}" for value in tokens_along(members, setting.selector))
+        yield f"- {setting}: {values}"
+
+
+def _calibration(records: Sequence[Record]) -> Iterator[str]:
+    """Yield a table of predicted and real losses for each selector, over the frames of all its settings."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        name, checkpoint = record.setting["selector"], record.setting["checkpoint"]
+        title = name if checkpoint == EMBEDDED else f"{name} {checkpoint}"
+        found.setdefault(title, []).extend(_losses(record))
+    for title, pairs in found.items():
+        if len(pairs) < _FEWEST_LOSSES:
+            continue
+        both = np.array(pairs).T
+        yield f"\n### Predicted and real loss of {title}"
+        yield f"- Spearman's rank correlation over {len(pairs)} frames: {rank_correlation(*both):.2f}"
+        yield from _head(["frames", "predicted", LOSS, "real minus predicted"])
+        for part in bins(*both):
+            yield _row(
+                [str(part.frames), f"{part.predicted:.3f}", f"{part.real:.3f}", f"{part.difference:+.3f}"]
             )
 
 
-def _scales(study: Study) -> Iterator[str]:
-    """Yield a table of tokens per scale, coarse to fine: methods by budgets, first frame and later ones."""
-    yield "\n### Tokens of each scale, coarse to fine: first frame / later frames"
-    yield from _head(["", *(budget.name for budget in study.budgets)])
-    means = study.tokens.mean(2)
-    for m, method in enumerate(study.methods):
-        cells = (
-            f"{_numbers(means[m, b, 0])} / {_numbers(means[m, b, 1:].mean(0))}"
-            for b in range(len(study.budgets))
-        )
-        yield _row([_named(method), *cells])
+def _losses(record: Record) -> Iterator[tuple[float, float]]:
+    metrics = record.methods[record.setting["selector"]]["metrics"]
+    if not all(name in metrics for name in LOSS_METRICS):
+        return
+    real = loss_of(np.stack([np.array(metrics[name], float) for name in LOSS_METRICS], 1))
+    for predicted, loss in zip(record.predicted, real, strict=True):
+        if predicted is not None and math.isfinite(loss):
+            yield predicted, float(loss)
 
 
-def _stops(calibration: Calibration) -> Iterator[str]:
-    """Yield a table of the cost and result of each requirement."""
-    yield "\n### Stopping by predicted loss"
-    tokens = ["tokens of frame 0", "of later frames", "frames at the cap"]
-    yield from _head(["task_loss_requirement", *tokens, *LOSS_METRICS, "predicted loss", REAL])
-    for stop in calibration.stops:
-        losses = (f"{value:.3f}" for value in (stop.l1, stop.lpips, stop.predicted, stop.real))
-        taken = (f"{stop.first:.1f}", f"{stop.later:.1f}", f"{stop.capped:.1%}")
-        yield _row([f"{stop.requirement:.3f}", *taken, *losses])
-    yield ""
-    count = len(calibration.violations)
-    yield f"- Raising the requirement raised a context's tokens in {count} of {calibration.steps} steps."
-    for one in calibration.violations:
-        less, more = one.tokens
-        yield f"  - {one.context}: {less} tokens at {one.lower:.3f}, {more} at {one.higher:.3f}"
-    capped = sum(stop.capped for stop in calibration.stops) / len(calibration.stops)
-    yield f"- {capped:.1%} of these frames reached the cap."
+def _published(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
+    """Yield the published rows beside those of the same settings."""
+    matching = [(one, setting) for one in PUBLISHED for setting in settings if one.matches(setting)]
+    if not matching:
+        return
+    yield "\n### The published study beside this one: another machine, other weights, another clip"
+    yield from _head(["", "share published", "finest scale of 265", "LPIPS published", "LPIPS"])
+    for published, setting in matching:
+        finest = table.get(setting, setting.selector, "share of 265, finest scale")
+        lpips = table.get(setting, setting.selector, "LPIPS")
+        share = "" if published.share is None else f"{published.share:.1%}"
+        own = f"{finest.value:.1%}" if finest else ""
+        yield _row([str(setting), share, own, f"{published.lpips:.3f}", _cell(lpips)])
 
 
-def _calibration(calibration: Calibration) -> Iterator[str]:
-    """Yield a table of predicted and real losses, and their correlations."""
-    yield "\n### Predicted and real loss"
-    for title, found in (
-        ("over frames at all requirements", calibration.swept),
-        ("within a budget", calibration.within),
-    ):
-        yield f"- Spearman's rank correlation {title}: " + ", ".join(
-            f"{value:.2f} with {name}" for name, value in found.items()
-        )
-    yield from _head(["frames", "predicted", REAL, "real minus predicted"])
-    for part in calibration.bins:
-        yield _row([str(part.frames), f"{part.predicted:.3f}", f"{part.real:.3f}", f"{part.difference:+.3f}"])
-
-
-def _head(cells: Sequence[str]) -> list[str]:
-    return ["", _row(cells), _row(["---"] * len(cells))]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _estimate(found: Estimate) -> str:
-    interval = "" if math.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
-    return f"{found.value:.3f}{interval}"
-
-
-def _numbers(values: Any) -> str:
-    return "+".join(f"{value:.1f}" for value in values)
+def _cell(row: Row | None) -> str:
+    if row is None or math.isnan(row.value):
+        return ""
+    digits = 1 if abs(row.value) >= 10 else 3
+    interval = "" if math.isnan(row.low) else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return f"{row.value:.{digits}f}{interval}"
 
 
 def _named(method: str) -> str:
     return method.replace("_", " ")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

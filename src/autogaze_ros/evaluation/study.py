@@ -1,207 +1,175 @@
-"""Study of AutoGaze's gazes against baselines that choose the same number of tokens.
-
-Every method gazes at the same frames, and the same network reconstructs them. Then
-AutoGaze stops by its predicted loss, at several requirements.
-"""
+"""A whole study in one call, and the reading of its inputs, which the command line shares."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from autogaze_ros.checkpoints.load import Origin, load_reconstructor
+from autogaze_ros.engines.base import choose_device
+from autogaze_ros.errors import MissingPackageError, ParameterError, SourceError
+from autogaze_ros.evaluation.classes import find_classes
+from autogaze_ros.evaluation.contexts import Clip, read_clip
+from autogaze_ros.evaluation.grid import Setting, preset
+from autogaze_ros.evaluation.labels import cameras_of, frame_names, frame_places, labels_of, open_labels
+from autogaze_ros.evaluation.metrics import study_metrics
+from autogaze_ros.evaluation.records import Records
+from autogaze_ros.evaluation.runner import Reconstruction, Study
+from autogaze_ros.evaluation.table import Table, tabulate
+from autogaze_ros.io.frames import Frame, Selection, Source
+from autogaze_ros.io.sources import open_source
+from autogaze_ros.reconstruction import open_engine
 
-from autogaze_ros.errors import ParameterError
-from autogaze_ros.evaluation.baselines import (
-    Greedy,
-    Method,
-    OtherClip,
-    RandomMatched,
-    SelectorMethod,
-    Teacher,
-    UniformMatched,
-)
-from autogaze_ros.evaluation.contexts import FRAMES, Context
-from autogaze_ros.evaluation.metrics import LOSS_METRICS, ContextMetrics, Engine, Floats, Metric
-from autogaze_ros.networks.decoding import token_budget
-from autogaze_ros.selectors import Selector, create_selector
-from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
-
-Ints = NDArray[np.int64]
-SELECTORS = ("random", "uniform", "patch_difference")  # baselines of every study
-_REQUIREMENTS = 8
+_log = logging.getLogger(__name__)
+EVERY = Selection()
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Number of tokens in a context's first frame, and in each later one."""
+def evaluate(
+    sources: Sequence[str],
+    grid: Sequence[Setting] | str = "quick",
+    *,
+    camera: str = "",
+    frames: int = 64,
+    rate: float = 0.0,
+    resize: int = 0,
+    labels: Path | None = None,
+    classes: str = "carla",
+    reconstruction: str = "embedded",
+    metrics: Sequence[str] = (),
+    baselines: bool = True,
+    device: str = "auto",
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Table:
+    """Return the table of a study, as `autogaze evaluate` makes it.
 
-    first: int
-    later: int
+    Raises AutoGazeError and OSError for what a user can correct.
 
-    @property
-    def name(self) -> str:
-        """Return the name in tables: 10, or 60+10 where the first frame has more."""
-        return str(self.later) if self.first == self.later else f"{self.first}+{self.later}"
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Return the number of tokens of each frame."""
-        return (self.first, *[self.later] * (FRAMES - 1))
-
-
-BUDGETS = (Budget(5, 5), Budget(10, 10), Budget(20, 20), Budget(50, 50), Budget(60, 10))
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """AutoGaze at R requirements in all contexts.
-
-    requirements: (R,), ascending.
-    cap: largest number of tokens of a frame.
-    tokens: (R, contexts, FRAMES), number of tokens.
-    predicted: (R, contexts, FRAMES), predicted losses.
-    metrics: (R, contexts, FRAMES, M), of the study's metrics.
+    sources: as for `open_source`.
+    grid: settings, or the name of a preset.
+    camera: names of cameras separated by commas, or `all`, of scenarios and drives.
+    frames: largest number of frames of each source and camera.
+    rate: largest number of frames per second; 0: all.
+    resize: edge in pixels of the squares to which frames are resized first; 0: they are not.
+    labels: folder with one PNG of class ids per frame; scenarios and drives bring their own.
+    classes: name of the classes of these labels, or a YAML file.
+    reconstruction: weights of the reconstructor; none measures no reconstructions.
+    metrics: names of further metrics.
+    baselines: False for the settings alone.
+    device: auto, cpu, cuda or cuda:N.
+    seed: of random baselines and of intervals.
+    folder: existing folder for finished records, from which a later call resumes; None for none.
     """
+    chosen = preset(grid) if isinstance(grid, str) else grid
+    clips = read_clips(
+        sources,
+        lambda path, name: open_source(path, camera=name, motion=True),
+        Selection(rate=rate),
+        cameras=camera,
+        frames=frames,
+        resize=resize,
+        labels=labels,
+        classes=classes,
+    )
+    how = open_reconstruction(reconstruction, metrics, device)
+    study = open_study(list(clips), chosen, how, device=device, seed=seed, baselines=baselines)
+    with tempfile.TemporaryDirectory() as scratch:
+        records = Records(folder or Path(scratch))
+        try:
+            study.run(records, lambda: False)
+            return tabulate(study.finished(records), seed)
+        finally:
+            records.close()
 
-    requirements: Floats
-    cap: int
-    tokens: Ints
-    predicted: Floats
-    metrics: Floats
+
+def open_study(
+    clips: Sequence[Clip], grid: Sequence[Setting], reconstruction: Reconstruction | None, **options: Any
+) -> Study:
+    """Return a study with the greedy teacher as upper bound; options: as for `Study`."""
+    from autogaze_ros.training.teacher import GreedyTeacher
+
+    return Study(clips, grid, reconstruction, teacher=GreedyTeacher(), **options)
 
 
-@dataclass(frozen=True)
-class Study:
-    """Results of a study.
+def read_clips(
+    sources: Iterable[str],
+    open_one: Callable[[str, str], Source],
+    selection: Selection = EVERY,
+    *,
+    cameras: str,
+    frames: int,
+    resize: int,
+    labels: Path | None,
+    classes: str,
+    folder_rate: float = 0.0,
+) -> Iterator[Clip]:
+    """Read the clips of all sources and cameras; raises SourceError and ParameterError.
 
-    methods: names; the first is AutoGaze.
-    metrics: (methods, budgets, contexts, FRAMES, M), lower is better.
-    tokens: (methods, budgets, contexts, FRAMES, scales), number of tokens.
-    predicted: (budgets, contexts, FRAMES), losses that AutoGaze predicted.
-    measured: (M,), names of the metrics; the first are LOSS_METRICS.
+    open_one: opens a source's camera, with all its frames.
+    folder_rate: frames per second of images without stamps; 0: the default.
+    Other arguments: as for `evaluate`.
     """
-
-    contexts: Sequence[Context]
-    budgets: Sequence[Budget]
-    methods: Sequence[str]
-    metrics: Floats
-    tokens: Ints
-    predicted: Floats
-    sweep: Sweep
-    measured: Sequence[str] = LOSS_METRICS
-
-
-class GazeStudy:
-    """A study to run. Raises SourceError if a baseline finds no other context.
-
-    metrics: by name, see `metrics.study_metrics`.
-    ratio: gazing_ratio where AutoGaze stops by its predicted loss.
-    requirements: number of requirements to try.
-    selectors: further baselines.
-    teacher: greedy teacher, the upper bound of the study; optional.
-    seed: of random baselines.
-    """
-
-    def __init__(
-        self,
-        contexts: Sequence[Context],
-        autogaze: SelectorMethod,
-        engine: Engine,
-        metrics: Mapping[str, Metric],
-        *,
-        ratio: float,
-        budgets: Sequence[Budget] = BUDGETS,
-        requirements: int = _REQUIREMENTS,
-        selectors: Sequence[Selector] = (),
-        teacher: Teacher | None = None,
-        seed: int = 0,
-    ) -> None:
-        self._contexts, self._budgets, self._autogaze = contexts, budgets, autogaze
-        self._engine, self._metrics = engine, metrics
-        self._ratio, self._requirements = ratio, requirements
-        self._methods: list[Method] = [
-            autogaze,
-            *(SelectorMethod(create_selector(name, chunk_size=FRAMES)) for name in SELECTORS),
-            *map(SelectorMethod, selectors),
-            RandomMatched(autogaze, seed),
-            UniformMatched(autogaze),
-            OtherClip(autogaze, contexts),
-            *([Greedy(teacher)] if teacher else []),
-        ]
-        names = [method.name for method in self._methods]
-        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-            raise ParameterError(f"selector {twice[0]} has the name of another method of the study")
-
-    @property
-    def steps(self) -> int:
-        """Return the number of calls of `report` in `run`."""
-        each = len(self._budgets) * (1 + len(self._methods)) + self._requirements
-        return len(self._contexts) * each
-
-    def run(self, report: Callable[[], None] = lambda: None) -> Study:
-        """Gaze, reconstruct and measure; call `report` after every step."""
-        predicted = np.array([[self._predicted(c, b, report) for c in self._contexts] for b in self._budgets])
-        requirements = _spanning(predicted, self._requirements)
-        compared, swept = [], []
-        for context in self._contexts:
-            measure = ContextMetrics(context, self._engine, self._metrics)
-            compared.append(self._compare(context, measure, report))
-            swept.append(self._sweep(context, measure, requirements, report))
-        metrics, tokens = (np.stack(part, 2) for part in zip(*compared, strict=True))
-        until, lengths, found = (np.stack(part, 1) for part in zip(*swept, strict=True))
-        cap = token_budget(self._ratio, AUTOGAZE_GRID.num_tokens)
-        return Study(
-            contexts=self._contexts,
-            budgets=self._budgets,
-            methods=[method.name for method in self._methods],
-            metrics=metrics,
-            tokens=tokens,
-            predicted=predicted,
-            sweep=Sweep(requirements, cap, lengths, until, found),
-            measured=tuple(self._metrics),
+    table = find_classes(classes)
+    chosen = [(path, camera) for path in dict.fromkeys(sources) for camera in cameras_of(path, cameras)]
+    if labels and len(chosen) > 1:
+        raise ParameterError("--labels belong to one source and camera; evaluate those with labels singly")
+    for path, camera in chosen:
+        source = open_one(path, camera)
+        places: list[int] = []
+        found = labels_of(path, camera)
+        if labels:
+            found = open_labels(labels, table, frame_names(path, camera) or sum(1 for _ in source))
+        by_stamp = frame_places(path, camera, folder_rate) if found else {}
+        clip = read_clip(
+            path,
+            _numbered(source, selection, places, by_stamp),
+            source.select(selection).rate,
+            camera=camera,
+            most=frames,
+            square=resize,
+            notes=(source.about,) if source.about else (),
         )
-
-    def _predicted(self, context: Context, budget: Budget, report: Callable[[], None]) -> list[float]:
-        gazes = self._autogaze.gaze(context, budget.counts)
-        report()
-        return [gaze.predicted_loss for gaze in gazes]
-
-    def _compare(
-        self, context: Context, measure: ContextMetrics, report: Callable[[], None]
-    ) -> tuple[Floats, Ints]:
-        """Return the metrics (methods, budgets, FRAMES, M) and tokens per scale of one context."""
-        metrics, tokens = [], []
-        for method in self._methods:
-            for budget in self._budgets:
-                gazes = method.gaze(context, budget.counts)
-                metrics.append(measure(gazes))
-                tokens.append(_per_scale(gazes))
-                report()
-        shape = (len(self._methods), len(self._budgets), FRAMES, -1)
-        return np.reshape(metrics, shape), np.reshape(tokens, shape)
-
-    def _sweep(
-        self, context: Context, measure: ContextMetrics, requirements: Floats, report: Callable[[], None]
-    ) -> tuple[Floats, Ints, Floats]:
-        """Return predicted losses, tokens (R, FRAMES) and metrics (R, FRAMES, M) of one context."""
-        predicted, tokens, metrics = [], [], []
-        for requirement in requirements:
-            gazes = self._autogaze.gaze_until(context, self._ratio, float(requirement))
-            predicted.append([gaze.predicted_loss for gaze in gazes])
-            tokens.append([len(gaze.token_ids) for gaze in gazes])
-            metrics.append(measure(gazes))
-            report()
-        return np.array(predicted), np.array(tokens), np.array(metrics)
+        if found is not None and found.length < max(places) + 1:
+            raise SourceError(f"{path}: {max(places) + 1} frames, labels of {found.length}")
+        yield replace(clip, labels=found.at(places[: len(clip.images)]) if found else None)
 
 
-def _per_scale(gazes: Sequence[Gaze]) -> list[Ints]:
-    return [AUTOGAZE_GRID.tokens_per_scale(gaze.token_ids) for gaze in gazes]
+def _numbered(
+    source: Source, selection: Selection, places: list[int], by_stamp: Mapping[int, int]
+) -> Iterator[Frame]:
+    """Yield the selected frames, and append the place of each in the source to `places`.
+
+    by_stamp: places of frames, where the source leaves some out.
+    """
+    numbered = (
+        replace(frame, sequence=by_stamp.get(frame.stamp, place)) for place, frame in enumerate(source)
+    )
+    for frame in selection(numbered):
+        places.append(frame.sequence)
+        yield frame
 
 
-def _spanning(predicted: Floats, count: int) -> Floats:
-    """Return `count` requirements that span the 5th to 95th percentile of predicted losses."""
-    low, high = np.percentile(predicted, [5, 95])
-    return np.linspace(low, high, count).round(3)
+def open_reconstruction(source: str, metrics: Sequence[str], device: str) -> Reconstruction | None:
+    """Return how gazes are reconstructed; None for `none`. Without its weights, LPIPS is left out."""
+    if source == "none":
+        return None
+    loaded = load_reconstructor(source)
+    place = choose_device(device)
+    try:
+        measured = study_metrics(metrics)
+    except MissingPackageError as error:
+        _log.warning("LPIPS is not measured: %s", error)
+        measured = study_metrics(metrics, lpips=False)
+    about = {field.name: getattr(loaded, field.name) for field in fields(Origin) if field.name != "folder"}
+    engines: dict[int, Any] = {}
+
+    def open_once(chunk_size: int) -> Any:
+        if chunk_size not in engines:
+            engines[chunk_size] = open_engine(loaded.network, chunk_size, place)
+        return engines[chunk_size]
+
+    return Reconstruction(open_once, measured, about)

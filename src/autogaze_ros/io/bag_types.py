@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+CLOCK = "rosgraph_msgs/msg/Clock"
 _MOST_DEFINITION = 1 << 18  # characters; parsing more takes seconds
 _HEADER = "std_msgs/msg/Header"
 

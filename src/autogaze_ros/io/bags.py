@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 GAZE_MASK = "autogaze_ros/msg/GazeMask"
 
 
+_SEMANTIC = "/semantic_segmentation_"
+
+
+def is_semantic(topic: str) -> bool:
+    """Return True for a topic of a semantic camera, by the names of the CARLA bridge."""
+    return _SEMANTIC in topic
+
+
 def gaze_topic(camera: str) -> str:
     """Return the topic on which the node `autogaze` publishes a camera's gazes."""
     return f"/autogaze/{camera}/gaze"
@@ -112,13 +120,19 @@ class Bag:
             yield f"{self.path}: metadata.yaml overrides the file's QoS of {names}"
 
     def image_topic(self, topic: str = "") -> str:
-        """Return the topic of images, which must be named if there are several; raises BagError."""
+        """Return the topic of images; raises BagError.
+
+        topic: required if there are several beside those of semantic cameras.
+        """
         topics = sorted({c.topic for c in self.connections if c.msgtype in _TO_RGB})
         if not self.connections:
             raise BagError(f"{self.path} holds no messages")
         if not topics:
             others = listed(sorted({f"{c.topic} ({c.msgtype})" for c in self.connections}))
             raise BagError(f"{self.path} holds no images, only {others}")
+        seen = [name for name in topics if not is_semantic(name)]
+        if not topic and len(seen) == 1:
+            return seen[0]
         if not topic and len(topics) > 1:
             raise BagError(f"{self.path} has images on several topics; choose one of {listed(topics)}")
         if topic and topic not in topics:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import SourceError
+from autogaze_ros.motion import Motion
 from autogaze_ros.reporting import Complaints
 
 MOST_ASPECT = 32  # the resize to a shortest edge of 224 would exhaust the memory beyond it
@@ -30,6 +31,7 @@ class Frame:
     jpeg: contents of the JPEG file that the image was decoded from; empty if none.
     generation: frames of different generations belong to different streams.
     sequence: number of the image among those of its camera, in the node.
+    motion: as the video's codec has coded it; None where it is unknown.
     """
 
     image: NDArray[np.uint8]
@@ -40,6 +42,7 @@ class Frame:
     jpeg: bytes = b""
     generation: int = 0
     sequence: int = 0
+    motion: Motion | None = None
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
@@ -114,12 +117,14 @@ class Source:
     rate: mean frames per second.
     read: opens the source and yields its frames.
     about: short description of its contents and of what is assumed about them.
+    motion: True if frames have their motion.
     """
 
     length: int
     rate: float
     read: Callable[[], Iterator[Frame]]
     about: str = ""
+    motion: bool = False
 
     def __iter__(self) -> Iterator[Frame]:
         return self.read()
@@ -134,6 +139,7 @@ class Source:
             rate=selection.rate if slower else rate,
             read=lambda: selection(self.read()),
             about=self.about,
+            motion=self.motion,
         )
 
 

@@ -76,6 +76,7 @@ def open_source(
     topic: str = "",
     folder_rate: float = 0.0,
     max_pixels: int = MAX_PIXELS,
+    motion: bool = False,
 ) -> Source:
     """Open a video file, images, a Bench2Drive scenario, a recording or a drive; raises SourceError.
 
@@ -84,6 +85,7 @@ def open_source(
     topic: of a recording, required if several have images.
     folder_rate: frames per second of images whose names have no stamps; 0: ten.
     max_pixels: larger images are left out, larger videos rejected.
+    motion: give frames their motion, where the source is a video that has motion vectors.
     """
     if is_drive(path):
         return open_drive(os.fspath(path), camera)
@@ -101,7 +103,7 @@ def open_source(
         return open_images(path, rate=folder_rate, max_pixels=max_pixels)
     if what := describe_unknown(path):
         raise SourceError(f"{path} is {what}")
-    return open_video(path, max_pixels)
+    return open_video(path, max_pixels, motion=motion)
 
 
 def is_drive(name: str | os.PathLike[str]) -> bool:

@@ -9,8 +9,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import AutoGazeError, SourceError, needs
 from autogaze_ros.io.frames import DEFAULT_RATE, MOST_ASPECT, Frame, Source, reason_of
 from autogaze_ros.io.sniffing import is_text
+from autogaze_ros.motion import Motion
 from autogaze_ros.parameters import MAX_PIXELS
 
 _ASSUMED_RATE = 25.0  # FFmpeg's default for bitstreams that declare none
@@ -27,13 +29,18 @@ _LARGE = 1 << 24  # pixels; threads share larger frames, to hold fewer of them i
 _MOST_WAITING = 64  # frames without a time before the first that has one
 _PIXELS_WAITING = 1 << 28  # pixels of these frames together
 _TIME_BASE = 1_000_000  # FFmpeg's units per second of a container's duration
+_PROBED = 32  # frames that are searched for motion vectors; the second one usually has them
 _TRUNCATED = 1.0  # seconds that a truncated video lacks at least: containers round
 _LOCAL = {"protocol_whitelist": "file"}  # playlists may name remote files
+_Number = TypeVar("_Number", np.uint8, np.float32)
 _log = logging.getLogger(__name__)
 
 
-def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
+def open_video(path: Path, max_pixels: int = MAX_PIXELS, *, motion: bool = False) -> Source:
     """Open a video file; raises SourceError, also for frames of more than max_pixels.
+
+    motion: give frames their motion, if any of the first frames has motion vectors: FFmpeg
+        exports those of H.264, MPEG-1, -2 and -4 and their relatives, not of newer codecs.
 
     Frames are those of its main stream, upright and with square pixels as players show
     them. Stamps are the container's times, or counted from the first frame if it has a
@@ -58,17 +65,35 @@ def open_video(path: Path, max_pixels: int = MAX_PIXELS) -> Source:
         _log.warning("%s: %s", path, choice)
     if pace.assumed:
         _log.warning("%s declares no rate: %g frames per second are assumed", path, pace.rate)
-    return Source(length, pace.rate, lambda: _read_video(path, max_pixels), about)
+    moving = motion and _has_motion(path, max_pixels)
+    return Source(length, pace.rate, lambda: _read_video(path, max_pixels, moving), about, moving)
 
 
-def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
+def _has_motion(path: Path, max_pixels: int) -> bool:
+    """Return True if any of the first frames has motion vectors."""
+    try:
+        with _opened(path) as container:
+            stream = _main_stream(container, path, max_pixels)
+            _configure(stream, max_pixels, motion=True)
+            return any(_vectors(decoded) is not None for decoded in islice(container.decode(stream), _PROBED))
+    except Exception:  # damage is reported where frames are read
+        return False
+
+
+def _configure(stream: Any, max_pixels: int, motion: bool) -> None:
+    """Set the decoder's options, before the first frame."""
+    stream.thread_type = "AUTO" if _pixels(stream) <= _LARGE else "SLICE"
+    # Frames may grow during a video, and FFmpeg includes its padding.
+    options = {"max_pixels": str(2 * max_pixels + _PADDING)}
+    stream.codec_context.options = options | ({"flags2": "+export_mvs"} if motion else {})
+
+
+def _read_video(path: Path, max_pixels: int, moving: bool) -> Iterator[Frame]:
     index, seconds, start, shown, whole = 0, 0.0, 0.0, 0.0, True
     try:
         with _opened(path) as container:
             stream = _main_stream(container, path, max_pixels)
-            stream.thread_type = "AUTO" if _pixels(stream) <= _LARGE else "SLICE"
-            # Frames may grow during a video, and FFmpeg includes its padding.
-            stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _PADDING)}
+            _configure(stream, max_pixels, moving)
             pace = _pace(container, stream)
             packets = _Packets(container.demux(stream))
             for decoded, seconds in _timed(_in_order(packets, stream), pace, path):
@@ -76,7 +101,9 @@ def _read_video(path: Path, max_pixels: int) -> Iterator[Frame]:
                     whole = False  # warn once: later frames are predicted from the damaged one
                     _log.warning("%s is damaged at frame %d: images may be wrong from there on", path, index)
                 start = min(seconds, 0.0) if not index else start
-                yield Frame(_as_shown(decoded, stream, path, max_pixels), round((seconds - start) * 1e9))
+                image = _as_shown(decoded, stream, path, max_pixels)
+                motion = _motion_as_shown(decoded, stream) if moving else None
+                yield Frame(image, round((seconds - start) * 1e9), motion=motion)
                 index += 1
                 shown = float((decoded.duration or 0) * (decoded.time_base or 0))
             # Other streams may last longer than the video.
@@ -236,6 +263,32 @@ def _as_shown(decoded: Any, stream: Any, path: Path, max_pixels: int) -> NDArray
     return image if matrix is None else np.ascontiguousarray(_turned(image, matrix))
 
 
+def _motion_as_shown(decoded: Any, stream: Any) -> Motion:
+    """Return a frame's motion in pixels of its shown image, zeros where it has no vectors."""
+    blocks = _vectors(decoded)
+    if blocks is None:
+        return Motion.none()
+    motion = Motion.of_blocks(blocks, decoded.width, decoded.height)
+    vectors, intra = motion.vectors, motion.intra
+    vectors[..., 0] *= round(decoded.width * float(stream.sample_aspect_ratio or 1)) / decoded.width
+    matrix = _display_matrix(decoded)
+    if matrix is not None:
+        a, b, _, c, d, *_ = np.sign(matrix).astype(np.float32)
+        turned = abs(matrix[1]) > abs(matrix[0])
+        vectors = vectors[..., ::-1] * np.stack([c, b]) if turned else vectors * np.stack([a, d])
+        vectors, intra = _turned(vectors, matrix), _turned(intra, matrix)
+    return Motion(np.ascontiguousarray(vectors), np.ascontiguousarray(intra))
+
+
+def _vectors(decoded: Any) -> NDArray[Any] | None:
+    """Return a frame's motion vectors as FFmpeg exports them; None if it has none."""
+    try:
+        found = decoded.side_data.get("MOTION_VECTORS")
+    except ValueError:  # as in _display_matrix
+        return None
+    return None if found is None else found.to_ndarray()
+
+
 def _display_matrix(decoded: Any) -> tuple[int, ...] | None:
     try:
         found = [data for data in decoded.side_data if data.type.name == "DISPLAYMATRIX"]
@@ -246,7 +299,7 @@ def _display_matrix(decoded: Any) -> tuple[int, ...] | None:
     return struct.unpack("<9i", bytes(found[0])) if found else None
 
 
-def _turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
+def _turned(image: NDArray[_Number], matrix: tuple[int, ...]) -> NDArray[_Number]:
     """Apply a display matrix to the nearest right angle: (x, y) is shown at (ax + cy, bx + dy)."""
     a, b, _, c, d, *_ = matrix
     if abs(b) > abs(a):  # columns become rows

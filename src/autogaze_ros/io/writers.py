@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from autogaze_ros.errors import BagError, OutputError, needs
 from autogaze_ros.io.atomic import atomic_folder
 from autogaze_ros.io.bag_files import one_line
-from autogaze_ros.io.bag_types import message_types
+from autogaze_ros.io.bag_types import CAMERA_INFO, CLOCK, message_types
 from autogaze_ros.io.bags import Bag
 from autogaze_ros.reporting import Complaints, shown
 
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Writer
     from rosbags.typesys.store import Typestore
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from autogaze_ros.io.bag_types import IMAGE
 from autogaze_ros.io.video_writers import video_writer
+from autogaze_ros.synthetic.cameras import Camera, semantic_name
+from autogaze_ros.synthetic.tags import paint
 
 _log = logging.getLogger(__name__)
 
@@ -192,6 +194,25 @@ def image_fields(
     }
 
 
+def camera_info_fields(header: Mapping[str, Any], camera: Camera) -> dict[str, Any]:
+    """Return the fields of a sensor_msgs/CameraInfo of a camera without distortion."""
+    matrix = camera.intrinsic_matrix
+    whole = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
+    return {
+        "header": header,
+        "height": camera.height,
+        "width": camera.width,
+        "distortion_model": "plumb_bob",
+        "d": np.zeros(5),
+        "k": matrix,
+        "r": np.eye(3),
+        "p": np.c_[matrix, np.zeros(3)],
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": whole,
+    }
+
+
 def jpeg_fields(header: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     """Return the fields of a sensor_msgs/CompressedImage with the contents of a JPEG file."""
     return {"header": header, "format": "jpeg", "data": np.frombuffer(data, np.uint8)}
@@ -264,20 +285,32 @@ def video_file_writer(path: Path, *, rate: float = 10.0, lossless: bool = False)
 
 
 @contextmanager
-def carla_bag_writer(path: Path, storage: str) -> Iterator[Write]:
-    """Write a rosbag2 with the images as the CARLA bridge publishes them, without tags.
+def carla_bag_writer(path: Path, storage: str, cameras: Sequence[Camera] = ()) -> Iterator[Write]:
+    """Write a rosbag2 with the messages that the CARLA bridge publishes, received at their stamps.
 
-    Topics /carla/ego_vehicle/<camera>/image, bgra8, frame_id ego_vehicle/<camera>,
-    received at their stamps. Raises FileExistsError if the folder exists and is not empty.
+    At each instant /clock, and then of each camera /carla/ego_vehicle/<camera>/image and
+    camera_info, bgra8, frame_id ego_vehicle/<camera>. Tags are the images of a semantic camera
+    in the same place, semantic_segmentation_<camera without rgb_>, in the colours of CARLA's
+    CityScapes palette. Raises FileExistsError if the folder exists and is not empty.
 
     storage: mcap or sqlite3.
+    cameras: those whose camera_info is written.
     """
+    known = {camera.name: camera for camera in cameras}
     with bag_writer(path, storage) as bag:
 
         def write(stamp: int, shot: Shot) -> None:
-            for camera, (image, _) in shot.items():
-                fields = image_fields(header(stamp, f"ego_vehicle/{camera}"), image, "bgra8")
-                bag.write(f"/carla/ego_vehicle/{camera}/image", IMAGE, stamp, fields)
+            bag.write("/clock", CLOCK, stamp, {"clock": header(stamp, "")["stamp"]})
+            for name, (image, tags) in shot.items():
+                images = {name: image}
+                if tags is not None:
+                    images[semantic_name(name)] = paint(tags)
+                for sensor, picture in images.items():
+                    topic, about = f"/carla/ego_vehicle/{sensor}", header(stamp, f"ego_vehicle/{sensor}")
+                    bag.write(f"{topic}/image", IMAGE, stamp, image_fields(about, picture, "bgra8"))
+                    if name in known:
+                        fields = camera_info_fields(about, known[name])
+                        bag.write(f"{topic}/camera_info", CAMERA_INFO, stamp, fields)
 
         yield write
 

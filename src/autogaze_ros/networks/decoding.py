@@ -23,7 +23,7 @@ def token_budget(gazing_ratio: float, num_tokens: int) -> int:
 
 def ratio_for(tokens: int, num_tokens: int) -> float:
     """Return a gazing ratio whose `token_budget` is `tokens`."""
-    return (tokens + 0.5) / num_tokens
+    return min((tokens + 0.5) / num_tokens, 1.0)
 
 
 def choose_step(

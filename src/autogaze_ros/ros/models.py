@@ -62,7 +62,12 @@ def _map_torch() -> None:
 
 SELECTION = ("selector", "chunk_size")  # settings that require another selector to be loaded
 BUDGET = ("gazing_ratio", "task_loss_requirement")
-_WITHOUT_TORCH = ("patch_difference", "random", "uniform")  # selectors; others may import it
+_WITHOUT_TORCH = (
+    "motion_vectors",
+    "patch_difference",
+    "random",
+    "uniform",
+)  # selectors; others may import it
 
 
 class Models:
@@ -152,13 +157,15 @@ def _selection(settings: Settings) -> tuple[str, int]:
 
 
 def _selector(settings: Settings) -> Selector:
-    return create_selector(
+    selector = create_selector(
         settings.selector,
         checkpoint=settings.checkpoint,
         chunk_size=settings.chunk_size,
         device=settings.device,
         decode_positions=settings.decode_positions,
     )
+    selector.check_source("an image topic", motion=False)
+    return selector
 
 
 def _needs_torch(settings: Settings) -> bool:

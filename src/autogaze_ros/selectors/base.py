@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.engines.base import Stream
+from autogaze_ros.errors import SourceError
+from autogaze_ros.motion import Motion
 from autogaze_ros.parameters import AUTO, Requirement
 from autogaze_ros.tokens import Gaze
 
@@ -71,7 +73,7 @@ class Request:
     """The next frame of one stream and its limits.
 
     stream: from the selector's `open_stream`.
-    pixels: from the selector's `preprocess`.
+    pixels: from the selector's `preprocess_frame`.
     gazing_ratio: largest share of all tokens to choose, 0..1.
     task_loss_requirement: predicted loss at which choosing stops, in the selector's
         units; -inf never stops.
@@ -93,6 +95,7 @@ class Selector(ABC):
     default_requirement: value of `auto`, in these units.
     batches: False where each call serves one stream only, since a failed one could not
         be undone.
+    needs_motion: True where frames need their motion in compressed video.
     """
 
     info: SelectorInfo = SelectorInfo(selector="")
@@ -100,12 +103,24 @@ class Selector(ABC):
     loss_units: str = ""
     default_requirement: float = -math.inf
     batches: bool = True
+    needs_motion: bool = False
 
     def requirement(self, asked: Requirement) -> float:
         """Return the requirement as a number; -inf, which never stops, where no loss is predicted."""
         if not self.loss_units:
             return -math.inf
         return self.default_requirement if asked == AUTO else float(asked)
+
+    def check_source(self, source: str, motion: bool) -> None:
+        """Raise SourceError for a source that lacks what the selector needs.
+
+        source: its name, for the message.
+        motion: True if its frames have motion.
+        """
+        if self.needs_motion and not motion:
+            raise SourceError(
+                f"selector {self.info.selector} needs a compressed video; {source} has no motion vectors"
+            )
 
     @abstractmethod
     def open_stream(self) -> SelectorStream:
@@ -114,6 +129,10 @@ class Selector(ABC):
     @abstractmethod
     def preprocess(self, image: NDArray[np.uint8]) -> Any:
         """Convert an image (H, W, 3) uint8 RGB of any size to the pixels of a `Request`."""
+
+    def preprocess_frame(self, image: NDArray[np.uint8], motion: Motion | None) -> Any:
+        """Convert an image and its motion, None where unknown, to the pixels; by default the image alone."""
+        return self.preprocess(image)
 
     @abstractmethod
     def select(self, clips: Sequence[Sequence[Request]]) -> list[list[Gaze]]:

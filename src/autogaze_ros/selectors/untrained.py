@@ -61,7 +61,7 @@ class UniformSelector(_BlindSelector):
     def __init__(self, chunk_size: int) -> None:
         super().__init__(chunk_size)
         self.info = SelectorInfo(selector="uniform")
-        self._order = np.concatenate([spread_ids(scale) for scale in range(len(AUTOGAZE_GRID.scales))])
+        self._order = spread_order()
 
     def _tokens(self, budget: int, index: int) -> NDArray[np.int64]:
         return self._order[:budget]
@@ -76,6 +76,11 @@ class RandomSelector(_BlindSelector):
 
     def _tokens(self, budget: int, index: int) -> NDArray[np.int64]:
         return np.random.default_rng(index).permutation(AUTOGAZE_GRID.num_tokens)[:budget]
+
+
+def spread_order() -> NDArray[np.int64]:
+    """Return all ids in `uniform`'s order: scale by scale from the coarsest, each evenly spread."""
+    return np.concatenate([spread_ids(scale) for scale in range(len(AUTOGAZE_GRID.scales))])
 
 
 def spread_ids(scale: int) -> NDArray[np.int64]:

@@ -49,6 +49,12 @@ class Camera:
         """Return the focal length in pixels, the same in both directions."""
         return self.width / 2 / math.tan(math.radians(self.fov) / 2)
 
+    @property
+    def intrinsic_matrix(self) -> NDArray[np.float64]:
+        """Return the (3, 3) matrix that maps directions (right, down, forward) to pixels."""
+        focal = self.focal_length
+        return np.array([[focal, 0.0, self.width / 2], [0.0, focal, self.height / 2], [0.0, 0.0, 1.0]])
+
     def sized(self, width: int, height: int) -> Camera:
         """Return the camera with another resolution and the same horizontal field of view."""
         return replace(self, width=width, height=height)
@@ -63,6 +69,11 @@ class Camera:
         axes = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
         turn = axes @ placed[:3, :3].T
         return np.c_[turn, -turn @ placed[:3, 3]]
+
+
+def semantic_name(camera: str) -> str:
+    """Return the name of the semantic camera beside a camera: semantic_segmentation_front of rgb_front."""
+    return f"semantic_segmentation_{camera.removeprefix('rgb_')}"
 
 
 def pose(x: float, y: float, z: float, roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:

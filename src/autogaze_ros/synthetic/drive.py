@@ -67,9 +67,9 @@ class Drive:
         self._ticks += ticks
         self._scene = self._make_scene()
 
-    def render(self, camera: Camera) -> View:
-        """Return the current view of a camera."""
-        return self._studio.picture(camera, self._scene)
+    def render(self, camera: Camera, *, depth: bool = False) -> View:
+        """Return the current view of a camera; depth: with its depth."""
+        return self._studio.picture(camera, self._scene, depth=depth)
 
     def _make_scene(self) -> Scene:
         car = self._car_pose()

@@ -94,10 +94,13 @@ class View:
 
     image: (H, W, 3) uint8 RGB.
     labels: (H, W) uint8, tags of CARLA 0.9.15.
+    depth: (H, W) float32, metres along the optical axis to the surface that the label names,
+        infinite for the sky; None unless requested.
     """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,8 @@ class Studio:
             [*fog, w.density, w.shadow, w.wet, w.headlights, w.glow, w.gain, w.noise, _VIGNETTE]
         )
 
-    def picture(self, camera: Camera, scene: Scene) -> View:
-        """Return a camera's view."""
+    def picture(self, camera: Camera, scene: Scene, *, depth: bool = False) -> View:
+        """Return a camera's view; depth: with its depth."""
         view = camera.view(scene.car)
         size = raster.SAMPLES * np.array([camera.width, camera.height], float)
         focal = raster.SAMPLES * camera.focal_length
@@ -156,9 +159,9 @@ class Studio:
         )
         for n in shadows.find(centers @ self._cast.T, radii / self._sun[2], _SHADOWS):
             shadows.add(scene.meshes[n], models[n], scene.tints[n], casting=True)
-        return self._expose(camera, things, shadows, scene.tick)
+        return self._expose(camera, things, shadows, scene.tick, depth)
 
-    def _expose(self, camera: Camera, things: _Table, shadows: _Table, tick: int) -> View:
+    def _expose(self, camera: Camera, things: _Table, shadows: _Table, tick: int, depth: bool) -> View:
         samples = (raster.SAMPLES * camera.height, raster.SAMPLES * camera.width)
         nearness, shaded = np.zeros(samples, np.float32), np.zeros(samples, np.uint8)
         seen = np.full(samples, -1, np.int32)
@@ -175,7 +178,19 @@ class Studio:
         )  # fmt: skip
         if self._rain:
             _add_rain(image, rng)
-        return View(image, labels)
+        return View(image, labels, _foremost_depth(seen, nearness) if depth else None)
+
+
+def _foremost_depth(seen: NDArray[np.int32], nearness: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the depth (H, W) of the triangle that most samples of a pixel see, whose label it has."""
+    ids, near = (
+        np.stack([part[i :: raster.SAMPLES, j :: raster.SAMPLES] for i in (0, 1) for j in (0, 1)])
+        for part in (seen, nearness)
+    )
+    weights = sum((ids == other).astype(np.uint8) for other in ids)
+    best = np.argmax(weights, axis=0)[None]
+    with np.errstate(divide="ignore"):
+        return 1 / np.take_along_axis(near, best, axis=0)[0]
 
 
 def _add_rain(image: NDArray[np.uint8], rng: Generator) -> None:

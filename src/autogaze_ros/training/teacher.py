@@ -148,8 +148,10 @@ class GreedyTeacher:
     def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
         """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64."""
         steps = list(self.rollout(frames, counts))
+        none = torch.empty(len(frames), 0, dtype=torch.int64, device=self.device)
         return [
-            torch.cat([step.taken for step in steps if step.time == time], 1) for time in range(len(counts))
+            torch.cat([none, *(step.taken for step in steps if step.time == time)], 1)
+            for time in range(len(counts))
         ]
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ SEED = 8  # a drive through many kinds of streets
 MOST = (636, 1080)  # pixels; larger clips are scaled down
 MOST_FRAMES = 160  # ten contexts; a longer clip is cut
 Process = subprocess.Popen[bytes]
+_DRIVE = "drive.mp4"
+_STUDIED = 32  # frames, two contexts
 _REPLAYED = 16  # frames of each camera: one context
 _PATIENCE = 60.0  # seconds for a process to come up
 _QUIET = 10.0  # seconds without news after which nothing more is expected
@@ -119,13 +121,28 @@ def main(clip: str, carla: bool, checkpoint: str, width: int, animation: str | N
     click.echo(f"Look at {video} and {out / 'context_*.png'}")
     try:
         click.echo(replay(viewer, plan.topics, chosen, out))
+        if not carla:
+            _study(clip or str(out / _DRIVE), checkpoint)
     except AutoGazeError as error:
         raise click.ClickException(str(error)) from error
 
 
+def _study(clip: str, checkpoint: str) -> None:
+    """Print the quality of the clip's gazes beside that of baselines."""
+    from autogaze_ros.evaluation import evaluate
+    from autogaze_ros.evaluation.grid import preset
+    from autogaze_ros.evaluation.report import summary
+
+    grid = [replace(setting, checkpoint=checkpoint) for setting in preset("quick")]
+    click.echo(f"Gazes at {_STUDIED} frames of {clip} beside baselines with as many tokens in every frame:")
+    for line in summary(evaluate([clip], grid, frames=_STUDIED)):
+        click.echo(f"  {line}")
+    click.echo(f"More: autogaze evaluate {clip} --out study")
+
+
 def _rendered(out: Path) -> str:
     """Render the drive's front camera to a file and return its path."""
-    path = str(out / "drive.mp4")
+    path = str(out / _DRIVE)
     with video_writer(path, RATE) as write:
         for frame in islice(open_drive(f"drive:{SEED}", size=SIZE), FRAMES):
             write(frame.image)

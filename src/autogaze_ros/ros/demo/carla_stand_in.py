@@ -152,15 +152,15 @@ class _SensorTopics:
         self._images: Publisher[Image] = node.create_publisher(Image, f"{topic}/image", qos)
         self._infos: Publisher[CameraInfo] = node.create_publisher(CameraInfo, f"{topic}/camera_info", qos)
         self._image = Image(width=camera.width, height=camera.height, step=4 * camera.width, encoding="bgra8")
-        focal, cx, cy = camera.focal_length, camera.width / 2, camera.height / 2
+        matrix = camera.intrinsic_matrix
         self._info = CameraInfo(
             width=camera.width,
             height=camera.height,
             distortion_model="plumb_bob",
             d=[0.0] * 5,
-            k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
-            r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-            p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+            k=matrix.ravel().tolist(),
+            r=np.eye(3).ravel().tolist(),
+            p=np.c_[matrix, np.zeros(3)].ravel().tolist(),
         )
 
     @property
