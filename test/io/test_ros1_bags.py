@@ -53,7 +53,7 @@ def test_a_split_ros1_bag_in_a_folder_is_one_recording(images, tmp_path):
     assert seen(tmp_path) == [0, 1, 2, 3, 4]
     assert "reading as one recording: run_2024-05-01-10-00-00_0.bag, run_2024" in notes(tmp_path)[0]
     write_ros1(tmp_path / "other.bag", images)
-    with pytest.raises(SourceError, match=r"several recordings; name one of .*other.bag, .*run_2024"):
+    with pytest.raises(SourceError, match=r"several recordings; name one of other.bag, run_2024"):
         open_source(tmp_path)
 
 

@@ -216,7 +216,9 @@ def _chosen(path: Path, files: Sequence[Path], metadata: Recording) -> tuple[lis
     if not names:  # only their names tell which files belong together
         names = {_recording_name(file) for file in files}
         if len(names) > 1:
-            raise BagError(f"{path} holds several recordings; name one of {listed(files)}")
+            raise BagError(
+                f"{path} holds several recordings; name one of {listed([file.name for file in files])}"
+            )
     chosen = [file for file in files if _recording_name(file) in names]
     unlisted = [file.name for file in chosen if _plain_name(file) not in named]
     if named and unlisted:
