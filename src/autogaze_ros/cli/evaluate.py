@@ -136,7 +136,7 @@ def evaluate(
     metrics: tuple[str, ...], baselines: bool, seed: int, device: str, video: list[str] | None,
     animation: str | None, **axes: list[str] | None,
 ) -> None:  # fmt: skip
-    """Study gazes: their cost, quality, and coverage of people and cars.
+    """Study gazes: cost, quality, coverage of people and cars.
 
     SOURCES are videos, folders of images, Bench2Drive scenarios, bags and drive:SEED. Every setting
     gazes at the same frames, and so do baselines with as many tokens in every frame; one network
