@@ -145,7 +145,7 @@ def test_one_line_for_mistakes(folder, gaze, tmp_path):
     "command",
     [
         "train gaze --drive-seeds 0 --out none",
-        "evaluate --checkpoint embedded --reconstruction embedded --out none",
+        "evaluate drive:0 --out none",
         "checkpoint inspect embedded",
     ],
 )
