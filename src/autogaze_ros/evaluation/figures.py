@@ -19,6 +19,7 @@ from autogaze_ros.evaluation.table import Row, Table, by_setting
 from autogaze_ros.io.atomic import atomic_write
 
 with needs("matplotlib", "drawing figures"):
+    from matplotlib import colormaps
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, ScalarFormatter
@@ -124,15 +125,23 @@ def _chunk_sizes(axes: Axes, table: Table, settings: Sequence[Setting]) -> None:
 
 def _along(axes: Axes, records: Sequence[Record]) -> None:
     """Draw the tokens of each frame of a context, a line for each setting."""
-    for setting, members in by_setting(records).items():
+    found = by_setting(records)
+    for color, (setting, members) in zip(_shades(len(found)), found.items(), strict=True):
         tokens = tokens_along(members, setting.selector)
-        axes.plot(np.arange(len(tokens)), tokens, ".-", label=_short(setting), linewidth=1)
+        axes.plot(np.arange(len(tokens)), tokens, ".-", color=color, label=_short(setting), linewidth=1)
     axes.set(xlabel="frame of the context", ylabel="tokens", title="Tokens along the context")
-    axes.legend(fontsize=6, ncols=2)
+    axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.01, 1))
+
+
+def _shades(count: int) -> Any:
+    """Return colours that differ, in the order of the settings."""
+    return colormaps["turbo"](np.linspace(0.05, 0.95, count))
 
 
 def _methods(axes: Axes, table: Table, settings: Sequence[Setting]) -> None:
-    """Draw LPIPS against the tokens of a frame, a line for each method."""
+    """Draw LPIPS against the tokens of a frame, a line for each method; contexts of one length only."""
+    longest = max(one.chunk_size for one in settings)
+    settings = [one for one in settings if one.chunk_size == longest]
     names = list(dict.fromkeys(row.method for row in table.find(measure="LPIPS")))
     for number, name in enumerate(names):
         points = []
