@@ -237,11 +237,11 @@ def _show(study: Study, records: Records) -> None:
 def _run(study: Study, records: Records) -> bool:
     """Make the missing records with a progress bar; return False if Ctrl-C stopped it.
 
-    The first record tells how long the rest will take.
+    The second record tells how long the rest will take; the first also loads and allocates.
     """
     missing = study.missing(records)
     frames = [len(context.images) for _, contexts in missing for context in contexts]
-    began, done = time.monotonic(), 0
+    last, done = time.monotonic(), 0
     with (
         interruptible() as stopped,
         click.progressbar(
@@ -250,12 +250,13 @@ def _run(study: Study, records: Records) -> bool:
     ):
 
         def report() -> bool:
-            nonlocal done
-            if done == 0 and len(frames) > 1:
-                minutes = (time.monotonic() - began) / frames[0] * sum(frames[1:]) / 60
+            nonlocal done, last
+            now = time.monotonic()
+            if done == 1 and len(frames) > 2:
+                minutes = (now - last) / frames[1] * sum(frames[2:]) / 60
                 click.echo(f"\nabout {max(1, round(minutes))} min for the remaining contexts", err=True)
             bar.update(frames[done])
-            done += 1
+            last, done = now, done + 1
             return stopped()
 
         study.run(records, report)
