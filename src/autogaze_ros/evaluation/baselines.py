@@ -18,6 +18,7 @@ from autogaze_ros.selectors import Request, Selector
 from autogaze_ros.selectors.untrained import spread_ids
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
+_EVERY = np.arange(AUTOGAZE_GRID.num_tokens, dtype=np.uint16)
 Gazes = Sequence[Gaze]
 Known = Mapping[str, Gazes]  # the selector's gazes by `Context.key`
 
@@ -67,6 +68,25 @@ class OtherSelector(Baseline):
         return select_counts(self._selector, context, [len(gaze.token_ids) for gaze in gazes])
 
 
+class Random(Baseline):
+    """Random tokens of any scale, different in every frame of every context.
+
+    The selector `random` starts alike in every context, which would favour some places.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze]:
+        """Choose as many tokens."""
+        return [
+            Gaze(_rng(self._seed, context, time, self.name).permutation(_EVERY)[: len(gaze.token_ids)])
+            for time, gaze in enumerate(gazes)
+        ]
+
+
 class _Matched(Baseline):
     """Base of baselines that take as many tokens of each scale, without looking at the image."""
 
@@ -103,7 +123,7 @@ class RandomMatched(_Matched):
         self._seed = seed
 
     def _orders(self, context: Context, time: int) -> list[NDArray[np.uint16]]:
-        rng = np.random.default_rng([self._seed, zlib.crc32(context.key.encode()), time])
+        rng = _rng(self._seed, context, time, self.name)
         return [rng.permutation(ids) for ids in _ids_of_scales()]
 
 
@@ -168,14 +188,18 @@ class Greedy(Baseline):
         return [Gaze(ids[0].cpu().numpy().astype(np.uint16)) for ids in chosen]
 
 
+def _rng(seed: int, context: Context, time: int, name: str) -> np.random.Generator:
+    """Return the generator of a baseline for one frame, the same in every run."""
+    return np.random.default_rng([seed, zlib.crc32(f"{name} {context.key}".encode()), time])
+
+
 def _per_scale(gaze: Gaze) -> NDArray[np.int64]:
     return AUTOGAZE_GRID.tokens_per_scale(gaze.token_ids)
 
 
 def _ids_of_scales() -> list[NDArray[np.uint16]]:
     """Return the ids of each scale."""
-    every = np.arange(AUTOGAZE_GRID.num_tokens, dtype=np.uint16)
-    return np.split(every, AUTOGAZE_GRID.offsets[1:-1])
+    return np.split(_EVERY, AUTOGAZE_GRID.offsets[1:-1])
 
 
 def _frequencies(gazes: Gazes) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from autogaze_ros.evaluation.baselines import (
     MeanPosition,
     OtherClip,
     OtherSelector,
+    Random,
     RandomMatched,
     Teacher,
     UniformMatched,
@@ -35,7 +36,7 @@ from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, area
 
 # Baselines of every study; motion_vectors where a clip has motion.
-SELECTORS = ("random", "uniform", "patch_difference", "motion_vectors")
+SELECTORS = ("uniform", "patch_difference", "motion_vectors")
 _MEBI = 2**20
 
 
@@ -227,14 +228,16 @@ class Study:
         self, selector: Selector, contexts: Sequence[Context], known: Mapping[str, Gazes]
     ) -> list[Baseline]:
         simple = [create_selector(name, chunk_size=selector.chunk_size) for name in SELECTORS]
-        return [
-            *(OtherSelector(one) for one in simple if one.info.selector != selector.info.selector),
+        every: list[Baseline] = [
+            Random(self._seed),
+            *map(OtherSelector, simple),
             RandomMatched(self._seed),
             UniformMatched(),
             MeanPosition(contexts, known),
             OtherClip(selector, contexts),
             *([Greedy(self._teacher)] if self._teacher else []),
         ]
+        return [one for one in every if one.name != selector.info.selector]
 
     def _record(
         self, setting: Setting, context: Context, timed: Timed, baselines: Sequence[Baseline]
