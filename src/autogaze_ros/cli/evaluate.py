@@ -224,7 +224,7 @@ def _show(study: Study, records: Records) -> None:
         if shorter:
             click.echo(f"  fewer than a context of {max(shorter)}: evaluated as one shorter context")
     for number, setting in enumerate(study.grid, 1):
-        click.echo(f"{number:3}. {setting}: {len(study.contexts(setting))} contexts")
+        click.echo(f"{number:3}. {setting}: {_counted(len(study.contexts(setting)), 'context')}")
     for name, origin in study.origins.items():
         if origin["loss_units"]:
             click.echo(f"Requirements of {name} are in: {origin['loss_units']}")
@@ -232,6 +232,10 @@ def _show(study: Study, records: Records) -> None:
     left = sum(len(contexts) for _, contexts in study.missing(records))
     if left < total:
         click.echo(f"{total - left} of {total} contexts are finished already")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _run(study: Study, records: Records) -> bool:
@@ -305,4 +309,6 @@ def _report(out: Path, study: Study, records: Sequence[Record], seed: int) -> No
     labelled = [clip.labels.classes for clip in study.clips if clip.labels]
     groups = list(dict.fromkeys(group for classes in labelled for group in classes.groups))
     write_figure(out, table, records, groups)
-    click.echo(f"{out}: tables.md, results.json and study.png of {len(table.settings())} settings")
+    click.echo(
+        f"{out}: tables.md, results.json and study.png of {_counted(len(table.settings()), 'setting')}"
+    )

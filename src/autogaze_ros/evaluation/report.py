@@ -245,6 +245,8 @@ def _coverage(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
                 ]
                 cells.append(" · ".join(f"{one.value:.2f}" if one else "–" for one in found))
             yield _row([subject, *cells])
+        yield ""
+        yield "–: there is none, or no such cell was chosen."
 
 
 def _along(records: Sequence[Record]) -> Iterator[str]:
@@ -257,7 +259,13 @@ def _along(records: Sequence[Record]) -> Iterator[str]:
 def _calibration(records: Sequence[Record]) -> Iterator[str]:
     """Yield a table of predicted and real losses for each selector, over the frames of all its settings."""
     found: dict[str, list[tuple[float, float]]] = {}
+    known = set()  # a limit that does not bind leads to the same gazes again
     for record in records:
+        tokens = str(record.methods[record.setting["selector"]]["tokens"])
+        same = (record.source, record.camera, record.start, record.frames, str(record.predicted), tokens)
+        if same in known:
+            continue
+        known.add(same)
         name, checkpoint = record.setting["selector"], record.setting["checkpoint"]
         title = name if checkpoint == EMBEDDED else f"{name} {checkpoint}"
         found.setdefault(title, []).extend(_losses(record))
@@ -290,7 +298,8 @@ def _published(table: Table, settings: Sequence[Setting]) -> Iterator[str]:
     if not matching:
         return
     yield "\n### The published study beside this one: another machine, other weights, another clip"
-    yield from _head(["", "share published", "finest scale of 265", "LPIPS published", "LPIPS"])
+    yield "\nShares are tokens of the finest scale only / 265, as the study counts."
+    yield from _head(["", "finest scale, published", "finest scale", "LPIPS, published", "LPIPS"])
     for published, setting in matching:
         finest = table.get(setting, setting.selector, "share of 265, finest scale")
         lpips = table.get(setting, setting.selector, "LPIPS")

@@ -20,6 +20,7 @@ from autogaze_ros.selectors.base import (
     SelectorInfo,
     SelectorStream,
 )
+from autogaze_ros.threads import bound_spinning
 
 __all__ = [
     "AUTO",
@@ -44,6 +45,8 @@ def create_selector(
 ) -> Selector:
     """Construct a selector with those of the options that its constructor has parameters for.
 
+    If torch is not imported yet, the spinning of its threads is bounded first (see `threads`).
+
     Raises ParameterError for an unknown name or invalid options, PluginError, CheckpointError and
     MissingPackageError.
 
@@ -53,6 +56,7 @@ def create_selector(
     device: of autogaze and upstream.
     decode_positions: of autogaze.
     """
+    bound_spinning()
     selector: Selector = SELECTORS.create(
         name, checkpoint=checkpoint, chunk_size=chunk_size, device=device, decode_positions=decode_positions
     )

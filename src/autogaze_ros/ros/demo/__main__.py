@@ -137,7 +137,8 @@ def _study(clip: str, checkpoint: str) -> None:
     click.echo(f"Gazes at {_STUDIED} frames of {clip} beside baselines with as many tokens in every frame:")
     for line in summary(evaluate([clip], grid, frames=_STUDIED)):
         click.echo(f"  {line}")
-    click.echo(f"More: autogaze evaluate {clip} --out study")
+    command = os.path.relpath(Path(sys.executable).with_name("autogaze"))
+    click.echo(f"More: {command} evaluate {clip} --out study")
 
 
 def _rendered(out: Path) -> str:
