@@ -435,7 +435,9 @@ def test_a_whole_study_with_networks(weights, frames, tmp_path, install_lab):
     own = ["--metric", "lab_gaze.mine:L2", "--metric", "l1_pixel"]
     grid = tmp_path / "grid.yaml"
     named = {"checkpoint": str(weights[1]), "chunk_size": 2, "gazing_ratio": [0.02]}
-    grid.write_text(yaml.safe_dump([{**named, "mode": "stream"}, {**named, "mode": "chunk"}]))
+    grid.write_text(
+        yaml.safe_dump([{**named, "mode": "stream"}, {**named, "mode": "chunk", "gazing_ratio": [0.01]}])
+    )
     evaluate(frames, "--grid", grid, *weights[2:], *own, "--frames", 4, "--out", tmp_path / "out")
     found = results(tmp_path / "out")
     metrics = ["L1", "LPIPS", "PSNR", "SSIM", "lab_gaze.mine:L2", "l1_pixel", "L1 + 2 LPIPS"]
