@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -45,7 +45,7 @@ def run_node(make: type[Runnable], name: str, args: list[str] | None) -> int:
     name: for messages. args: of the command line; None takes the process's own.
     """
     node, begun, failed = None, False, False
-    _end_with_the_terminal()
+    _prepare_signals()
     try:
         try:
             if left := fast_dds.clear_segments():
@@ -78,8 +78,19 @@ def run_node(make: type[Runnable], name: str, args: list[str] | None) -> int:
     return status
 
 
-def _end_with_the_terminal() -> None:
-    """Have a closing terminal end the process as SIGTERM does, with its clean-up; nohup still prevails."""
+def _interrupt_once(number: int, frame: Any) -> None:
+    """Raise KeyboardInterrupt for the first interrupt; later ones must not cut the clean-up short."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _prepare_signals() -> None:
+    """Have a closing terminal end the process as SIGTERM does, and only the first Ctrl-C interrupt it.
+
+    nohup, and shells that start it in the background, still prevail.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt_once)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
