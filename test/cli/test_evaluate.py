@@ -216,6 +216,14 @@ def test_the_same_drive_as_folder_and_as_video_has_the_same_rows(tmp_path):
     assert sorted(map(json.dumps, found[0][1])) == sorted(map(json.dumps, found[1][1]))
 
 
+def test_a_video_of_motion_vectors_shows_the_motion_of_the_codec(tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", scene(4))
+    motion = ["--selector", "motion_vectors", "--gazing-ratio", 0.1, "--frames", 4, "--no-baselines"]
+    evaluate(clip, *motion, "--reconstruction", "none", "--video", 1, "--out", tmp_path / "out")
+    (shown,) = (tmp_path / "out").rglob("*.mp4")
+    assert len(list(open_source(shown))) == 4
+
+
 def test_resized_frames_are_other_records(frames, tmp_path):
     small = [frames, *CHEAP, "--frames", 4, "--no-baselines", "--out", tmp_path / "out"]
     evaluate(*small)

@@ -28,7 +28,7 @@ class Record:
     source, camera, start, frames: the context.
     methods: by name, the selector's first. Each has `tokens` (frames, scales); `area` and
         `context_area` (frames,); `metrics`, (frames,) by name; `semantic`, see
-        `semantic_row.compact`, if there are labels.
+        `coverage.to_json`, if there are labels.
     predicted: (frames,) predicted losses, null where there are none.
     milliseconds: (frames,) by stage: preprocess, gaze, decision (from the arrival of a frame
         to its gaze, if frames arrive at the clip's rate) and reconstruct.

@@ -51,8 +51,13 @@ def _gazed(
     )
     for context in clip.contexts(setting.chunk_size):
         frames = [
-            Frame(image, round((context.start + place) * 1e9 / clip.rate), clip.camera or "front")
-            for place, image in enumerate(context.images)
+            Frame(
+                image,
+                round((context.start + place) * 1e9 / clip.rate),
+                clip.camera or "front",
+                motion=motion,
+            )
+            for place, (image, motion) in enumerate(zip(context.images, context.motions, strict=True))
         ]
         gazed = pipeline.process(frames)
         if reconstruction is None:
