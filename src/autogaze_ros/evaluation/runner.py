@@ -198,8 +198,12 @@ class Study:
         return setting.spread_over(gaze.predicted_loss for found in gazes for gaze in found)
 
     def _warm_up(self, selector: Selector, setting: Setting, context: Context) -> None:
-        """Gaze once before times are measured: the first call allocates and compiles."""
-        self._gaze(selector, setting, Context(context.clip, context.start, context.images[:2]))
+        """Gaze and reconstruct once before times are measured: first calls allocate and compile."""
+        short = Context(context.clip, context.start, context.images[:2])
+        gazes = self._gaze(selector, setting, short).gazes
+        if self.reconstruction:
+            engine = self.reconstruction.open_engine(setting.chunk_size)
+            ContextMetrics(short, engine, {}).reconstruct(gazes)
 
     def _gaze(self, selector: Selector, setting: Setting, context: Context) -> Timed:
         """Gaze at a context frame by frame, or in mode chunk in one call."""
