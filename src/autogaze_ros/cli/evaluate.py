@@ -157,7 +157,6 @@ def evaluate(
             # The report's packages as well: a missing one is told before anything is computed.
             import autogaze_ros.evaluation.figures  # noqa: F401
             from autogaze_ros.evaluation import study as studies
-            from autogaze_ros.evaluation.records import Records
 
             selection = choice.selection
             if preset == "dashcam" and not selection.rate:
@@ -180,19 +179,26 @@ def evaluate(
                 list(clips), chosen, how, device=device, seed=seed, baselines=baselines
             )
             shown = _videos(video, study)
-            records = Records(out)
-            try:
-                _show(study, records)
-                complete = _run(study, records)
-            finally:
-                records.close()
-            found = list(study.finished(records))
-            if found:
-                _report(out, study, found, seed)
+            complete = _run_and_report(out, study, seed)
             if complete:
                 _write_videos(out, study, shown, animation)
         if not complete:
             raise click.exceptions.Exit(130)
+
+
+def _run_and_report(out: Path, study: Study, seed: int) -> bool:
+    """Run a study, and report what is finished; return False if it was interrupted."""
+    from autogaze_ros.evaluation.records import Records
+
+    records = Records(out)
+    try:
+        _show(study, records)
+        complete = _run(study, records)
+    finally:
+        records.close()
+    if found := list(study.finished(records)):
+        _report(out, study, found, seed)
+    return complete
 
 
 def _grid(preset: str | None, path: Path | None, axes: dict[str, list[str] | None]) -> list[Setting]:

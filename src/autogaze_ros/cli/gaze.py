@@ -36,7 +36,7 @@ from autogaze_ros.cli.results import (
 )
 from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart
-from autogaze_ros.io.frames import Frame
+from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.io.video_writers import KINDS
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
@@ -122,15 +122,7 @@ def gaze(
                 click.echo(about(weights.checkpoint, weights.license), err=True)
         pipeline = Pipeline(chosen, gazing_ratio=gazing_ratio, task_loss_requirement=task_loss_requirement)
         click.echo(f"{source}: {found.about}", err=True)
-        results = [
-            Result(out / _LINES, json_lines(out / _LINES)),
-            Result(out / _VIDEO, video(out / _VIDEO, found.rate, width, choice.max_gap)),
-        ]
-        if bag:
-            results.insert(0, Result(out / _BAG, _recording(out / _BAG, bag, Path(source), choice)))
-        if animation:
-            path = out / f"side_by_side.{animation}"
-            results.append(Result(path, moving_pictures(path, found.rate, width)))
+        results = _results(out, found, source, choice, width, bag, animation)
         total = min(found.length or math.inf, frames or math.inf)
         length = None if total == math.inf else int(total)
         summary = Summary()
@@ -145,6 +137,28 @@ def gaze(
             click.echo(rebuild.summary())
         if faults := [f"{result.path} is missing: {result.fault}" for result in results if result.fault]:
             raise click.ClickException("; ".join(faults))
+
+
+def _results(
+    out: Path,
+    found: Source,
+    source: str,
+    choice: SourceChoice,
+    width: int,
+    bag: str | None,
+    animation: str | None,
+) -> list[Result]:
+    """Return the results to write, in the order in which each frame is written to them."""
+    results = [
+        Result(out / _LINES, json_lines(out / _LINES)),
+        Result(out / _VIDEO, video(out / _VIDEO, found.rate, width, choice.max_gap)),
+    ]
+    if bag:
+        results.insert(0, Result(out / _BAG, _recording(out / _BAG, bag, Path(source), choice)))
+    if animation:
+        path = out / f"side_by_side.{animation}"
+        results.append(Result(path, moving_pictures(path, found.rate, width)))
+    return results
 
 
 def _remove_earlier(out: Path, written: Sequence[str]) -> None:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from autogaze_ros.evaluation.statistics import Bootstrap, Estimate
 
 Floats = NDArray[np.float64]
 
@@ -145,3 +148,15 @@ def place_names(measure: str, rows: Sequence[str], place: Sequence[int]) -> dict
     parts: Sequence[str] = KINDS if measure.startswith(("objects", "wait")) else PARTS
     scope = SCOPES[place[3]] if len(place) > 3 else ""
     return {"subject": rows[place[0]], "part": parts[place[1]], "level": LEVELS[place[2]], "scope": scope}
+
+
+def estimates(stacked: Coverage, bootstrap: Bootstrap) -> Iterator[tuple[str, dict[str, str], Estimate]]:
+    """Yield measure, names of its place and estimate over N stacked contexts; without what they do not hold.
+
+    bootstrap: over the same N contexts.
+    """
+    for measure, (above, below) in stacked.ratios().items():
+        for flat, place in enumerate(np.ndindex(above.shape[1:])):
+            values, weights = (part.reshape(len(part), -1)[:, flat] for part in (above, below))
+            if weights.sum():
+                yield measure, place_names(measure, stacked.rows, place), bootstrap.ratio(values, weights)

@@ -192,11 +192,5 @@ def semantic_measures(measured: Sequence[Measured], seed: int) -> Iterator[Seman
         return
     summed = coverage.stack([found for _, found in pairs])
     bootstrap = Bootstrap([source for source, _ in pairs], seed)
-    for measure, (above, below) in summed.ratios().items():
-        for flat, place in enumerate(np.ndindex(above.shape[1:])):
-            values, weights = (part.reshape(len(pairs), -1)[:, flat] for part in (above, below))
-            if weights.sum():
-                found = bootstrap.ratio(values, weights)
-                yield SemanticRow(
-                    measure, found, len(pairs), coverage.place_names(measure, summed.rows, place)
-                )
+    for measure, place, estimate in coverage.estimates(summed, bootstrap):
+        yield SemanticRow(measure, estimate, len(pairs), place)

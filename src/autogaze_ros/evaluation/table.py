@@ -278,11 +278,5 @@ def _semantic_rows(
     ]
     if not found or len(found) < len(records):
         return
-    summed = coverage.from_json(found)
-    for measure, (above, below) in summed.ratios().items():
-        for flat, place in enumerate(np.ndindex(above.shape[1:])):
-            values, weights = (part.reshape(len(found), -1)[:, flat] for part in (above, below))
-            if not weights.sum():
-                continue
-            about = coverage.place_names(measure, summed.rows, place)
-            yield row(measure, bootstrap.ratio(values, weights), **about)
+    for measure, place, estimate in coverage.estimates(coverage.from_json(found), bootstrap):
+        yield row(measure, estimate, **place)
