@@ -97,6 +97,11 @@ PARAMETERS = {
         "AutoGaze weights: embedded (this package's own, not NVIDIA's), a folder, or a Hugging Face id such"
         " as nvidia/AutoGaze, which is then downloaded.",
     ),
+    "importance_checkpoint": Parameter(
+        EMBEDDED,
+        "Weights of the importance map of the selector residual: embedded (this package's own), a folder or a"
+        " Hugging Face id; empty: every place matters alike.",
+    ),
     "device": Parameter("auto", "Device of the networks: auto, cpu, cuda or cuda:N."),
     "threads": Parameter(0, "CPU threads of the networks; 0: torch's default, all cores.", bounds=(0, 1024)),
     "decode_positions": Parameter(
@@ -235,6 +240,7 @@ class Settings:
     autostart: bool
     selector: str
     checkpoint: str
+    importance_checkpoint: str
     device: str
     threads: int
     decode_positions: AskedPositions

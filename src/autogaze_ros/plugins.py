@@ -199,6 +199,7 @@ SELECTORS = Plugins(
         "motion_vectors": "autogaze_ros.selectors.motion_vectors:MotionVectorsSelector",
         "patch_difference": "autogaze_ros.selectors.untrained:PatchDifferenceSelector",
         "random": "autogaze_ros.selectors.untrained:RandomSelector",
+        "residual": "autogaze_ros.selectors.residual:ResidualSelector",
         "uniform": "autogaze_ros.selectors.untrained:UniformSelector",
         "upstream": "autogaze_ros.selectors.upstream:UpstreamSelector",
     },

@@ -13,8 +13,15 @@ from clips import scene
 from safetensors.torch import load_file
 
 from autogaze_ros import __version__
-from autogaze_ros.checkpoints.embedded import EMBEDDED, GAZE, RECONSTRUCTOR, about
-from autogaze_ros.checkpoints.load import convert, inspect, load_autogaze, load_reconstructor, save_autogaze
+from autogaze_ros.checkpoints.embedded import EMBEDDED, GAZE, IMPORTANCE, RECONSTRUCTOR, about
+from autogaze_ros.checkpoints.load import (
+    convert,
+    inspect,
+    load_autogaze,
+    load_importance,
+    load_reconstructor,
+    save_autogaze,
+)
 from autogaze_ros.cli import cli
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.pipeline import Pipeline
@@ -24,7 +31,7 @@ from autogaze_ros.tokens import AUTOGAZE_GRID
 
 ROOT = Path(__file__).parents[2]
 MOST = 16 * 2**20  # bytes of all together
-BY_NAME = [(load_autogaze, GAZE), (load_reconstructor, RECONSTRUCTOR)]
+BY_NAME = [(load_autogaze, GAZE), (load_reconstructor, RECONSTRUCTOR), (load_importance, IMPORTANCE)]
 
 
 def of(folder):
@@ -37,7 +44,7 @@ def test_the_name_means_the_packages_own(load, folder):
     loaded, named = load(EMBEDDED), load(folder)
     assert (loaded.source, loaded.folder, loaded.sha256) == (EMBEDDED, folder, named.sha256)
     assert (loaded.license, loaded.revision) == ("Apache-2.0", f"autogaze_ros {__version__}")
-    assert loaded.network.config.grid == AUTOGAZE_GRID
+    assert getattr(loaded.network.config, "grid", AUTOGAZE_GRID) == AUTOGAZE_GRID
 
 
 @pytest.mark.parametrize("load, folder", BY_NAME)
@@ -105,5 +112,5 @@ def test_a_wheel_holds_them(tmp_path):
         name.removeprefix(inside) for name in zipfile.ZipFile(wheel).namelist() if name.startswith(inside)
     ]
     assert sorted(name for name in names if not name.endswith(".py")) == of(GAZE.parent)
-    assert {f"{folder}/{file}" for folder in ("gaze", "reconstructor")
+    assert {f"{folder}/{file}" for folder in ("gaze", "importance", "reconstructor")
             for file in ("config.json", "model.safetensors")} <= set(names)  # fmt: skip

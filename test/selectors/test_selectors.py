@@ -8,11 +8,14 @@ from golden import TEST_DATA, Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.checkpoints.embedded import EMBEDDED, IMPORTANCE
+from autogaze_ros.checkpoints.load import save_autogaze, save_importance
 from autogaze_ros.errors import CheckpointError, ParameterError
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
 from autogaze_ros.selectors.untrained import PatchDifferenceSelector
+from autogaze_ros.training.class_weights import ClassWeights
+from autogaze_ros.training.importance import new_network
 
 UNTRAINED = ["motion_vectors", "patch_difference", "uniform", "random"]
 OWN = [name for name in SELECTORS.builtin if name != "upstream"]  # NVlabs' package has test_upstream.py
@@ -125,6 +128,32 @@ def test_autogaze_tells_what_it_runs(checkpoint):
     ).info
     assert (info.checkpoint, info.license, info.device) == (checkpoint, "Apache-2.0", "cpu")
     assert (info.positions, info.dtype, len(info.sha256)) == ("cumulative", "float32", 64)
+
+
+def test_residual_tells_whose_importance_it_follows(tmp_path):
+    named = create_selector("residual", importance_checkpoint=EMBEDDED, device="cpu").info
+    assert (named.checkpoint, named.license, len(named.sha256)) == (EMBEDDED, "Apache-2.0", 64)
+    assert create_selector("residual", importance_checkpoint="", device="cpu").info.checkpoint == ""
+    network = new_network(ClassWeights.parse(["sidewalk=30"]))
+    save_importance(network, tmp_path, license="mine")
+    loaded = create_selector("residual", importance_checkpoint=str(tmp_path), device="cpu")
+    assert (loaded.info.checkpoint, loaded.info.license) == (str(tmp_path), "mine")
+
+
+def test_residual_refuses_other_weights(checkpoint, tmp_path):
+    with pytest.raises(CheckpointError, match="holds a checkpoint of AutoGaze, not of an importance network"):
+        create_selector("residual", importance_checkpoint=checkpoint, device="cpu")
+    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+        create_selector("residual", importance_checkpoint=str(tmp_path / "nowhere"), device="cpu")
+    with pytest.raises(CheckpointError, match="holds a checkpoint of an importance network, not of AutoGaze"):
+        create_selector("autogaze", checkpoint=str(IMPORTANCE), device="cpu")
+
+
+def test_residual_looks_at_a_still_scene_once(images):
+    gazes = run(create_selector("residual", device="cpu"), [images[0]] * 4, 0.75, 0.2)
+    counts = [len(gaze.token_ids) for gaze in gazes]
+    assert counts[0] > 20
+    assert counts[1:] == [1, 1, 1]
 
 
 def test_positions_are_the_checkpoints_unless_others_are_asked_for(tmp_path):

@@ -8,25 +8,53 @@ import pytest
 import torch
 from cli_harness import run
 from clips import write_video
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autogaze_ros.errors import SourceError
+from autogaze_ros.io.sources import open_drive
 from autogaze_ros.networks.preprocessing import normalize, normalize_batch
-from autogaze_ros.training.data import Clips, open_clips
+from autogaze_ros.synthetic.tags import Tag
+from autogaze_ros.training.data import Clip, Clips, open_clips
 
 
 def test_a_context_is_the_same_for_the_same_numbers():
     frames = np.random.default_rng(0).integers(0, 256, (20, 224, 400, 3), dtype=np.uint8)
-    clips = Clips([frames, frames[:5]])
-    a, b = (clips.batch(np.random.default_rng(7), 2, 16) for _ in range(2))
-    assert a.shape == (2, 16, 224, 224, 3)
-    assert (a == b).all()
+    tags = np.random.default_rng(1).integers(0, 29, (20, 224, 400), dtype=np.uint8)
+    clips = Clips([Clip(frames, tags), Clip(frames[:5])])
+    for degrade in (False, True):
+        (a, tagged), (b, _) = (
+            clips.batch(np.random.default_rng(7), 2, 16, degrade=degrade) for _ in range(2)
+        )
+        assert a.shape == (2, 16, 224, 224, 3)
+        assert tagged.shape == (2, 16, 224, 224)
+        assert (a == b).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_tags_stay_on_what_they_name(seed):
+    """Frames whose grey is ten times the tag are cropped, mirrored and moved together with the tags."""
+    rng = np.random.default_rng(seed)
+    tags = rng.integers(1, 20, (18, 7, 13)).astype(np.uint8).repeat(32, 1).repeat(32, 2)
+    clips = Clips([Clip((10 * tags)[..., None].repeat(3, -1), tags)])
+    frames, cropped = clips.context(np.random.default_rng(seed), 16)
+    grey = frames.mean(-1)
+    _, places = np.unique(cropped, return_inverse=True)
+    means = np.bincount(places.ravel(), grey.ravel()) / np.bincount(places.ravel())
+    assert (np.diff(means) > 0).all()
+    assert np.median(np.abs(grey - means[places.reshape(grey.shape)])) < 2
+
+
+def test_unknown_tags_are_none():
+    _, tags = Clips([Clip(np.zeros((4, 224, 224, 3), np.uint8))]).context(np.random.default_rng(0), 4)
+    assert (tags == Tag.UNLABELED).all()
 
 
 def test_a_source_shorter_than_a_context_stands_still():
-    clips = Clips(
-        [np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(224, 1).repeat(300, 2).repeat(3, 3)]
-    )
-    assert clips.context(np.random.default_rng(0), 16).shape == (16, 224, 224, 3)
+    frames = np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(224, 1).repeat(300, 2).repeat(3, 3)
+    found, _ = Clips([Clip(frames)]).context(np.random.default_rng(0), 16)
+    assert found.shape == (16, 224, 224, 3)
 
 
 def test_pixels_are_normalized_as_the_node_does():
@@ -39,10 +67,13 @@ def test_sources_are_read_once(tmp_path):
     first = open_clips([str(video)], [3], 16, tmp_path / "cache")
     kept = {path: path.stat().st_ino for path in (tmp_path / "cache").iterdir()}
     again = open_clips([str(video)], [3], 16, tmp_path / "cache")
-    assert [len(frames) for frames in first.sources] == [6, 16]
-    assert min(first.sources[0].shape[1:3]) == 224
+    assert [len(clip.frames) for clip in first.clips] == [6, 16]
+    assert min(first.clips[0].frames.shape[1:3]) == 224
+    assert first.clips[0].tags is None
+    assert first.clips[1].tags.shape == (16, 224, 400)
+    assert [clip.tags is not None for clip in first.tagged().clips] == [True]
     assert {path: path.stat().st_ino for path in (tmp_path / "cache").iterdir()} == kept
-    assert all((a == b).all() for a, b in zip(first.sources, again.sources, strict=True))
+    assert all((a.frames == b.frames).all() for a, b in zip(first.clips, again.clips, strict=True))
 
 
 def test_scenarios_and_bags_are_sources(tmp_path):
@@ -51,9 +82,22 @@ def test_scenarios_and_bags_are_sources(tmp_path):
         form = Path(source).name
         made = run("drive", "--out", source, "--as", form, "--frames", 3, "--camera", "rgb_front")
         assert made.exit_code == 0, made.output
-    scenario, bag = open_clips(sources, [], 16, tmp_path / "cache").sources
-    assert scenario.shape == bag.shape == (3, 224, 400, 3)
-    assert np.abs(scenario.astype(int) - bag).mean() < 10  # the scenario's images are JPEGs
+    scenario, bag = open_clips(sources, [], 16, tmp_path / "cache").clips
+    assert scenario.frames.shape == bag.frames.shape == (3, 224, 400, 3)
+    assert np.abs(scenario.frames.astype(int) - bag.frames).mean() < 10  # the scenario's images are JPEGs
+    drive = next(iter(open_drive("drive:0")))
+    assert drive.image.shape[:2] == scenario.tags.shape[1:]
+    assert {Tag.ROAD, Tag.SKY} <= set(np.unique(scenario.tags))
+    assert bag.tags is None
+
+
+def test_an_unreadable_image_does_not_shift_tags(tmp_path):
+    folder = tmp_path / "scenario"
+    made = run("drive", "--out", folder, "--as", "scenario", "--frames", 3, "--camera", "rgb_front")
+    assert made.exit_code == 0, made.output
+    sorted((folder / "camera" / "rgb_front").iterdir())[1].write_bytes(b"broken")
+    with pytest.raises(SourceError, match="2 frames could be read, but there are tags of 3"):
+        open_clips([str(folder)], [], 16, tmp_path / "cache")
 
 
 def test_nothing_to_train_on(tmp_path):

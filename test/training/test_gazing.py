@@ -80,7 +80,7 @@ def test_what_is_minimized_is_least_where_most_is_gained():
     student = Student(network)
 
     def answered(logits):
-        hints = torch.zeros(3, *labels.known.shape[:2], 196, 6)
+        hints = torch.zeros(3, *labels.known.shape[:2], 196, 7)
         places = len(Layout.of(COUNTS, 196, 10, "upstream").positions)
         student.forward = lambda *_: Answers(
             logits,

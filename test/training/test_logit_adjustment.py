@@ -31,7 +31,7 @@ def by_level(wanted):
 def test_it_goes_where_the_loss_is_less(frames):
     network, told = load_autogaze("embedded").network, []
     before = shares(network, frames)
-    shifts = adjust_logits(network, frames, by_level(2), told.append)
+    shifts = adjust_logits(network, frames, by_level(2), nothing(frames), told.append)
     assert shares(network, frames)[1] > before[1]
     losses = {line.partition(":")[0]: float(line.rpartition(" ")[2]) for line in told}
     assert len(losses) == len(told)  # nothing is tried twice
@@ -46,7 +46,7 @@ def test_a_shift_is_what_logits_gain(frames):
     hidden = torch.cat(states)
     with torch.no_grad():
         before = head(hidden)
-        shifts = adjust_logits(network, frames, by_level(2))
+        shifts = adjust_logits(network, frames, by_level(2), nothing(frames))
         gained = (head(hidden) - before).unflatten(1, (10, -1))
     scales = AUTOGAZE_GRID.locate(np.arange(265))[0]
     assert any(shifts)
@@ -58,5 +58,22 @@ def test_a_shift_is_what_logits_gain(frames):
 def test_what_cannot_be_bettered_stays(frames):
     network = load_autogaze("embedded").network
     weights = {name: value.clone() for name, value in network.state_dict().items()}
-    assert adjust_logits(network, frames, lambda canvas, frame: torch.zeros(1)) == [0, 0, 0, 0]
+    assert adjust_logits(network, frames, no_loss, nothing(frames)) == [0, 0, 0, 0]
     assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+
+
+def test_what_matters_is_looked_at_closely(frames):
+    """Without any loss of reconstructions, cells of 7x7 and finer win where all of a frame matters."""
+    network = load_autogaze("embedded").network
+    before = shares(network, frames)
+    adjust_logits(network, frames, no_loss, 5 * nothing(frames))
+    assert shares(network, frames)[2:].sum() > before[2:].sum()
+
+
+def no_loss(canvas, frame):
+    return torch.zeros(len(frame))
+
+
+def nothing(frames):
+    """Return an importance of 1 everywhere."""
+    return torch.ones(*frames.shape[:2], 28, 28)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from autogaze_ros.checkpoints.load import load_reconstructor
 from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.canvas import Canvas
+from autogaze_ros.networks.residual import ResidualMaps, gains
 from autogaze_ros.tokens import AUTOGAZE_GRID
-from autogaze_ros.training.teacher import TAKEN, GreedyTeacher, ResidualMaps, gains, label
+from autogaze_ros.training.teacher import TAKEN, GreedyTeacher, label
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +50,21 @@ def test_counts_are_kept_and_nothing_is_chosen_twice(teacher, counts, seed):
 
 def test_the_error_that_it_accounts_for_never_grows(teacher):
     frame = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    maps = ResidualMaps.of(frame, Canvas.blank(2, AUTOGAZE_GRID), AUTOGAZE_GRID)
+    canvas = Canvas.blank(2, AUTOGAZE_GRID)
+    maps = ResidualMaps.of(frame, canvas.sharp, canvas.age, AUTOGAZE_GRID)
     ids, gained, left = teacher.extend(maps, torch.zeros(2, 265, dtype=torch.bool), 30)
     assert (left.diff(dim=1) <= 1e-6).all()
     counted = torch.where(ids < AUTOGAZE_GRID.offsets[2], 1.0, 1.6)  # what sharpens counts more
     assert torch.allclose(counted * (left[:, :-1] - left[:, 1:]), gained.amax(-1), atol=1e-5)
+
+
+def test_it_looks_first_where_more_matters(teacher):
+    frames = torch.randn(1, 2, 3, 224, 224, generator=torch.Generator().manual_seed(4))
+    importance = torch.ones(1, 2, 28, 28)
+    importance[0, 1, 10:12, 20:22] = 50.0  # one cell of the finest scale: row 5, column 10
+    before, after = (teacher.gaze(frames, [60, 3], each) for each in (None, importance))
+    assert before[0].equal(after[0])
+    assert int(after[1][0, 0]) == int(AUTOGAZE_GRID.token_id(3, 5, 10)) != int(before[1][0, 0])
 
 
 def test_it_goes_on_from_anothers_gazes(teacher):
@@ -102,6 +113,7 @@ def test_labels_along_the_teachers_own_gazes(frames):
     assert (labels.gains[:, 0, 0].argmax(1) == labels.taken[:, 0]).all()
     assert ((labels.gains[:, 1, 0] == TAKEN).sum(1) == 10).all()
     assert labels.losses.isnan().all()
+    assert (labels.importance == torch.ones(3, 2, 28, 28)).all()
     assert (labels.known[:, 0] == 0).all()
     assert labels.known[:, 1].amax() <= 1
 

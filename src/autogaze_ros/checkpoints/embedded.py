@@ -1,4 +1,4 @@
-"""Weights in this package: an AutoGaze and a reconstructor trained by this project, not by NVIDIA."""
+"""Weights in this package, trained by this project, not by NVIDIA."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from autogaze_ros.parameters import EMBEDDED
 from autogaze_ros.reporting import shown
 
-GAZE, RECONSTRUCTOR = (Path(__file__).parent / "weights" / folder for folder in ("gaze", "reconstructor"))
+_WEIGHTS = Path(__file__).parent / "weights"
+GAZE, RECONSTRUCTOR, IMPORTANCE = _WEIGHTS / "gaze", _WEIGHTS / "reconstructor", _WEIGHTS / "importance"
 
 
 def about(checkpoint: str, license: str) -> str:

@@ -1,4 +1,4 @@
-"""Load, inspect, save, convert and download checkpoints of AutoGaze and of reconstructors.
+"""Load, inspect, save, convert and download checkpoints of AutoGaze and of the other networks.
 
 A checkpoint is a folder with config.json and model.safetensors, as AutoGaze is
 published and as all are written here, or VideoMAE as it is published: the file
@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from autogaze_ros import __version__
-from autogaze_ros.checkpoints.embedded import EMBEDDED, GAZE, RECONSTRUCTOR
+from autogaze_ros.checkpoints import embedded
+from autogaze_ros.checkpoints.embedded import EMBEDDED
 from autogaze_ros.checkpoints.files import (
     CONFIG,
     NVIDIA_LICENSE,
@@ -42,12 +43,14 @@ from autogaze_ros.errors import CheckpointError
 from autogaze_ros.io.atomic import atomic_folder, atomic_write
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import CanvasReconstructor
-from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
+from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, ImportanceConfig, VideoMAEConfig
+from autogaze_ros.networks.importance import ImportanceNetwork
 from autogaze_ros.networks.video_mae import VideoMAE
 from autogaze_ros.reporting import first_line
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 Reconstructing = VideoMAE | CanvasReconstructor
+AnyNetwork = AutoGaze | Reconstructing | ImportanceNetwork
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class ModelType:
     title: str
     name: str
     license: str
-    build: Callable[[Mapping[str, Any]], AutoGaze | Reconstructing]
+    build: Callable[[Mapping[str, Any]], AnyNetwork]
 
 
 AUTOGAZE = ModelType(
@@ -81,11 +84,18 @@ CANVAS = ModelType(
     "an unstated licence",
     lambda values: CanvasReconstructor(CanvasConfig.from_dict(values)),
 )
+IMPORTANCE = ModelType(
+    "an importance network",
+    "importance_network",
+    "an unstated licence",
+    lambda values: ImportanceNetwork(ImportanceConfig.from_dict(values)),
+)
+_TYPES = (AUTOGAZE, VIDEO_MAE, CANVAS, IMPORTANCE)
 
 
 def _model_type(files: Files, stored: Stored) -> ModelType:
     """Return the type that config.json names, else the one that the tensors' names suggest."""
-    for model_type in (AUTOGAZE, VIDEO_MAE, CANVAS):
+    for model_type in _TYPES:
         if files.config and files.config.get("model_type") == model_type.name:
             return model_type
     return VIDEO_MAE if any(name.startswith(("vit.", "decoder.")) for name in stored.tensors) else AUTOGAZE
@@ -109,14 +119,22 @@ __all__ = [
     "hub_license",
     "inspect",
     "load_autogaze",
+    "load_importance",
     "load_reconstructor",
     "save_autogaze",
+    "save_importance",
     "save_reconstructor",
 ]
 
-Network = TypeVar("Network", bound=AutoGaze | Reconstructing)
+Network = TypeVar("Network", bound=AnyNetwork)
 _SHOWN = 20  # unexpected tensors in an error message
 _EDITION = f"autogaze_ros {__version__}"
+# Folders of the embedded weights, by the first of the types that are wanted.
+_EMBEDDED = {
+    AUTOGAZE: embedded.GAZE,
+    VIDEO_MAE: embedded.RECONSTRUCTOR,
+    IMPORTANCE: embedded.IMPORTANCE,
+}
 
 
 @dataclass(frozen=True)
@@ -148,7 +166,7 @@ class Checkpoint(Origin, Generic[Network]):
     def require_autogaze_grid(self) -> None:
         """Raise CheckpointError if the network has other scales than AutoGaze's own."""
         config = self.network.config
-        if config.grid != AUTOGAZE_GRID:
+        if not isinstance(config, ImportanceConfig) and config.grid != AUTOGAZE_GRID:
             raise CheckpointError(f"{self.source} has scales {config.scales}, not AutoGaze's own")
 
 
@@ -163,7 +181,7 @@ class Inspection(Origin):
     unused: tensors of other networks in the file.
     """
 
-    network: AutoGaze | Reconstructing
+    network: AnyNetwork
     shipped: bool
     reports: list[TensorReport]
     tensors: dict[str, Tensor]
@@ -201,6 +219,13 @@ def load_reconstructor(
     return _load(_open(source, revision, [VIDEO_MAE, CANVAS]))
 
 
+def load_importance(
+    source: str | os.PathLike[str], revision: str | None = None
+) -> Checkpoint[ImportanceNetwork]:
+    """Load an importance network; arguments as for `load_autogaze`. Raises CheckpointError."""
+    return _load(_open(source, revision, [IMPORTANCE]))
+
+
 def inspect(source: str | os.PathLike[str], revision: str | None = None) -> Inspection:
     """Compare every tensor of a checkpoint with its network, even if it cannot be loaded.
 
@@ -234,7 +259,12 @@ def save_reconstructor(network: Reconstructing, folder: str | os.PathLike[str], 
     _save(network, folder, license)
 
 
-def _save(network: AutoGaze | Reconstructing, folder: str | os.PathLike[str], license: str) -> None:
+def save_importance(network: ImportanceNetwork, folder: str | os.PathLike[str], *, license: str) -> None:
+    """Write a checkpoint as `save_autogaze` does."""
+    _save(network, folder, license)
+
+
+def _save(network: AnyNetwork, folder: str | os.PathLike[str], license: str) -> None:
     values = {**network.config.to_dict(), "license": license}
     # The weights are renamed first: without config.json they are not yet a checkpoint.
     with atomic_write(Path(folder, CONFIG)) as config, atomic_write(Path(folder, WEIGHTS)) as weights:
@@ -318,18 +348,18 @@ class _Opened:
 def _open(
     source: str | os.PathLike[str],
     revision: str | None,
-    wanted: Sequence[ModelType] = (AUTOGAZE, VIDEO_MAE, CANVAS),
+    wanted: Sequence[ModelType] = _TYPES,
 ) -> _Opened:
     """Read a checkpoint's files, which must be of one of the wanted types."""
     name = os.fspath(source)
     if name == EMBEDDED:
-        files = replace(find(str(GAZE if AUTOGAZE in wanted else RECONSTRUCTOR)), revision=_EDITION)
+        files = replace(find(str(_EMBEDDED[wanted[0]])), revision=_EDITION)
     else:
         files = find(name, revision)
     stored = read(files)
     model_type = _model_type(files, stored)
     if model_type not in wanted:
-        other = AUTOGAZE.title if AUTOGAZE in wanted else "a reconstructor"
+        other = "a reconstructor" if VIDEO_MAE in wanted else wanted[0].title
         raise CheckpointError(f"{name} holds a checkpoint of {model_type.title}, not of {other}")
     config = VideoMAEConfig().to_dict() if files.config is None else files.config
     try:

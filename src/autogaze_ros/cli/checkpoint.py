@@ -13,7 +13,7 @@ from autogaze_ros.checkpoints.embedded import about
 from autogaze_ros.cli.common import errors_in_one_line
 from autogaze_ros.errors import AutoGazeError
 from autogaze_ros.io.atomic import keep_apart
-from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
+from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, ImportanceConfig, VideoMAEConfig
 from autogaze_ros.reporting import shown
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def _network(found: Inspection) -> list[tuple[str, str]]:
     config = found.network.config
     if isinstance(config, AutoGazeConfig):
         return _autogaze(config)
+    if isinstance(config, ImportanceConfig):
+        return _importance(config)
     return _canvas(config) if isinstance(config, CanvasConfig) else _video_mae(config, found.shipped)
 
 
@@ -128,6 +130,14 @@ def _autogaze(config: AutoGazeConfig) -> list[tuple[str, str]]:
             f"gazing_ratio {config.gazing_ratio:g}, task_loss_requirement {config.task_loss_requirement:g}",
         ),
         ("positions", config.decode_positions),
+    ]
+
+
+def _importance(config: ImportanceConfig) -> list[tuple[str, str]]:
+    weights = zip(config.groups, config.weights, strict=True)
+    return [
+        ("network", "importance map"),
+        ("weights", ", ".join(f"{group} {weight:g}" for group, weight in weights)),
     ]
 
 

@@ -72,6 +72,7 @@ def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of selectors and their limits, as the node's parameters, without its name."""
     kinds = {
         "checkpoint": str,
+        "importance_checkpoint": str,
         "decode_positions": click.Choice(PARAMETERS["decode_positions"].choices),
         "chunk_size": click.IntRange(*(PARAMETERS["chunk_size"].bounds or ())),
         "gazing_ratio": float,

@@ -139,11 +139,15 @@ def _memory() -> Iterator[Row]:
 
 
 def _weights() -> Iterator[Row]:
-    for name, folder in (("gaze", embedded.GAZE), ("reconstructor", embedded.RECONSTRUCTOR)):
+    for folder in (embedded.GAZE, embedded.RECONSTRUCTOR, embedded.IMPORTANCE):
         file = folder / "model.safetensors"
         if not file.is_file() or file.stat().st_size < 1024:
-            yield "weights", f"{name}: missing, or a Git LFS pointer", "git lfs pull, and install again"
+            yield (
+                "weights",
+                f"{folder.name}: missing, or a Git LFS pointer",
+                "git lfs pull, and install again",
+            )
             continue
         licence = json.loads((folder / "config.json").read_text()).get("license", "unknown")
-        yield "weights", f"embedded {name}, {file.stat().st_size >> 20} MiB, {licence}", ""
+        yield "weights", f"embedded {folder.name}, {file.stat().st_size / 2**20:.1f} MiB, {licence}", ""
     yield "", _OFFICIAL, ""

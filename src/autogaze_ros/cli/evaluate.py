@@ -16,6 +16,7 @@ from autogaze_ros.cli.common import (
     errors_in_one_line,
     interruptible,
     metric_option,
+    parameter_option,
     source_options,
     threads_option,
 )
@@ -106,6 +107,7 @@ Examples:
     show_default=True,
     help="Classes of the labels: carla, carla-0.9.13, cityscapes, cityscapes-train, camvid, or a YAML file.",
 )
+@parameter_option("importance_checkpoint", str)
 @click.option(
     "--reconstruction",
     default="embedded",
@@ -132,9 +134,9 @@ Examples:
 @threads_option()
 def evaluate(
     sources: tuple[str, ...], out: Path, recorded: bool, preset: str | None, grid: Path | None, frames: int,
-    choice: SourceChoice, resize: int | None, labels: Path | None, classes: str, reconstruction: str,
-    metrics: tuple[str, ...], baselines: bool, seed: int, device: str, video: list[str] | None,
-    animation: str | None, **axes: list[str] | None,
+    choice: SourceChoice, resize: int | None, labels: Path | None, classes: str,
+    importance_checkpoint: str, reconstruction: str, metrics: tuple[str, ...], baselines: bool, seed: int,
+    device: str, video: list[str] | None, animation: str | None, **axes: list[str] | None,
 ) -> None:  # fmt: skip
     """Study gazes: cost, quality, coverage of people and cars.
 
@@ -150,7 +152,7 @@ def evaluate(
         if is_recorded(sources, recorded):
             evaluate_recorded(sources, out, choice, labels, classes, seed)
             return
-        keep_apart([out], *sources, *filter(None, [labels, grid]), reconstruction)
+        keep_apart([out], *sources, *filter(None, [labels, grid]), importance_checkpoint, reconstruction)
         chosen = _grid(preset, grid, axes)
         _resumable(out)
         with folder_to_fill(out, replace=True):
@@ -176,7 +178,13 @@ def evaluate(
             )
             how = studies.open_reconstruction(reconstruction, metrics, device)
             study = studies.open_study(
-                list(clips), chosen, how, device=device, seed=seed, baselines=baselines
+                list(clips),
+                chosen,
+                how,
+                importance_checkpoint=importance_checkpoint,
+                device=device,
+                seed=seed,
+                baselines=baselines,
             )
             shown = _videos(video, study)
             complete = _run_and_report(out, study, seed)

@@ -31,6 +31,7 @@ from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.machine import commit
 from autogaze_ros.evaluation.metrics import ContextMetrics, Engine, Metric
 from autogaze_ros.evaluation.records import Record, Records, record_key
+from autogaze_ros.parameters import EMBEDDED
 from autogaze_ros.pipeline import ContextMask
 from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, area
@@ -74,6 +75,7 @@ class Study:
     grid: settings, of which `auto:N` become N.
     reconstruction: None to measure no reconstructions.
     teacher: greedy teacher, the upper bound; None for none.
+    importance_checkpoint: weights of the importance map of residual; empty for none.
     device: of the selectors.
     seed: of random baselines.
     baselines: False for the settings alone.
@@ -86,13 +88,15 @@ class Study:
         reconstruction: Reconstruction | None,
         *,
         teacher: Teacher | None = None,
+        importance_checkpoint: str = EMBEDDED,
         device: str = "auto",
         seed: int = 0,
         baselines: bool = True,
     ) -> None:
         self.clips = clips
         self.reconstruction, self._teacher = reconstruction, teacher
-        self._device, self._seed, self._baselines = device, seed, baselines
+        self._importance, self._device = importance_checkpoint, device
+        self._seed, self._baselines = seed, baselines
         self._commit = commit()
         self._selectors: dict[tuple[str, str, int], Selector] = {}
         self._semantic: dict[tuple[str, ...], semantic.SemanticMetrics] = {}
@@ -178,6 +182,7 @@ class Study:
             self._selectors[name] = create_selector(
                 setting.selector,
                 checkpoint=setting.checkpoint,
+                importance_checkpoint=self._importance,
                 chunk_size=setting.chunk_size,
                 device=self._device,
             )

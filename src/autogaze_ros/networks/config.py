@@ -1,4 +1,4 @@
-"""Configurations of AutoGaze, as the official config.json has it, and of the reconstructors."""
+"""Configurations of AutoGaze, as the official config.json has it, and of the other networks."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "original_max_position_embeddings": (1, 1 << 24),
     "widths": (1, 2048),
     "blocks": (1, 64),
+    "weights": (0.0, 1e4),
     **dict.fromkeys(("rms_norm_eps", "layer_norm_eps"), (1e-20, 1.0)),
     "rope_theta": (1.5, 1e12),
     "factor": (0.01, 1e4),
@@ -369,3 +370,47 @@ class CanvasConfig:
         sizes = {"widths": list(self.widths), "blocks": list(self.blocks)}
         scales = "+".join(str(scale) for scale in self.scales)
         return {"model_type": "canvas_reconstructor", **vars(self), **sizes, "scales": scales}
+
+
+_MOST_GROUPS = 64
+
+
+@dataclass(frozen=True)
+class ImportanceConfig:
+    """Configuration of the importance network (see `networks.importance`).
+
+    groups: names of the groups of classes whose shares it predicts.
+    weights: weight of each group, 1 for no more importance than the rest has.
+    widths: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
+    blocks: residual blocks at 1/16.
+    """
+
+    groups: tuple[str, ...]
+    weights: tuple[float, ...]
+    image_size: int = 224
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    blocks: int = 2
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImportanceConfig:
+        """Parse the result of `to_dict`; raises ConfigError if the network cannot be built."""
+        try:
+            lists = {key: tuple(values[key]) for key in ("groups", "weights", "widths")}
+            config: ImportanceConfig = _from_dict(cls, {**values, **lists})
+            _check_ranges(config)
+            if not all(isinstance(name, str) for name in config.groups):
+                raise ConfigError("groups must be names")
+            if not 1 <= len(set(config.groups)) == len(config.groups) == len(config.weights) <= _MOST_GROUPS:
+                raise ConfigError(f"groups must be 1..{_MOST_GROUPS} different names with a weight each")
+            if len(config.widths) != 4:
+                raise ConfigError("widths must have four values")
+            if config.image_size % 16:
+                raise ConfigError("image_size must be a multiple of 16")
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise ConfigError(f"not a configuration of an importance network: {error}") from error
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values of config.json."""
+        lists = {key: list(getattr(self, key)) for key in ("groups", "weights", "widths")}
+        return {"model_type": "importance_network", **vars(self), **lists}

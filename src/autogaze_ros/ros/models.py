@@ -160,6 +160,7 @@ def _selector(settings: Settings) -> Selector:
     selector = create_selector(
         settings.selector,
         checkpoint=settings.checkpoint,
+        importance_checkpoint=settings.importance_checkpoint,
         chunk_size=settings.chunk_size,
         device=settings.device,
         decode_positions=settings.decode_positions,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autogaze_ros.errors import PluginError
-from autogaze_ros.parameters import AskedPositions
+from autogaze_ros.parameters import EMBEDDED, AskedPositions
 from autogaze_ros.plugins import SELECTORS
 from autogaze_ros.selectors.base import (
     AUTO,
@@ -39,6 +39,7 @@ def create_selector(
     name: str,
     *,
     checkpoint: str = "",
+    importance_checkpoint: str = EMBEDDED,
     chunk_size: int = 16,
     device: str = "auto",
     decode_positions: AskedPositions = "checkpoint",
@@ -52,13 +53,19 @@ def create_selector(
 
     name: built-in name, entry point of an installed package, or MODULE:CLASS.
     checkpoint: weights of autogaze and upstream; empty for none.
+    importance_checkpoint: weights of the importance map of residual; empty for none.
     chunk_size: frames of a context.
-    device: of autogaze and upstream.
+    device: of autogaze, residual and upstream.
     decode_positions: of autogaze.
     """
     bound_spinning()
     selector: Selector = SELECTORS.create(
-        name, checkpoint=checkpoint, chunk_size=chunk_size, device=device, decode_positions=decode_positions
+        name,
+        checkpoint=checkpoint,
+        importance_checkpoint=importance_checkpoint,
+        chunk_size=chunk_size,
+        device=device,
+        decode_positions=decode_positions,
     )
     if not hasattr(selector, "chunk_size"):
         raise PluginError(f"selector {name}: the constructor does not set chunk_size")

@@ -1,80 +1,131 @@
-"""Training data: random contexts from videos, folders, bags and synthetic drives."""
+"""Training data: random contexts from videos, folders, bags and synthetic drives, with known tags."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autogaze_ros.errors import SourceError
+from autogaze_ros.errors import SourceError, needs
+from autogaze_ros.evaluation.labels import Labels, labels_of
 from autogaze_ros.io.atomic import atomic_write
-from autogaze_ros.io.sources import is_drive, open_source
+from autogaze_ros.io.sources import DRIVE_SIZE, is_drive, open_source
 from autogaze_ros.networks.preprocessing import resize_shortest_edge
+
+if TYPE_CHECKING:
+    from autogaze_ros.synthetic.picture import View
 
 EDGE = 224
 _STRIDES = (1, 1, 1, 2, 3)  # between frames of a context, equally likely: slow and fast driving
 
 
+@dataclass(frozen=True)
+class Clip:
+    """Frames of one source at training size.
+
+    frames: (F, H, W, 3) uint8 RGB with EDGE pixels along the shorter edge.
+    tags: (F, H, W) uint8, CARLA's tags; None where they are unknown.
+    """
+
+    frames: NDArray[np.uint8]
+    tags: NDArray[np.uint8] | None = None
+
+
 class Clips:
     """Frames of several sources, from which random contexts are cut.
 
-    groups: of sources, each (F, H, W, 3) uint8 RGB with 224 pixels along its shorter edge.
-        Groups are equally likely. Within a group the probability of a source grows with
-        the square root of its length, so that a long one does not displace the others.
+    groups: of clips. Groups are equally likely. Within a group the probability of a clip grows
+        with the square root of its length, so that a long one does not displace the others.
     """
 
-    def __init__(self, *groups: Sequence[NDArray[np.uint8]]) -> None:
+    def __init__(self, *groups: Sequence[Clip]) -> None:
         groups = tuple(group for group in groups if len(group))
-        self.sources = [frames for group in groups for frames in group]
-        roots = [np.sqrt([len(frames) for frames in group]) for group in groups]
-        self._weights = np.concatenate([root / root.sum() for root in roots]) / len(groups)
+        self.clips = [clip for group in groups for clip in group]
+        roots = [np.sqrt([len(clip.frames) for clip in group]) for group in groups]
+        self._weights = np.concatenate([[], *(root / root.sum() for root in roots)]) / max(1, len(groups))
 
-    def context(self, rng: np.random.Generator, length: int) -> NDArray[np.uint8]:
-        """Cut a random context (length, 224, 224, 3) with augmentation: moving crop, mirroring, colours."""
-        frames = self.sources[rng.choice(len(self.sources), p=self._weights)]
-        stride = min(int(rng.choice(_STRIDES)), (len(frames) - 1) // max(1, length - 1))
-        begin = int(rng.integers(len(frames) - stride * (length - 1)))
-        chosen = frames[begin : begin + stride * (length - 1) + 1 : stride or 1]
+    @property
+    def shapes(self) -> list[list[int]]:
+        """Return the shape of the frames of each clip, which tells runs on different clips apart."""
+        return [list(clip.frames.shape) for clip in self.clips]
+
+    def tagged(self) -> Clips:
+        """Return the clips that have tags."""
+        return Clips([clip for clip in self.clips if clip.tags is not None])
+
+    def context(
+        self, rng: np.random.Generator, length: int, *, degrade: bool = False
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Cut a random context with augmentation: moving crop, mirroring, colours.
+
+        degrade: also lower contrast, sharpness and colour, add noise and compress, as cameras do.
+
+        Returns the frames (length, EDGE, EDGE, 3) and their tags (length, EDGE, EDGE), 0 where
+        they are unknown.
+        """
+        clip = self.clips[rng.choice(len(self.clips), p=self._weights)]
+        stride = min(int(rng.choice(_STRIDES)), (len(clip.frames) - 1) // max(1, length - 1))
+        begin = int(rng.integers(len(clip.frames) - stride * (length - 1)))
+        places = begin + stride * np.arange(length)
         if stride == 0:  # shorter than the context: the last frame repeats
-            chosen = frames[np.minimum(np.arange(length), len(frames) - 1)]
-        return _change_colours(rng, _crop(rng, chosen))
+            places = np.minimum(np.arange(length), len(clip.frames) - 1)
+        crop = _Crop(rng, clip.frames.shape[1:3], length)
+        frames = _change_colours(rng, crop(clip.frames, places, cv2.INTER_LINEAR))
+        if degrade:
+            frames = _degrade(rng, frames)
+        if clip.tags is None:
+            return frames, np.zeros(frames.shape[:3], np.uint8)
+        return frames, crop(clip.tags, places, cv2.INTER_NEAREST)
 
-    def batch(self, rng: np.random.Generator, count: int, length: int) -> NDArray[np.uint8]:
-        """Cut `count` contexts: (count, length, 224, 224, 3)."""
-        return np.stack([self.context(rng, length) for _ in range(count)])
-
-
-def _crop(rng: np.random.Generator, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Resize the whole frames to a square, as the node does, or with probability 1/2 a drifting crop."""
-    height, width = frames.shape[1:3]
-    zoom = 1.0 if rng.random() < 0.5 else rng.uniform(0.55, 1.0)
-    size = np.array([width, height]) * zoom * (1.0 if zoom == 1 else rng.uniform(0.85, 1.0, 2))
-    room = np.array([width, height]) - size
-    corner = rng.random(2) * room
-    drift = rng.normal(size=2) * (1.5 if rng.random() < 0.4 else 0.0)
-    mirrored = rng.random() < 0.5
-    cropped = []
-    for frame in frames:
-        (x, y), (w, h) = np.clip(corner, 0, room), size
-        matrix = np.array([[w / EDGE, 0, x + (w / EDGE - 1) / 2], [0, h / EDGE, y + (h / EDGE - 1) / 2]])
-        image = cv2.warpAffine(
-            frame, matrix, (EDGE, EDGE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-        cropped.append(image[:, ::-1] if mirrored else image)
-        corner = corner + drift
-    return cropped
+    def batch(
+        self, rng: np.random.Generator, count: int, length: int, *, degrade: bool = False
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Cut contexts as `context` does: (count, length, EDGE, EDGE, 3), (count, length, EDGE, EDGE)."""
+        frames, tags = zip(*(self.context(rng, length, degrade=degrade) for _ in range(count)), strict=True)
+        return np.stack(frames), np.stack(tags)
 
 
-def _change_colours(rng: np.random.Generator, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    clip = np.stack(frames)
+class _Crop:
+    """Resizes whole frames to a square, as the node does, or with probability 1/2 a drifting crop.
+
+    size: height and width of the frames.
+    length: frames of the context.
+    """
+
+    def __init__(self, rng: np.random.Generator, size: tuple[int, ...], length: int) -> None:
+        whole = np.array(size[::-1])
+        zoom = 1.0 if rng.random() < 0.5 else rng.uniform(0.55, 1.0)
+        extent = whole * zoom * (1.0 if zoom == 1 else rng.uniform(0.85, 1.0, 2))
+        room = whole - extent
+        corner = rng.random(2) * room
+        drift = rng.normal(size=2) * (1.5 if rng.random() < 0.4 else 0.0)
+        self._mirrored = rng.random() < 0.5
+        self._scale = extent / EDGE
+        self._corners = np.clip(corner + drift * np.arange(length)[:, None], 0, room)
+
+    def __call__(self, images: NDArray[np.uint8], places: NDArray[np.int64], how: int) -> NDArray[np.uint8]:
+        """Crop the images at places, interpolated by cv2's flag `how`."""
+        cropped = []
+        for place, corner in zip(places, self._corners, strict=True):
+            matrix = np.c_[np.diag(self._scale), corner + (self._scale - 1) / 2]
+            flags = how | cv2.WARP_INVERSE_MAP
+            image = cv2.warpAffine(
+                images[place], matrix, (EDGE, EDGE), flags=flags, borderMode=cv2.BORDER_REPLICATE
+            )
+            cropped.append(image[:, ::-1] if self._mirrored else image)
+        return np.stack(cropped)
+
+
+def _change_colours(rng: np.random.Generator, clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if rng.random() < 0.4:
         return clip
     gain = rng.uniform(0.7, 1.25) * rng.uniform(0.93, 1.07, 3)
@@ -84,22 +135,87 @@ def _change_colours(rng: np.random.Generator, frames: list[NDArray[np.uint8]]) -
     return clip
 
 
+def _degrade(rng: np.random.Generator, clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Photograph a context (T, H, W, 3) anew with a worse camera, the same in all frames."""
+    bent = 255 * (np.arange(256) / 255) ** rng.uniform(0.5, 1.9)
+    bent = bent * rng.uniform(0.5, 1.3) + rng.uniform(-20, 20)
+    tint, colour = rng.uniform(0.85, 1.15, 3), rng.uniform(0.1, 1.4)
+    blur = rng.uniform(0.3, 2.0) if rng.random() < 0.6 else 0.0
+    smear = int(rng.integers(2, 8)) if rng.random() < 0.2 else 0  # pixels of motion blur, to the side
+    noise = rng.uniform(0, 10)
+    quality = int(rng.integers(15, 90)) if rng.random() < 0.5 else 0
+    found = []
+    for frame in clip:
+        image = bent.astype(np.float32)[frame] * tint.astype(np.float32)
+        grey = image.mean(2, keepdims=True)
+        image = grey + (image - grey) * np.float32(colour)
+        if blur:
+            image = cv2.GaussianBlur(image, (0, 0), blur)
+        if smear:
+            image = cv2.blur(image, (smear, 1))
+        image += rng.standard_normal(image.shape, np.float32) * np.float32(noise)
+        image = np.clip(image, 0, 255).astype(np.uint8)
+        if quality:
+            image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
+        found.append(image)
+    return np.stack(found)
+
+
 def open_clips(sources: Iterable[str], drive_seeds: Iterable[int], drive_frames: int, cache: Path) -> Clips:
     """Read sources (as `frames.open_source` takes them) and synthetic drives, through a cache on disk.
 
-    Half of the contexts are of the sources and half synthetic, if there are both. Raises
-    SourceError for a source that cannot be read or has images of several shapes,
-    and where there is none.
+    Half of the contexts are of the sources and half synthetic, if there are both. Drives and
+    Bench2Drive scenarios with a semantic camera have tags. Raises SourceError for a source that
+    cannot be read or has images of several shapes, and where there is none.
     """
-    recorded = [_cached(cache, _name_of(source), partial(_source_frames, source)) for source in sources]
-    synthetic = []
-    for seed in drive_seeds:
-        drive = f"drive:{seed}@{seed % 100}"  # traffic and lights are elsewhere in each
-        frames = partial(_source_frames, drive, drive_frames)
-        synthetic.append(_cached(cache, f"drive_{seed}_{drive_frames}", frames))
+    recorded = [_open_source(source, cache) for source in sources]
+    synthetic = [_open_drive(seed, drive_frames, cache) for seed in drive_seeds]
     if not recorded + synthetic:
         raise SourceError("nothing to train on: name clips, folders or bags, or seeds of the synthetic drive")
-    return Clips(*([np.load(path, mmap_mode="r") for path in paths] for paths in (recorded, synthetic)))
+    return Clips(recorded, synthetic)
+
+
+def _open_source(source: str, cache: Path) -> Clip:
+    name, labels = _name_of(source), labels_of(source)
+    frames = _cached(cache, name, partial(_source_frames, source))
+    if labels is None:
+        return Clip(frames)
+    tags = _cached(cache, f"{name}_tags", partial(_source_tags, source, labels, frames.shape))
+    return Clip(frames, tags)
+
+
+def _open_drive(seed: int, count: int, cache: Path) -> Clip:
+    """Open a synthetic drive for training: traffic, weather and camera vary with the seed."""
+    name = f"tagged_drive_{seed}_{count}"
+    images, tags = cache / f"{name}.npy", cache / f"{name}_tags.npy"
+    if not (images.exists() and tags.exists()):
+        views = list(islice(_training_views(seed), count))
+        _cached(cache, images.stem, lambda: (view.image for view in views))
+        _cached(cache, tags.stem, lambda: (view.labels for view in views))
+    return Clip(np.load(images, mmap_mode="r"), np.load(tags, mmap_mode="r"))
+
+
+def _training_views(seed: int) -> Iterator[View]:
+    """Yield views of a drive: half by Bench2Drive's front camera, half by others of any direction."""
+    with needs("numba", "the synthetic drive"):
+        from autogaze_ros.synthetic.drive import Drive
+    from autogaze_ros.synthetic.cameras import BENCH2DRIVE
+    from autogaze_ros.synthetic.picture import WEATHERS
+
+    rng = np.random.default_rng([seed, 2])
+    camera = BENCH2DRIVE[0]
+    if rng.random() < 0.5:
+        camera = replace(
+            BENCH2DRIVE[rng.integers(len(BENCH2DRIVE))], fov=rng.uniform(45, 110),
+            z=rng.uniform(1.2, 2.4), pitch=rng.uniform(-4, 8),
+        )  # fmt: skip
+    # Rain, fog and night are rare in a drive's own choice, but matter as much.
+    weather = str(rng.choice(list(WEATHERS))) if rng.random() < 0.5 else ""
+    drive = Drive(seed, weather)
+    drive.step(2 * (seed % 100))  # traffic and lights are elsewhere in each
+    while True:
+        yield drive.render(camera.sized(*DRIVE_SIZE))
+        drive.step()
 
 
 def _name_of(source: str) -> str:
@@ -113,19 +229,28 @@ def _name_of(source: str) -> str:
     return f"{path.stem}_{digest[:12]}"
 
 
-def _cached(cache: Path, name: str, read: Callable[[], Iterator[NDArray[np.uint8]]]) -> Path:
+def _cached(cache: Path, name: str, read: Callable[[], Iterator[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
     path = cache / f"{name}.npy"
     if not path.exists():
         with atomic_write(path) as aside:
             np.save(aside, np.stack(list(read())))
-    return path
+    found: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return found
 
 
-def _source_frames(source: str, count: int | None = None) -> Iterator[NDArray[np.uint8]]:
+def _source_frames(source: str) -> Iterator[NDArray[np.uint8]]:
     first = None
-    for number, frame in enumerate(islice(open_source(source), count)):
+    for number, frame in enumerate(open_source(source)):
         image = resize_shortest_edge(frame.image, EDGE)
         first = first or image.shape
         if image.shape != first:
             raise SourceError(f"{source}: frame {number} has another shape than the first; all must have one")
         yield image
+
+
+def _source_tags(source: str, labels: Labels, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the tags of a source's frames, whose shape at training size is (F, H, W, 3)."""
+    if labels.length != shape[0]:
+        raise SourceError(f"{source}: {shape[0]} frames could be read, but there are tags of {labels.length}")
+    for frame in labels.read(0, shape[0]):
+        yield cv2.resize(frame.labels, shape[2:0:-1], interpolation=cv2.INTER_NEAREST)

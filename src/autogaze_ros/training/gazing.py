@@ -10,6 +10,7 @@ from typing import cast
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,6 +19,7 @@ from autogaze_ros.networks.autogaze import AutoGaze, TemporalBlock
 from autogaze_ros.networks.canvas import GREY, CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
 from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.training.class_weights import Importance
 from autogaze_ros.training.data import Clips
 from autogaze_ros.training.rollout import rollout
 from autogaze_ros.training.run import Losses, Run, Schedule
@@ -79,19 +81,22 @@ def new_network(config: AutoGazeConfig, seed: int = 0) -> AutoGaze:
     return network
 
 
-class _Contexts(Dataset[tuple[Tensor, list[int]]]):
-    """The contexts (N, T, 224, 224, 3) uint8 of each step, and the number of tokens of their frames."""
+_Batch = tuple[Tensor, NDArray[np.uint8], list[int]]
+
+
+class _Contexts(Dataset[_Batch]):
+    """The contexts of each step: frames (N, T, 224, 224, 3) uint8, their tags, and token counts."""
 
     def __init__(self, clips: Clips, frames: int, seed: int, steps: int) -> None:
         self._clips, self._frames, self._seed, self._steps = clips, frames, seed, steps
 
-    def __getitem__(self, step: int) -> tuple[Tensor, list[int]]:
+    def __getitem__(self, step: int) -> _Batch:
         rng = np.random.default_rng([self._seed, step, 1])
         length = max(length for begin, length in _LENGTHS if step >= begin * self._steps)
         if rng.random() < _SHORTER:
             length = int(rng.integers(1, length + 1))
-        frames = self._clips.batch(rng, max(1, self._frames // length), length)
-        return torch.from_numpy(frames), _counts(rng, length)
+        frames, tags = self._clips.batch(rng, max(1, self._frames // length), length)
+        return torch.from_numpy(frames), tags, _counts(rng, length)
 
 
 def _counts(rng: np.random.Generator, length: int) -> list[int]:
@@ -108,6 +113,7 @@ def train_gaze(
     folder: Path,
     schedule: Schedule,
     network: AutoGaze,
+    importance: Importance,
     *,
     frames: int = 32,
     seed: int = 0,
@@ -116,7 +122,8 @@ def train_gaze(
     """Train AutoGaze, resuming a run in the folder; return it with averaged weights.
 
     It decodes with the positions that its configuration names, and learns to predict the
-    reconstructor's loss. Contexts are short at first, which is faster. Raises MissingPackageError
+    reconstructor's loss. Its teacher weighs residuals by importance.
+    Contexts are short at first, which is faster. Raises MissingPackageError
     where LPIPS has no weights, and CheckpointError where the folder holds another run.
 
     frames: of a batch, approximately.
@@ -125,14 +132,19 @@ def train_gaze(
     student = Student(network.requires_grad_(True)).to(device)
     teacher = GreedyTeacher(network.config.grid, device, network.config.decoder.num_multi_token_pred)
     loss_of = ReconstructionLoss(reconstructor.to(device))
-    notes = {"kind": "gaze", "sources": [list(each.shape) for each in clips.sources], "frames": frames}
+    notes = {
+        "kind": "gaze",
+        "sources": clips.shapes,
+        "frames": frames,
+        **importance.notes,
+    }
     layers = network.gazing_model.gaze_decoder.model.layers
     matrices = [parameter for parameter in layers.parameters() if parameter.ndim == 2]
     run = Run(student, folder, schedule, seed=seed, notes=notes, matrices=matrices)
     batches = iter(_loader(_Contexts(clips, frames, seed, schedule.steps), run, teacher.device))
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        images, counts = next(batches)
+        images, tags, counts = next(batches)
         pixels = normalize_batch(images.to(device))
         gazes = None
         if rng.random() >= _TEACHERS:
@@ -142,13 +154,13 @@ def train_gaze(
         steps = sum(-(-count // teacher.step_size) for count in counts)
         numbers = rng.permutation(steps)[:_SCORED].tolist()
         scored = (loss_of, numbers, max(1, frames // 16))
-        return student.losses(pixels, label(pixels, counts, teacher, gazes, scored))
+        return student.losses(pixels, label(pixels, counts, teacher, gazes, scored, importance(pixels, tags)))
 
     student.load_state_dict(run.train(losses))
     return student.network
 
 
-def _loader(contexts: _Contexts, run: Run, device: torch.device) -> Iterable[tuple[Tensor, list[int]]]:
+def _loader(contexts: _Contexts, run: Run, device: torch.device) -> Iterable[_Batch]:
     """Load the contexts of the remaining steps, for a GPU in other processes, since it is faster than one."""
     workers = 0 if device.type == "cpu" else max(1, (os.cpu_count() or 1) - 2)
     return DataLoader(

@@ -25,6 +25,7 @@ from autogaze_ros.training.rollout import rollout
 _BUDGETS = ((10, 10), (60, 10))  # tokens of the first and of each later frame
 # Beside L1. With the predicted loss's smaller weight, coarse cells, which lower L1 most, displace the rest.
 LPIPS_WEIGHT = 6.0
+_CLOSE = 3  # level of a canvas whose cells are 7x7 or finer
 _STEP = 0.6  # shift of a scale's logits per step; nearly halves or doubles the odds
 
 
@@ -32,15 +33,18 @@ def adjust_logits(
     network: AutoGaze,
     frames: Tensor,
     loss_of: ReconstructionLoss,
+    importance: Tensor,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[float]:
     """Adjust a network's logits in place; return the shift of each scale, coarse to fine.
 
     One scale after the other is shifted in steps, down and up, as long as the mean loss
-    over all frames falls.
+    over all frames falls: that of reconstructions, and the share of what matters that no cell of
+    7x7 or finer has shown in the context.
 
     frames: (N, T, 3, S, S), normalized contexts.
     loss_of: loss of the frames (N, 3, S, S) reconstructed from canvases, (N,).
+    importance: (N, T, M, M), at least 1; where it is 1, nothing matters more than the rest.
     report: receives one line per trial.
     """
     readout = network.gazing_model.gaze_decoder.lm_head.weight
@@ -56,7 +60,7 @@ def adjust_logits(
     @cache
     def tried(steps: tuple[int, ...]) -> float:
         shifts = ", ".join(f"{shift:+.1f}" for shift in put(steps))
-        loss = _loss(network, frames, loss_of)
+        loss = _loss(network, frames, loss_of, importance)
         report(f"shifts {shifts}: loss {loss:.4f}")
         return loss
 
@@ -93,7 +97,7 @@ def _constant(network: AutoGaze, frames: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _loss(network: AutoGaze, frames: Tensor, loss_of: ReconstructionLoss) -> float:
+def _loss(network: AutoGaze, frames: Tensor, loss_of: ReconstructionLoss, importance: Tensor) -> float:
     """Return the mean loss of all frames, reconstructed from the network's own gazes."""
     grid, losses = network.config.grid, []
     for counts in _counts(frames.shape[1]):
@@ -101,8 +105,14 @@ def _loss(network: AutoGaze, frames: Tensor, loss_of: ReconstructionLoss) -> flo
         for time, ids in enumerate(rollout(network, frames, counts)):
             none = torch.zeros(len(frames), grid.num_tokens, dtype=torch.bool, device=frames.device)
             canvas = canvas.show(frames[:, time], none.scatter(1, ids, True), grid)
-            losses.append(loss_of(canvas, frames[:, time]))
+            losses.append(loss_of(canvas, frames[:, time]) + _missed(canvas, importance[:, time]))
     return float(torch.cat(losses).mean())
+
+
+def _missed(canvas: Canvas, importance: Tensor) -> Tensor:
+    """Return the share of what matters that a canvas does not show at _CLOSE or finer: (N,)."""
+    matters = importance - 1
+    return (matters * (canvas.level < _CLOSE)).sum((1, 2)) / matters.sum((1, 2)).clamp(min=1e-6)
 
 
 def _counts(length: int) -> list[list[int]]:

@@ -12,10 +12,11 @@ from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
 from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.networks.residual import gains
 from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.data import Clips
 from autogaze_ros.training.run import Losses, Run, Schedule
-from autogaze_ros.training.teacher import GreedyTeacher, gains
+from autogaze_ros.training.teacher import GreedyTeacher
 
 _CLIPS, _FRAMES = (
     4,
@@ -47,11 +48,12 @@ def train_reconstructor(
     network.to(device).requires_grad_(True)
     loss = ReconstructionLoss(network, _LPIPS_WEIGHT)
     teacher = GreedyTeacher(network.grid, device)
-    notes = {"kind": "reconstructor", "sources": [list(frames.shape) for frames in clips.sources]}
+    notes = {"kind": "reconstructor", "sources": clips.shapes}
     run = Run(network, folder, schedule, seed=seed, notes=notes)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
-        frames = normalize_batch(torch.from_numpy(clips.batch(rng, _CLIPS, _FRAMES)).to(device))
+        images, _ = clips.batch(rng, _CLIPS, _FRAMES)
+        frames = normalize_batch(torch.from_numpy(images).to(device))
         canvases, targets = _canvases(rng, frames, teacher)
         with torch.autocast(frames.device.type, torch.bfloat16):
             pictures = network(canvases)

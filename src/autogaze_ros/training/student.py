@@ -68,7 +68,7 @@ class Answers:
 
     logits: (N, C, K, V).
     losses: (N, C, K), predicted reconstruction losses.
-    hints: (layers - 1, N, T, P, scales + 2), predicted gains and knowledge of each patch.
+    hints: (layers - 1, N, T, P, scales + 3), predicted gains, knowledge and importance of each patch.
     where: (layers - 1, N, L, _WIDTH), predicted DCT codes of token positions.
     probed: per layer whose choosers are taught, DCT codes read from values (scales, N, L, codes).
     choosers: per layer whose choosers are taught, log attention (N, scales + 1, C, L).
@@ -87,8 +87,8 @@ class Answers:
 class Student(nn.Module):
     """AutoGaze in training, with auxiliary heads that are dropped afterwards.
 
-    After every layer but the last, whose patches are not read, one head predicts the gains
-    and the knowledge at each patch, and another the position of each token, so that
+    After every layer but the last, whose patches are not read, one head predicts the gains,
+    the knowledge and the importance at each patch, and another the position of each token, so that
     neither is lost. Some attention heads are taught. In the first layers one head of the
     patches attends to their latest gazes. In the last layers, where tokens are chosen, one
     head per scale attends to the patches with the largest gains, its values encode their
@@ -107,7 +107,7 @@ class Student(nn.Module):
         self.register_buffer(
             "position_codes", torch.cat([shares_of_patches(grid) @ places, places]), persistent=False
         )
-        hinted = len(grid.scales) + 2
+        hinted = len(grid.scales) + 3
         earlier = range(decoder.num_hidden_layers - 1)
         network.gazing_model.gaze_decoder.lm_head.weight.register_hook(self._share)
         self.hints = nn.ModuleList(nn.Linear(decoder.hidden_size, hinted) for _ in earlier)
@@ -208,16 +208,17 @@ class Student(nn.Module):
         return {name: torch.stack(parts).mean() for name, parts in taught.items()}
 
     def _hints(self, labels: Labels) -> Tensor:
-        """Return the targets of `Answers.hints` at the beginning of each frame: (N, T, P, scales + 2).
+        """Return the targets of `Answers.hints` at the beginning of each frame: (N, T, P, scales + 3).
 
-        The gains of the tokens over each patch are in units of their mean.
+        The gains of the tokens over each patch are in units of their mean; importance is its logarithm.
         """
         steps = np.ceil(np.asarray(labels.counts) / labels.gains.shape[2]).astype(int)
         gains = labels.gains[:, (steps.cumsum() - steps).tolist(), 0][..., self.cells]
         gains = (gains / gains.abs().mean((0, 1, 2)).clamp(min=1e-6)).clamp(-3, 5)
         edge = self.network.config.vision_grid
-        known = F.adaptive_avg_pool2d(labels.known.flatten(0, 1), edge).flatten(2).transpose(1, 2)
-        return torch.cat([gains, _FRESH * known.unflatten(0, gains.shape[:2])], -1)
+        planes = torch.cat([_FRESH * labels.known, labels.importance.log()[:, :, None]], 2)
+        planes = F.adaptive_avg_pool2d(planes.flatten(0, 1), edge).flatten(2).transpose(1, 2)
+        return torch.cat([gains, planes.unflatten(0, gains.shape[:2])], -1)
 
 
 def _value_probe_loss(probed: list[Tensor], where: Tensor) -> Tensor:

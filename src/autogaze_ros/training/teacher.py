@@ -1,9 +1,4 @@
-"""The greedy teacher, which knows the residual that a gaze leaves, and the labels it gives.
-
-A canvas holds what the gazes so far have shown. A token of some scale shows the low
-frequencies of the residual in its cell, and so removes what its scale can represent.
-The next token is the one that removes most. Where cells overlap, the finer scale
-counts. Errors weigh less where contrast is high, which masks them.
+"""The greedy teacher, which takes the tokens that remove most of the residual, and its labels.
 
 Shapes: N contexts of T frames, C steps of at most K tokens each (the tokens of one
 network call), M the grid's mask_size.
@@ -13,102 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from autogaze_ros.evaluation.metrics import ReconstructionLoss
-from autogaze_ros.networks.canvas import Canvas, at_scale
+from autogaze_ros.networks.canvas import Canvas
+from autogaze_ros.networks.residual import ResidualMaps, cell_sums, scale_weights, token_cells
 from autogaze_ros.tokens import AUTOGAZE_GRID, TokenGrid
 
-# Exponent of errors, so that a large difference counts more than several small ones. For greedy gazes at
-# held-out clips it lowers LPIPS by 1 to 2 % and leaves L1 unchanged.
-_POWER = 1.25
-# Contrast that halves an error's weight, normalized units. Without contrast masking L1 is the same and LPIPS
-# at 60, then 10 tokens is 2 % higher. The weight of age lowers L1 by 1 % and LPIPS at 10 tokens by 2 %.
-_MASKED = 0.3
-# Factor of the gains of finer scales, whose sharpness mean differences barely measure. For greedy gazes 1.65
-# lowered LPIPS at 60, then 10 tokens by 7 % and raised L1 by 3 %.
-_SHARPER = 1.6
-_FINER = 2  # index of the first finer scale
 TAKEN = -1.0  # gain of a token that was chosen before; less than any real gain
-
-
-def gains(residual: Tensor, grid: TokenGrid) -> Tensor:
-    """Return the mean error that each token alone removes from residuals (N, 3, S, S): (N, num_tokens)."""
-    before, after = error_maps(residual, grid)
-    return cell_sums(before[:, None] - after, grid)
-
-
-def error_maps(residual: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
-    """Return the errors of a residual (N, 3, S, S): now (N, M, M), and under tokens (N, scales, M, M).
-
-    The unit is the residual's to the power of _POWER; a map sums to the frame's mean.
-    """
-    left = [_errors(residual - at_scale(residual, scale), grid.mask_size) for scale in grid.scales[:-1]]
-    before = _errors(residual, grid.mask_size)
-    return before, torch.stack([*left, torch.zeros_like(before)], 1)
-
-
-def _errors(residual: Tensor, cells: int) -> Tensor:
-    return F.adaptive_avg_pool2d(residual.abs().mean(1) ** _POWER, cells) / cells**2
-
-
-def cell_sums(maps: Tensor, grid: TokenGrid) -> Tensor:
-    """Sum maps (N, scales, M, M) over each token's cell, on the map of its scale: (N, num_tokens)."""
-    return maps.flatten(1) @ _membership(grid, maps.device)
-
-
-@lru_cache
-def _membership(grid: TokenGrid, device: torch.device) -> Tensor:
-    """Return the membership of map cells in tokens: (scales * M * M, num_tokens), 0 or 1.
-
-    On a GPU one product with this matrix is many times faster than sums scale by scale.
-    """
-    tokens = np.arange(grid.num_tokens)
-    found = np.zeros((len(grid.scales), grid.mask_size**2, grid.num_tokens), np.float32)
-    found[grid.locate(tokens)[0], :, tokens] = _cells(grid)
-    return torch.from_numpy(found).flatten(0, 1).to(device)
-
-
-def _cells(grid: TokenGrid) -> NDArray[np.bool_]:
-    """Return the mask of each token's cell: (num_tokens, M * M)."""
-    return np.stack([grid.mask([token]).ravel() > 0 for token in range(grid.num_tokens)])
-
-
-@dataclass(frozen=True)
-class ResidualMaps:
-    """Weighted errors of N frames that a canvas leaves, on maps of M * M cells.
-
-    now: (N, M * M), errors of the canvas as it is.
-    under: (N, scales, M * M), errors that would remain under a token of each scale.
-    """
-
-    now: Tensor
-    under: Tensor
-
-    @staticmethod
-    def of(frame: Tensor, canvas: Canvas, grid: TokenGrid) -> ResidualMaps:
-        """Compare frames (N, 3, S, S) with a canvas."""
-        masking = (1 / (1 + _contrast(frame, grid.mask_size) / _MASKED)) ** _POWER
-        weight = masking * (1 + canvas.age)
-        weight = weight / weight.mean((1, 2), keepdim=True)
-        now, under = error_maps(frame - canvas.sharp, grid)
-        return ResidualMaps((now * weight).flatten(1), (under * weight[:, None]).flatten(2))
-
-
-def _contrast(frame: Tensor, cells: int) -> Tensor:
-    """Return the standard deviation of colours around each map cell, over 3x3 cells: (N, M, M)."""
-    mean, square = (
-        F.avg_pool2d(F.adaptive_avg_pool2d(x, cells), 3, 1, 1, count_include_pad=False)
-        for x in (frame, frame**2)
-    )
-    return (square - mean**2).clamp(min=0).mean(1).sqrt()
 
 
 @dataclass(frozen=True)
@@ -142,12 +53,15 @@ class GreedyTeacher:
         self.grid, self.device, self.step_size = grid, torch.device(device), step_size
         tokens = np.arange(grid.num_tokens)
         self._scale = torch.from_numpy(grid.locate(tokens)[0]).to(device)
-        self._cells = torch.from_numpy(_cells(grid)).to(device)
-        self._weights = torch.where(self._scale < _FINER, 1.0, _SHARPER)
+        self._cells = torch.from_numpy(token_cells(grid)).to(device)
+        self._weights = torch.from_numpy(scale_weights(grid)).to(device)
 
-    def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
-        """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64."""
-        steps = list(self.rollout(frames, counts))
+    def gaze(self, frames: Tensor, counts: Sequence[int], importance: Tensor | None = None) -> list[Tensor]:
+        """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64.
+
+        importance: (N, T, M, M), by default 1 everywhere.
+        """
+        steps = list(self.rollout(frames, counts, importance=importance))
         none = torch.empty(len(frames), 0, dtype=torch.int64, device=self.device)
         return [
             torch.cat([none, *(step.taken for step in steps if step.time == time)], 1)
@@ -156,18 +70,24 @@ class GreedyTeacher:
 
     @torch.no_grad()
     def rollout(
-        self, frames: Tensor, counts: Sequence[int], gazes: Sequence[Tensor] | None = None
+        self,
+        frames: Tensor,
+        counts: Sequence[int],
+        gazes: Sequence[Tensor] | None = None,
+        importance: Tensor | None = None,
     ) -> Iterator[Step]:
         """Yield the steps of T frames (N, T, 3, S, S), with `counts` tokens in each frame.
 
         gazes: T tensors (N, count) of tokens to take instead of the teacher's; the gains
             are then the teacher's opinion before each of them.
+        importance: as for `gaze`.
         """
         frames = frames.to(self.device)
         canvas = Canvas.blank(len(frames), self.grid, self.device)
         for time, count in enumerate(counts):
             frame = frames[:, time]
-            maps = ResidualMaps.of(frame, canvas, self.grid)
+            matters = None if importance is None else importance[:, time].to(self.device)
+            maps = ResidualMaps.of(frame, canvas.sharp, canvas.age, self.grid, matters)
             chosen = torch.zeros(len(frames), self.grid.num_tokens, dtype=torch.bool, device=self.device)
             for begin in range(0, count, self.step_size):
                 size = min(self.step_size, count - begin)
@@ -233,6 +153,7 @@ class Labels:
         not computed.
     known: (N, T, 2, M, M), freshness and fineness of the canvas before each frame, 0..1,
         0 where nothing is known.
+    importance: (N, T, M, M), 1 where nothing matters more than the rest.
     """
 
     counts: Sequence[int]
@@ -240,6 +161,7 @@ class Labels:
     gains: Tensor
     losses: Tensor
     known: Tensor
+    importance: Tensor
 
 
 def label(
@@ -248,16 +170,18 @@ def label(
     teacher: GreedyTeacher,
     gazes: Sequence[Tensor] | None = None,
     scored: tuple[ReconstructionLoss, Container[int], int] | None = None,
+    importance: Tensor | None = None,
 ) -> Labels:
     """Label normalized contexts (N, T, 3, S, S) along the teacher's gazes or given ones.
 
     gazes: as for `GreedyTeacher.rollout`.
     scored: the loss to compute, the numbers of the steps and the number of contexts to
         compute it for; reconstructing everything would take longer than the rest.
+    importance: as for `GreedyTeacher.gaze`.
     """
     steps: list[Step] = []
     known, losses = [], []
-    for number, step in enumerate(teacher.rollout(frames, counts, gazes)):
+    for number, step in enumerate(teacher.rollout(frames, counts, gazes, importance)):
         if not steps or steps[-1].time != step.time:
             known.append(_known(step.canvas, len(teacher.grid.scales)))
         steps.append(step)
@@ -266,12 +190,14 @@ def label(
             loss_of, _, count = scored
             loss[:count] = _losses(step, frames[:, step.time], loss_of, teacher.grid, count)
         losses.append(loss)
+    seen = torch.stack(known, 1)
     return Labels(
         counts,
         torch.cat([step.taken for step in steps], 1),
         torch.stack([step.gains for step in steps], 1),
         torch.stack(losses, 1),
-        torch.stack(known, 1),
+        seen,
+        torch.ones_like(seen[:, :, 0]) if importance is None else importance.to(seen.device),
     )
 
 
