@@ -218,9 +218,10 @@ class Process:
             self._popen.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill what has not ended a while after it was asked to; how it hangs is shown."""
+        """Kill what has not ended a while after it was asked to; how it hangs, or died, is shown."""
         try:
-            self._popen.wait(GRACE)
+            if (status := self._popen.wait(GRACE)) < 0:
+                print(f"ended by signal {-status}, which leaves shared memory behind:\n{self.log()}")
         except subprocess.TimeoutExpired:
             self._abort()
             print(f"still running {GRACE:.0f} s after SIGINT:\n{self.log()}")

@@ -24,12 +24,12 @@ from autogaze_ros.networks.importance import ImportanceNetwork, importance
 
 # By the measurements in docs/training.md.
 DEFAULT_WEIGHTS = {
-    PEDESTRIANS: 10.0,
-    RIDERS: 10.0,
-    VEHICLES: 4.0,
-    LIGHTS: 10.0,
-    SIGNS: 10.0,
-    MARKINGS: 4.0,
+    PEDESTRIANS: 8.0,
+    RIDERS: 8.0,
+    VEHICLES: 2.0,
+    LIGHTS: 5.0,
+    SIGNS: 5.0,
+    MARKINGS: 1.5,
 }
 # An object of less than _SMALL pixels of 224x224 (half a cell of the finest scale) counts more by
 # the root of the ratio, at most _MOST times.

@@ -10,7 +10,6 @@ from typing import cast
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -81,7 +80,7 @@ def new_network(config: AutoGazeConfig, seed: int = 0) -> AutoGaze:
     return network
 
 
-_Batch = tuple[Tensor, NDArray[np.uint8], list[int]]
+_Batch = tuple[Tensor, Tensor, list[int]]
 
 
 class _Contexts(Dataset[_Batch]):
@@ -96,7 +95,7 @@ class _Contexts(Dataset[_Batch]):
         if rng.random() < _SHORTER:
             length = int(rng.integers(1, length + 1))
         frames, tags = self._clips.batch(rng, max(1, self._frames // length), length)
-        return torch.from_numpy(frames), tags, _counts(rng, length)
+        return torch.from_numpy(frames), torch.from_numpy(tags), _counts(rng, length)
 
 
 def _counts(rng: np.random.Generator, length: int) -> list[int]:
@@ -154,7 +153,8 @@ def train_gaze(
         steps = sum(-(-count // teacher.step_size) for count in counts)
         numbers = rng.permutation(steps)[:_SCORED].tolist()
         scored = (loss_of, numbers, max(1, frames // 16))
-        return student.losses(pixels, label(pixels, counts, teacher, gazes, scored, importance(pixels, tags)))
+        matters = importance(pixels, tags.numpy())
+        return student.losses(pixels, label(pixels, counts, teacher, gazes, scored, matters))
 
     student.load_state_dict(run.train(losses))
     return student.network
