@@ -10,7 +10,13 @@ import pytest
 from cli_harness import run
 from video_maes import publish
 
-from autogaze_ros.checkpoints.load import load_autogaze, load_reconstructor, save_reconstructor
+from autogaze_ros.checkpoints.load import (
+    load_autogaze,
+    load_importance,
+    load_reconstructor,
+    save_reconstructor,
+)
+from autogaze_ros.training.class_weights import DEFAULT_WEIGHTS
 
 pytestmark = pytest.mark.slow
 
@@ -65,10 +71,11 @@ def test_what_is_gone_on_from_keeps_its_licence(folder, reconstructor):
     assert load_reconstructor(folder / "more" / "checkpoint").license == "Theirs-1.0"
 
 
-@pytest.mark.parametrize("kind", ["gaze", "reconstructor"])
+@pytest.mark.parametrize("kind", ["gaze", "importance", "reconstructor"])
 def test_killed_and_resumed_gives_the_same_weights(folder, gaze, kind):
     again = {
         "gaze": gaze[1:-1],
+        "importance": (kind, *DRIVE, "--cache", folder / "frames", "--steps", "3"),
         "reconstructor": (kind, *DRIVE, "--cache", folder / "frames", "--steps", "3"),
     }
     command = ["train", *again[kind], "--out"]
@@ -84,6 +91,15 @@ def test_killed_and_resumed_gives_the_same_weights(folder, gaze, kind):
     done = run(*command, cut)
     assert done.exit_code == 0, done.output
     assert weights(cut) == weights(whole)
+
+
+def test_an_importance_map_keeps_the_weights_that_were_asked_for(folder, tmp_path):
+    result = run("train", "importance", *DRIVE, "--cache", folder / "frames", "--steps", "1",
+                 "--weigh", "pedestrians=30", "--weigh", "sidewalk=2", "--out", tmp_path)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config = load_importance(tmp_path / "checkpoint").network.config
+    weights = dict(zip(config.groups, config.weights, strict=True))
+    assert weights == {**DEFAULT_WEIGHTS, "pedestrians": 30, "sidewalk": 2}
 
 
 def test_what_is_trained_from_nothing_counts_its_positions(folder, gaze):
@@ -125,6 +141,10 @@ def test_one_line_for_mistakes(folder, gaze, tmp_path):
         (("gaze", "--out", tmp_path / "b", "--cache", tmp_path), "nothing to train on"),
         ((*gaze[1:], folder / "whole_gaze", "--rate", "2"), "holds a run with other rate"),
         ((*gaze[1:], folder / "whole_gaze", "--start", "embedded"), "other start"),
+        ((*gaze[1:], folder / "whole_gaze", "--weigh", "car=9"), "other weights"),
+        ((*gaze[1:], tmp_path / "f", "--weigh", "cats=9"), "CLASS one of"),
+        ((*gaze[1:], tmp_path / "f", "--importance-checkpoint", tmp_path / "none"), "no checkpoint folder"),
+        (("importance", "--cache", tmp_path, "--out", tmp_path / "f"), "nothing to train on"),
         (
             (*gaze[1:], tmp_path / "d", "--reconstruction", publish(tmp_path / "mae")),
             "takes a canvas reconstructor",

@@ -25,7 +25,7 @@ from autogaze_ros.training.rollout import rollout
 _BUDGETS = ((10, 10), (60, 10))  # tokens of the first and of each later frame
 # Beside L1. With the predicted loss's smaller weight, coarse cells, which lower L1 most, displace the rest.
 LPIPS_WEIGHT = 6.0
-_CLOSE = 3  # level of a canvas whose cells are 7x7 or finer
+_CLOSE = (3, 4)  # levels of a canvas: cells of 7x7 and finer, cells of 14x14
 _STEP = 0.6  # shift of a scale's logits per step; nearly halves or doubles the odds
 
 
@@ -39,8 +39,8 @@ def adjust_logits(
     """Adjust a network's logits in place; return the shift of each scale, coarse to fine.
 
     One scale after the other is shifted in steps, down and up, as long as the mean loss
-    over all frames falls: that of reconstructions, and the share of what matters that no cell of
-    7x7 or finer has shown in the context.
+    over all frames falls: that of reconstructions, and the share of what matters that the context
+    has not shown closely.
 
     frames: (N, T, 3, S, S), normalized contexts.
     loss_of: loss of the frames (N, 3, S, S) reconstructed from canvases, (N,).
@@ -110,9 +110,10 @@ def _loss(network: AutoGaze, frames: Tensor, loss_of: ReconstructionLoss, import
 
 
 def _missed(canvas: Canvas, importance: Tensor) -> Tensor:
-    """Return the share of what matters that a canvas does not show at _CLOSE or finer: (N,)."""
+    """Return the share of what matters that a canvas does not show, the mean over the _CLOSE levels: (N,)."""
     matters = importance - 1
-    return (matters * (canvas.level < _CLOSE)).sum((1, 2)) / matters.sum((1, 2)).clamp(min=1e-6)
+    missed = sum((matters * (canvas.level < level)).sum((1, 2)) for level in _CLOSE) / len(_CLOSE)
+    return missed / matters.sum((1, 2)).clamp(min=1e-6)
 
 
 def _counts(length: int) -> list[list[int]]:
