@@ -35,7 +35,7 @@ class ResidualSelector(Selector):
     """
 
     loss_units = "weighted error that is left, normalized units to the power of 1.25"
-    default_requirement = 0.2
+    default_requirement = 0.15
 
     def __init__(self, chunk_size: int, *, importance_checkpoint: str, device: str = "auto") -> None:
         place = choose_device(device)

@@ -24,11 +24,11 @@ from autogaze_ros.networks.importance import ImportanceNetwork, importance
 
 # By the measurements in docs/training.md.
 DEFAULT_WEIGHTS = {
-    PEDESTRIANS: 8.0,
-    RIDERS: 8.0,
+    PEDESTRIANS: 6.0,
+    RIDERS: 6.0,
     VEHICLES: 2.0,
-    LIGHTS: 5.0,
-    SIGNS: 5.0,
+    LIGHTS: 4.0,
+    SIGNS: 4.0,
     MARKINGS: 1.5,
 }
 # An object of less than _SMALL pixels of 224x224 (half a cell of the finest scale) counts more by
