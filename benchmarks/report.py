@@ -2,7 +2,7 @@
 
 import json
 
-from autogaze_ros.evaluation.report import commit, machine
+from autogaze_ros.evaluation.machine import commit, machine
 
 __all__ = ["machine", "publish"]
 

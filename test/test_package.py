@@ -138,7 +138,7 @@ def test_colcon_builds_the_tree(tmp_path, options):
     ]  # fmt: skip
     for path in ("launch/autogaze.launch.py", "config/fastdds_shm.xml", "msg/GazeMask.msg", "package.xml"):
         assert (install / "share" / "autogaze_ros" / path).exists()
-    for network in ("gaze", "importance", "reconstructor"):
+    for network in ("gaze", "gaze_driving", "importance", "reconstructor"):
         for file in ("config.json", "model.safetensors"):
             assert (python / "autogaze_ros" / "checkpoints" / "weights" / network / file).exists()
     code = (

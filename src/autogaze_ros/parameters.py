@@ -21,6 +21,7 @@ Requirement = float | Literal["auto"]  # task_loss_requirement as users set it
 AskedPositions = Literal["checkpoint", "upstream", "cumulative"]
 ASKED_POSITIONS: tuple[AskedPositions, ...] = get_args(AskedPositions)
 EMBEDDED = "embedded"  # name of this package's own weights as a checkpoint
+EMBEDDED_DRIVING = "embedded_driving"  # of its AutoGaze that looks at people and vehicles first
 MAX_PIXELS = 64_000_000  # of an image, unless max_image_pixels says otherwise
 
 
@@ -94,8 +95,8 @@ PARAMETERS = {
     ),
     "checkpoint": Parameter(
         EMBEDDED,
-        "AutoGaze weights: embedded (this package's own, not NVIDIA's), a folder, or a Hugging Face id such"
-        " as nvidia/AutoGaze, which is then downloaded.",
+        "AutoGaze weights: embedded or embedded_driving (this package's own, not NVIDIA's), a folder, or a"
+        " Hugging Face id such as nvidia/AutoGaze, which is then downloaded.",
     ),
     "importance_checkpoint": Parameter(
         EMBEDDED,

@@ -13,7 +13,7 @@ from clips import scene
 from safetensors.torch import load_file
 
 from autogaze_ros import __version__
-from autogaze_ros.checkpoints.embedded import EMBEDDED, GAZE, IMPORTANCE, RECONSTRUCTOR, about
+from autogaze_ros.checkpoints.embedded import EMBEDDED, GAZE, GAZE_DRIVING, IMPORTANCE, RECONSTRUCTOR, about
 from autogaze_ros.checkpoints.load import (
     convert,
     inspect,
@@ -24,14 +24,20 @@ from autogaze_ros.checkpoints.load import (
 )
 from autogaze_ros.cli import cli
 from autogaze_ros.io.frames import Frame
+from autogaze_ros.parameters import EMBEDDED_DRIVING
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.reconstruction import Reconstructor
 from autogaze_ros.selectors import create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 ROOT = Path(__file__).parents[2]
-MOST = 16 * 2**20  # bytes of all together
-BY_NAME = [(load_autogaze, GAZE), (load_reconstructor, RECONSTRUCTOR), (load_importance, IMPORTANCE)]
+MOST = 19 * 2**20  # bytes of all together
+BY_NAME = [
+    (load_autogaze, EMBEDDED, GAZE),
+    (load_autogaze, EMBEDDED_DRIVING, GAZE_DRIVING),
+    (load_reconstructor, EMBEDDED, RECONSTRUCTOR),
+    (load_importance, EMBEDDED, IMPORTANCE),
+]
 
 
 def of(folder):
@@ -39,18 +45,18 @@ def of(folder):
                   if path.is_file() and path.suffix not in (".py", ".pyc"))  # fmt: skip
 
 
-@pytest.mark.parametrize("load, folder", BY_NAME)
-def test_the_name_means_the_packages_own(load, folder):
-    loaded, named = load(EMBEDDED), load(folder)
-    assert (loaded.source, loaded.folder, loaded.sha256) == (EMBEDDED, folder, named.sha256)
+@pytest.mark.parametrize("load, name, folder", BY_NAME)
+def test_the_name_means_the_packages_own(load, name, folder):
+    loaded, named = load(name), load(folder)
+    assert (loaded.source, loaded.folder, loaded.sha256) == (name, folder, named.sha256)
     assert (loaded.license, loaded.revision) == ("Apache-2.0", f"autogaze_ros {__version__}")
     assert getattr(loaded.network.config, "grid", AUTOGAZE_GRID) == AUTOGAZE_GRID
 
 
-@pytest.mark.parametrize("load, folder", BY_NAME)
-def test_stored_in_half_precision_it_runs_in_single(load, folder):
+@pytest.mark.parametrize("load, name, folder", BY_NAME)
+def test_stored_in_half_precision_it_runs_in_single(load, name, folder):
     assert {t.dtype for t in load_file(folder / "model.safetensors").values()} == {torch.float16}
-    assert {t.dtype for t in load(EMBEDDED).network.state_dict().values()} == {torch.float32}
+    assert {t.dtype for t in load(name).network.state_dict().values()} == {torch.float32}
 
 
 def test_a_folder_of_the_same_name_must_be_named_as_a_path(tmp_path, monkeypatch):
@@ -112,5 +118,5 @@ def test_a_wheel_holds_them(tmp_path):
         name.removeprefix(inside) for name in zipfile.ZipFile(wheel).namelist() if name.startswith(inside)
     ]
     assert sorted(name for name in names if not name.endswith(".py")) == of(GAZE.parent)
-    assert {f"{folder}/{file}" for folder in ("gaze", "importance", "reconstructor")
+    assert {f"{folder}/{file}" for folder in ("gaze", "gaze_driving", "importance", "reconstructor")
             for file in ("config.json", "model.safetensors")} <= set(names)  # fmt: skip

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autogaze_ros.engines.residual import Limits, ResidualEngine, choose
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.config import ImportanceConfig
 from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.networks.importance import ImportanceNetwork
@@ -71,6 +72,17 @@ def test_it_stops_at_the_requirement(seed, requirement):
     assert stopped.predicted_loss <= requirement or count == AUTOGAZE_GRID.num_tokens
     if count > 1:
         assert choose(maps, Limits(ratio(count - 1), -math.inf)).predicted_loss > requirement
+
+
+def test_weights_that_compute_nan_make_no_gaze(frames):
+    torch.manual_seed(0)
+    network = ImportanceNetwork(ImportanceConfig(("people",), (20.0,)))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1e20)
+    engine = ResidualEngine(network)
+    with pytest.raises(CheckpointError, match="weights are damaged"):
+        engine.gaze([engine.open_stream()], [frames[0]], [Limits(0.1, 0.0)])
 
 
 def test_a_frame_that_is_undone_leaves_no_trace(frames, network):

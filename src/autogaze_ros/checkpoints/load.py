@@ -3,8 +3,8 @@
 A checkpoint is a folder with config.json and model.safetensors, as AutoGaze is
 published and as all are written here, or VideoMAE as it is published: the file
 videomae.pt, of which only tensors are read. It may also be the id of such a folder on
-the Hugging Face Hub; only a hub id uses the internet. The name `embedded` always means
-the weights in this package, even if a folder has that name.
+the Hugging Face Hub; only a hub id uses the internet. The names `embedded` and
+`embedded_driving` always mean the weights in this package, even if a folder has that name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from autogaze_ros import __version__
 from autogaze_ros.checkpoints import embedded
-from autogaze_ros.checkpoints.embedded import EMBEDDED
+from autogaze_ros.checkpoints.embedded import EMBEDDED, EMBEDDED_DRIVING
 from autogaze_ros.checkpoints.files import (
     CONFIG,
     NVIDIA_LICENSE,
@@ -201,7 +201,7 @@ class Inspection(Origin):
 def load_autogaze(source: str | os.PathLike[str], revision: str | None = None) -> Checkpoint[AutoGaze]:
     """Load an AutoGaze. Raises CheckpointError.
 
-    source: `embedded`, a folder, or a hub id; an existing folder takes precedence.
+    source: `embedded`, `embedded_driving`, a folder, or a hub id; an existing folder takes precedence.
     revision: branch, tag or commit on the hub; by default the pinned one of a known id.
     """
     return _load(_open(source, revision, [AUTOGAZE]))
@@ -354,6 +354,8 @@ def _open(
     name = os.fspath(source)
     if name == EMBEDDED:
         files = replace(find(str(_EMBEDDED[wanted[0]])), revision=_EDITION)
+    elif name == EMBEDDED_DRIVING:
+        files = replace(find(str(embedded.GAZE_DRIVING)), revision=_EDITION)
     else:
         files = find(name, revision)
     stored = read(files)

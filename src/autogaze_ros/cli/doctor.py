@@ -139,7 +139,7 @@ def _memory() -> Iterator[Row]:
 
 
 def _weights() -> Iterator[Row]:
-    for folder in (embedded.GAZE, embedded.RECONSTRUCTOR, embedded.IMPORTANCE):
+    for folder in (embedded.GAZE, embedded.GAZE_DRIVING, embedded.RECONSTRUCTOR, embedded.IMPORTANCE):
         file = folder / "model.safetensors"
         if not file.is_file() or file.stat().st_size < 1024:
             yield (

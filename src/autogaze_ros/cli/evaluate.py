@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DASHCAM_RATE = 8.0  # frames per second of the preset, as in the published study
 _AXES = {
     "selector": "Selectors: names of built-in ones or plugins, or MODULE:CLASS.",
-    "checkpoint": "AutoGaze weights: embedded, folders or Hugging Face ids.",
+    "checkpoint": "AutoGaze weights: embedded, embedded_driving, folders or Hugging Face ids.",
     "mode": "stream, chunk.",
     "chunk_size": "Frames of a context.",
     "gazing_ratio": "Maximum tokens of a frame as fractions of 265.",

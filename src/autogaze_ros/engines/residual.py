@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import Canvas, at_scale
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.networks.importance import ImportanceNetwork
@@ -95,6 +96,8 @@ class ResidualEngine:
     ) -> list[Gaze]:
         """Choose the tokens of the next frame of each stream.
 
+        Raises CheckpointError if the network computes NaN; streams must then be restored.
+
         frames: (3, 224, 224) normalized, one of each stream.
         """
         for stream in streams:
@@ -104,6 +107,8 @@ class ResidualEngine:
         importance = self._importance_of(frame)
         maps = ResidualMaps.of(frame, sharp, age, AUTOGAZE_GRID, importance)
         numbers = torch.cat([maps.now[:, None], maps.under], 1).cpu().numpy()
+        if not np.isfinite(numbers).all():
+            raise CheckpointError("the importance map has NaN or infinite values: its weights are damaged")
         gazes = [choose(one, limit) for one, limit in zip(numbers, limits, strict=True)]
         _show(sharp, frame, maps.low, [gaze.token_ids for gaze in gazes])
         age += 1

@@ -17,7 +17,7 @@ from autogaze_ros.networks.config import ImportanceConfig
 
 def importance(shares: Tensor, weights: Tensor) -> Tensor:
     """Return the importance (N, M, M) of shares (N, G, M, M) of groups with weights (G,), at least 1."""
-    return 1 + torch.einsum("ngij,g->nij", shares, weights - 1)
+    return 1 + (shares * (weights - 1)[:, None, None]).sum(1)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn.Conv2d:
@@ -43,12 +43,12 @@ class ImportanceNetwork(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Predict the logits of shares (N, G, M, M) in normalized frames (N, 3, S, S)."""
         x = frames.contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.to_fine(F.relu(self.to_quarter(F.relu(self.to_half(x))))))
-        y = F.relu(self.to_coarse(x))
+        x = F.relu_(self.to_fine(F.relu_(self.to_quarter(F.relu_(self.to_half(x))))))
+        y = F.relu_(self.to_coarse(x))
         for block in self.coarse:
-            y = y + F.relu(block(y))
+            y = y + F.relu_(block(y))
         x = x + F.interpolate(self.from_coarse(y), scale_factor=2.0, mode="nearest")
-        x = x + F.relu(self.fine(x))
+        x = x + F.relu_(self.fine(x))
         logits: Tensor = self.head(x)
         return logits
 

@@ -55,12 +55,13 @@ def error_maps(residual: Tensor, low: Sequence[Tensor], grid: TokenGrid) -> Tens
     Returns (N, 1 + scales, M, M) in the unit of the residual to the power of 1.25; a map sums to
     the frame's mean.
     """
-    left = residual.new_empty(len(residual), 1 + len(low), *residual.shape[1:])
-    left[:, 0] = residual
-    for number, shown in enumerate(low, 1):
-        torch.sub(residual, shown, out=left[:, number])
-    mean = left.abs_().mean(2)
-    error = F.adaptive_avg_pool2d(mean * mean.sqrt().sqrt_(), grid.mask_size) / grid.mask_size**2
+    left = torch.abs(residual)  # one buffer for all scales stays in a processor's cache
+    means = [left.mean(1)]
+    for shown in low:
+        torch.sub(residual, shown, out=left)
+        means.append(left.abs_().mean(1))
+    mean = torch.stack(means, 1)
+    error = F.adaptive_avg_pool2d(mean.sqrt().sqrt_().mul_(mean), grid.mask_size) / grid.mask_size**2
     return F.pad(error, (0, 0, 0, 0, 0, 1))  # the finest scale leaves nothing
 
 

@@ -23,13 +23,13 @@ except ImportError as error:
     raise MissingPackageError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
-from autogaze_ros.parameters import EMBEDDED, AskedPositions
+from autogaze_ros.parameters import EMBEDDED, EMBEDDED_DRIVING, AskedPositions
 
 
 class AutoGazeSelector(Selector):
     """Runs a checkpoint with `AutoGazeEngine`. Raises CheckpointError or ParameterError.
 
-    checkpoint: `embedded`, a folder or a hub id; its configuration has the default
+    checkpoint: `embedded`, `embedded_driving`, a folder or a hub id; its configuration has the default
         requirement.
     """
 
@@ -45,7 +45,8 @@ class AutoGazeSelector(Selector):
     ):
         if not checkpoint:
             raise CheckpointError(
-                f"selector autogaze needs a checkpoint: {EMBEDDED}, a folder, or a hub id such as {OFFICIAL}"
+                f"selector autogaze needs a checkpoint: {EMBEDDED}, {EMBEDDED_DRIVING}, a folder, or a hub id"
+                f" such as {OFFICIAL}"
             )
         place = choose_device(device)
         loaded = load_autogaze(checkpoint)

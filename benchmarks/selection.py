@@ -1,4 +1,4 @@
-"""Time of selectors on a CPU: python benchmarks/selectors.py CLIP [--out FILE].
+"""Time of selectors on a CPU: python benchmarks/selection.py CLIP [--out FILE].
 
 Milliseconds a frame of one camera, without preprocessing, over a context of 16 frames: medians
 over contexts. The selectors take turns, so that other load on the machine meets all alike.
