@@ -23,7 +23,12 @@ from autogaze_ros.selectors import create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 SHOWN = (0, 1, 3, 6, 10, 15)  # frames of the context
-SELECTORS = {"residual": "residual", "autogaze": "AutoGaze, embedded", "patch_difference": "patch difference"}
+SELECTORS = {
+    "residual": ("residual", ""),
+    "AutoGaze, embedded_driving": ("autogaze", "embedded_driving"),
+    "AutoGaze, embedded": ("autogaze", "embedded"),
+    "patch difference": ("patch_difference", ""),
+}
 SIZE = (320, 180)
 TOUCHED, MISSED = (60, 220, 60), (255, 40, 40)
 GROUPS = (PEDESTRIANS, RIDERS, VEHICLES, LIGHTS, SIGNS)
@@ -44,9 +49,10 @@ def outline_objects(picture, labels, seen):
             cv2.drawContours(picture, contours, -1, TOUCHED if close[one].any() else MISSED, 1)
 
 
-def row(name, frames, labels, tokens):
+def row(text, frames, labels, tokens):
     """Return the pictures of one selector, (H, W, 3)."""
-    selector = create_selector(name, checkpoint="embedded", device="cpu")
+    name, checkpoint = SELECTORS[text]
+    selector = create_selector(name, checkpoint=checkpoint, device="cpu")
     ratio = ratio_for(tokens, AUTOGAZE_GRID.num_tokens)
     pipeline = Pipeline(selector, gazing_ratio=ratio, task_loss_requirement=-np.inf)
     found = []
@@ -58,7 +64,7 @@ def row(name, frames, labels, tokens):
         if labels is not None:
             outline_objects(picture, labels[place], record.context_mask)
         found.append(cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA))
-    strip = title(f"{SELECTORS[name]}, {tokens} tokens a frame", len(found) * SIZE[0], 6 * SIZE[1])
+    strip = title(f"{text}, {tokens} tokens a frame", len(found) * SIZE[0], 6 * SIZE[1])
     return np.vstack([strip, np.hstack(found)])
 
 
@@ -75,7 +81,7 @@ def main():
     labels = labels_of(options.source)
     if labels is not None:
         labels, _ = labels.context(options.first, len(frames))
-    rows = [row(name, frames, labels, options.tokens) for name in SELECTORS]
+    rows = [row(text, frames, labels, options.tokens) for text in SELECTORS]
     cv2.imwrite(str(options.out), np.vstack(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 

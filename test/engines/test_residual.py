@@ -74,6 +74,13 @@ def test_it_stops_at_the_requirement(seed, requirement):
         assert choose(maps, Limits(ratio(count - 1), -math.inf)).predicted_loss > requirement
 
 
+def test_a_stream_cannot_be_asked_twice_at_once(frames):
+    engine = ResidualEngine(None)
+    stream = engine.open_stream()
+    with pytest.raises(ValueError, match="one frame of a stream"):
+        engine.gaze([stream] * 2, [frames[0]] * 2, [Limits(0.1, 0.0)] * 2)
+
+
 def test_weights_that_compute_nan_make_no_gaze(frames):
     torch.manual_seed(0)
     network = ImportanceNetwork(ImportanceConfig(("people",), (20.0,)))

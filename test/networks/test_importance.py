@@ -11,7 +11,7 @@ from autogaze_ros.errors import ConfigError
 from autogaze_ros.networks.config import ImportanceConfig
 from autogaze_ros.networks.importance import ImportanceNetwork, importance
 
-CONFIG = ImportanceConfig(("people", "signs"), (20.0, 0.5), widths=(4, 4, 8, 8), blocks=1)
+CONFIG = ImportanceConfig(("people", "signs"), (20.0, 1.5), widths=(4, 4, 8, 8), blocks=1)
 
 
 def test_one_map_of_each_group_on_28x28_cells():
@@ -20,7 +20,7 @@ def test_one_map_of_each_group_on_28x28_cells():
 
 
 @settings(max_examples=30)
-@given(share=st.floats(0, 1), weight=st.floats(0, 100))
+@given(share=st.floats(0, 1), weight=st.floats(1, 100))
 def test_importance_goes_from_1_to_the_weight(share, weight):
     found = importance(torch.full((1, 1, 2, 2), share), torch.tensor([weight]))
     assert torch.allclose(found, torch.tensor(1 + share * (weight - 1)), atol=1e-4)
@@ -49,13 +49,11 @@ def test_a_configuration_survives_json():
         {"groups": ["people"]},
         {"groups": [str(n) for n in range(100)], "weights": [1.0] * 100},
         {"weights": [1.0, float("nan")]},
-        {"weights": [1.0, -1.0]},
+        {"weights": [1.0, 0.5]},
         {"weights": "ab"},
         {"widths": [4, 4, 8]},
         {"widths": [4, 4, 8, 1 << 20]},
         {"blocks": 0},
-        {"image_size": 100},
-        {"image_size": 1 << 20},
     ],
 )
 def test_what_cannot_be_built(values):

@@ -91,13 +91,29 @@ def test_scenarios_and_bags_are_sources(tmp_path):
     assert bag.tags is None
 
 
-def test_an_unreadable_image_does_not_shift_tags(tmp_path):
+def test_an_unreadable_image_does_not_shift_tags(tmp_path, caplog):
     folder = tmp_path / "scenario"
     made = run("drive", "--out", folder, "--as", "scenario", "--frames", 3, "--camera", "rgb_front")
     assert made.exit_code == 0, made.output
     sorted((folder / "camera" / "rgb_front").iterdir())[1].write_bytes(b"broken")
-    with pytest.raises(SourceError, match="2 frames could be read, but there are tags of 3"):
-        open_clips([str(folder)], [], 16, tmp_path / "cache")
+    (clip,) = open_clips([str(folder)], [], 16, tmp_path / "cache").clips
+    assert (len(clip.frames), clip.tags) == (2, None)
+    assert "the tags of 3 frames are not used, since 2 frames could be read" in caplog.text
+
+
+def test_tagged_clips_keep_their_groups():
+    frames, tags = np.zeros((4, 8, 8, 3), np.uint8), np.zeros((4, 8, 8), np.uint8)
+    recorded, drives = [Clip(frames), Clip(frames, tags, "scenario")], [Clip(frames, tags)] * 50
+    rng = np.random.default_rng(0)
+    tagged = Clips(recorded, drives).tagged()
+    drawn = [rng.choice(len(tagged.clips), p=tagged._weights) for _ in range(200)]
+    assert 70 < drawn.count(0) < 130
+
+
+def test_other_clips_are_another_run():
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    notes = [Clips([Clip(frames, name=name)]).notes for name in ("drive_1", "drive_2")]
+    assert notes[0] != notes[1]
 
 
 def test_nothing_to_train_on(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from autogaze_ros.errors import SourceError
+from autogaze_ros.errors import ParameterError, SourceError
 from autogaze_ros.networks.preprocessing import normalize_batch
 from autogaze_ros.synthetic.tags import Tag
 from autogaze_ros.training.class_weights import ClassWeights, Importance
@@ -42,6 +42,11 @@ def test_frames_without_tags_teach_nothing(tmp_path):
     clips = Clips([Clip(np.zeros((4, 224, 224, 3), np.uint8))])
     with pytest.raises(SourceError, match="no source has tags"):
         train_importance(clips, tmp_path, Schedule(1), ClassWeights())
+
+
+def test_a_network_must_predict_what_is_weighted():
+    with pytest.raises(ParameterError, match="does not predict pole: train one"):
+        Importance(ClassWeights.parse(["pole=3"]), new_network(ClassWeights()))
 
 
 def test_a_network_weighs_only_frames_without_tags():

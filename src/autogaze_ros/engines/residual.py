@@ -1,7 +1,8 @@
 """Greedy choice of tokens by residual, fast: see `networks.residual` for what is computed.
 
 All frames of a step share the passes over pixels; tokens are then chosen camera by
-camera on small preallocated maps.
+camera on small preallocated maps. Gazes do not depend on the batch, on a GPU except for
+the last bits of the maps.
 """
 
 from __future__ import annotations
@@ -96,10 +97,13 @@ class ResidualEngine:
     ) -> list[Gaze]:
         """Choose the tokens of the next frame of each stream.
 
-        Raises CheckpointError if the network computes NaN; streams must then be restored.
+        Raises CheckpointError if the network computes NaN, when streams must be restored, and
+        ValueError for a stream that is named twice.
 
         frames: (3, 224, 224) normalized, one of each stream.
         """
+        if len(set(map(id, streams))) < len(streams):
+            raise ValueError("one frame of a stream at most")
         for stream in streams:
             stream.advance()
         frame = torch.stack([pixels.to(self.device) for pixels in frames])

@@ -174,7 +174,7 @@ class OtherClip(Baseline):
 
 
 class Greedy(Baseline):
-    """The greedy teacher, an upper bound, since it knows the residual of the reconstruction."""
+    """The greedy teacher: the selector `residual` without importance."""
 
     name = "greedy_teacher"
 

@@ -221,7 +221,7 @@ def _baselines(table: Table, found: Sequence[Verdict], settings: Sequence[Settin
         teacher = table.get(setting, Greedy.name, metric)
         yield _row([str(setting), *cells, f"{teacher.value:.3f}" if teacher else ""])
     yield ""
-    yield "A percentage is the selector's advantage; the greedy teacher knows the residual, an upper bound."
+    yield "A percentage is the selector's advantage; the greedy teacher is residual without importance."
 
 
 def _coverage(table: Table, settings: Sequence[Setting]) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Study:
     clips: at least one.
     grid: settings, of which `auto:N` become N.
     reconstruction: None to measure no reconstructions.
-    teacher: greedy teacher, the upper bound; None for none.
+    teacher: greedy teacher; None for none.
     importance_checkpoint: weights of the importance map of residual; empty for none.
     device: of the selectors.
     seed: of random baselines.

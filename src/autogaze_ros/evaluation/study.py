@@ -89,7 +89,7 @@ def evaluate(
 def open_study(
     clips: Sequence[Clip], grid: Sequence[Setting], reconstruction: Reconstruction | None, **options: Any
 ) -> Study:
-    """Return a study with the greedy teacher as upper bound; options: as for `Study`."""
+    """Return a study with the greedy teacher among its baselines; options: as for `Study`."""
     from autogaze_ros.training.teacher import GreedyTeacher
 
     return Study(clips, grid, reconstruction, teacher=GreedyTeacher(), **options)

@@ -27,7 +27,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "original_max_position_embeddings": (1, 1 << 24),
     "widths": (1, 2048),
     "blocks": (1, 64),
-    "weights": (0.0, 1e4),
     **dict.fromkeys(("rms_norm_eps", "layer_norm_eps"), (1e-20, 1.0)),
     "rope_theta": (1.5, 1e12),
     "factor": (0.01, 1e4),
@@ -372,7 +371,7 @@ class CanvasConfig:
         return {"model_type": "canvas_reconstructor", **vars(self), **sizes, "scales": scales}
 
 
-_MOST_GROUPS = 64
+_MOST_GROUPS, _MOST_WEIGHT = 64, 1e4
 
 
 @dataclass(frozen=True)
@@ -380,14 +379,13 @@ class ImportanceConfig:
     """Configuration of the importance network (see `networks.importance`).
 
     groups: names of the groups of classes whose shares it predicts.
-    weights: weight of each group, 1 for no more importance than the rest has.
+    weights: weight of each group, at least 1, which is that of the rest.
     widths: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
     blocks: residual blocks at 1/16.
     """
 
     groups: tuple[str, ...]
     weights: tuple[float, ...]
-    image_size: int = 224
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)
     blocks: int = 2
 
@@ -402,10 +400,10 @@ class ImportanceConfig:
                 raise ConfigError("groups must be names")
             if not 1 <= len(set(config.groups)) == len(config.groups) == len(config.weights) <= _MOST_GROUPS:
                 raise ConfigError(f"groups must be 1..{_MOST_GROUPS} different names with a weight each")
+            if not all(type(n) in (int, float) and 1 <= n <= _MOST_WEIGHT for n in config.weights):
+                raise ConfigError(f"weights must be numbers from 1 to {_MOST_WEIGHT:g}")
             if len(config.widths) != 4:
                 raise ConfigError("widths must have four values")
-            if config.image_size % 16:
-                raise ConfigError("image_size must be a multiple of 16")
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ConfigError(f"not a configuration of an importance network: {error}") from error
         return config

@@ -16,7 +16,10 @@ from autogaze_ros.networks.config import ImportanceConfig
 
 
 def importance(shares: Tensor, weights: Tensor) -> Tensor:
-    """Return the importance (N, M, M) of shares (N, G, M, M) of groups with weights (G,), at least 1."""
+    """Return the importance (N, M, M), at least 1, of shares (N, G, M, M) of groups with weights (G,).
+
+    Where groups overlap, their importance adds up.
+    """
     return 1 + (shares * (weights - 1)[:, None, None]).sum(1)
 
 

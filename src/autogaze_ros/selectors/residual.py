@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Sequence
 
@@ -15,9 +17,10 @@ from autogaze_ros.tokens import Gaze
 try:
     import torch
 
-    from autogaze_ros.checkpoints.load import load_importance
+    from autogaze_ros.checkpoints.load import Checkpoint, load_importance
     from autogaze_ros.engines.base import choose_device
     from autogaze_ros.engines.residual import Limits, ResidualEngine, ResidualStream
+    from autogaze_ros.networks.importance import ImportanceNetwork
     from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
     raise MissingPackageError(
@@ -48,7 +51,7 @@ class ResidualSelector(Selector):
                 selector="residual",
                 checkpoint=loaded.source,
                 revision=loaded.revision,
-                sha256=loaded.sha256,
+                sha256=_digest(loaded),
                 license=loaded.license,
                 device=str(place),
             )
@@ -75,3 +78,9 @@ class ResidualSelector(Selector):
             for row, gaze in zip(rows, found, strict=True):
                 gazes[row].append(gaze)
         return gazes
+
+
+def _digest(loaded: Checkpoint[ImportanceNetwork]) -> str:
+    """Return a hash of the weights and of the configuration, whose weights of groups decide as well."""
+    values = json.dumps(loaded.network.config.to_dict(), sort_keys=True)
+    return hashlib.sha256((loaded.sha256 + values).encode()).hexdigest()

@@ -7,6 +7,7 @@ would hardly count.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -54,7 +55,7 @@ class ClassWeights:
     """Groups of CARLA's tags and their weights; a tag belongs to the last group that names it.
 
     groups: names of groups or classes of CARLA's table.
-    weights: weight of each group; 1 for no more than the rest, 0 and more.
+    weights: weight of each group, at least 1, which is that of the rest.
     """
 
     groups: tuple[str, ...] = tuple(DEFAULT_WEIGHTS)
@@ -73,9 +74,9 @@ class ClassWeights:
             try:
                 weight = float(text)
             except ValueError:
-                weight = -1.0
-            if not 0 <= weight <= 1000:
-                raise ParameterError(f"--weigh {change}: the weight must be a number from 0 to 1000")
+                weight = math.nan
+            if not 1 <= weight <= 1000:
+                raise ParameterError(f"--weigh {change}: the weight must be a number from 1 to 1000")
             found.pop(name, None)
             found[name] = weight
         owners = _owners(tuple(found))
@@ -95,7 +96,7 @@ class ClassWeights:
         return pooled.reshape(*tags.shape[:-2], *pooled.shape[1:])
 
     def importance(self, tags: NDArray[np.uint8]) -> Tensor:
-        """Return the importance (..., 28, 28) of tags (..., S, S), at least that of the smallest weight."""
+        """Return the importance (..., 28, 28) of tags (..., S, S), at least 1."""
         shares = self.shares(tags)
         maps = importance(shares.reshape(-1, *shares.shape[-3:]), torch.tensor(self.weights))
         return maps.reshape(*tags.shape[:-2], *maps.shape[1:])
@@ -124,12 +125,19 @@ class Importance:
     """Importance of training frames: by their tags or, where these are unknown, by a network.
 
     network: predicts shares of groups, which are weighted as in `classes`; None: 1 everywhere.
-    source: name of the network's weights, for the notes of a run.
+    source: hash of the network's weights, for the notes of a run.
+
+    Raises ParameterError for a weighted group that the network does not predict.
     """
 
     def __init__(
         self, classes: ClassWeights, network: ImportanceNetwork | None = None, source: str = ""
     ) -> None:
+        if network is not None and (unknown := set(classes.groups) - set(network.config.groups)):
+            raise ParameterError(
+                f"the importance map does not predict {', '.join(sorted(unknown))}: train one with these"
+                " weights by `autogaze train importance`, or leave the map or the weights out"
+            )
         self._classes, self._network = classes, network
         self.notes = {"weights": classes.notes, "importance": source}
 

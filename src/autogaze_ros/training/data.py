@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from autogaze_ros.networks.preprocessing import resize_shortest_edge
 if TYPE_CHECKING:
     from autogaze_ros.synthetic.picture import View
 
+_log = logging.getLogger(__name__)
 EDGE = 224
 _STRIDES = (1, 1, 1, 2, 3)  # between frames of a context, equally likely: slow and fast driving
 
@@ -34,10 +36,12 @@ class Clip:
 
     frames: (F, H, W, 3) uint8 RGB with EDGE pixels along the shorter edge.
     tags: (F, H, W) uint8, CARLA's tags; None where they are unknown.
+    name: of the source.
     """
 
     frames: NDArray[np.uint8]
     tags: NDArray[np.uint8] | None = None
+    name: str = ""
 
 
 class Clips:
@@ -49,18 +53,19 @@ class Clips:
 
     def __init__(self, *groups: Sequence[Clip]) -> None:
         groups = tuple(group for group in groups if len(group))
+        self._groups = groups
         self.clips = [clip for group in groups for clip in group]
         roots = [np.sqrt([len(clip.frames) for clip in group]) for group in groups]
         self._weights = np.concatenate([[], *(root / root.sum() for root in roots)]) / max(1, len(groups))
 
     @property
-    def shapes(self) -> list[list[int]]:
-        """Return the shape of the frames of each clip, which tells runs on different clips apart."""
-        return [list(clip.frames.shape) for clip in self.clips]
+    def notes(self) -> list[list[Any]]:
+        """Return name, shape and whether there are tags of each clip, which tell runs on others apart."""
+        return [[clip.name, list(clip.frames.shape), clip.tags is not None] for clip in self.clips]
 
     def tagged(self) -> Clips:
-        """Return the clips that have tags."""
-        return Clips([clip for clip in self.clips if clip.tags is not None])
+        """Return the clips that have tags, in the same groups."""
+        return Clips(*([clip for clip in group if clip.tags is not None] for group in self._groups))
 
     def context(
         self, rng: np.random.Generator, length: int, *, degrade: bool = False
@@ -179,9 +184,16 @@ def _open_source(source: str, cache: Path) -> Clip:
     name, labels = _name_of(source), labels_of(source)
     frames = _cached(cache, name, partial(_source_frames, source))
     if labels is None:
-        return Clip(frames)
-    tags = _cached(cache, f"{name}_tags", partial(_source_tags, source, labels, frames.shape))
-    return Clip(frames, tags)
+        return Clip(frames, name=name)
+    if labels.length != len(frames) and not is_drive(source):
+        _log.warning(
+            "%s: the tags of %d frames are not used, since %d frames could be read: replace the images"
+            " that cannot be",
+            source, labels.length, len(frames),
+        )  # fmt: skip
+        return Clip(frames, name=name)
+    tags = _cached(cache, f"{name}_tags", partial(_source_tags, labels, frames.shape))
+    return Clip(frames, tags, name)
 
 
 def _open_drive(seed: int, count: int, cache: Path) -> Clip:
@@ -192,7 +204,7 @@ def _open_drive(seed: int, count: int, cache: Path) -> Clip:
         views = list(islice(_training_views(seed), count))
         _cached(cache, images.stem, lambda: (view.image for view in views))
         _cached(cache, tags.stem, lambda: (view.labels for view in views))
-    return Clip(np.load(images, mmap_mode="r"), np.load(tags, mmap_mode="r"))
+    return Clip(np.load(images, mmap_mode="r"), np.load(tags, mmap_mode="r"), name)
 
 
 def _training_views(seed: int) -> Iterator[View]:
@@ -248,9 +260,7 @@ def _source_frames(source: str) -> Iterator[NDArray[np.uint8]]:
         yield image
 
 
-def _source_tags(source: str, labels: Labels, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+def _source_tags(labels: Labels, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
     """Yield the tags of a source's frames, whose shape at training size is (F, H, W, 3)."""
-    if labels.length != shape[0]:
-        raise SourceError(f"{source}: {shape[0]} frames could be read, but there are tags of {labels.length}")
     for frame in labels.read(0, shape[0]):
-        yield cv2.resize(frame.labels, shape[2:0:-1], interpolation=cv2.INTER_NEAREST)
+        yield cv2.resize(frame.labels, shape[2:0:-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -133,7 +133,7 @@ def train_gaze(
     loss_of = ReconstructionLoss(reconstructor.to(device))
     notes = {
         "kind": "gaze",
-        "sources": clips.shapes,
+        "sources": clips.notes,
         "frames": frames,
         **importance.notes,
     }

@@ -63,7 +63,7 @@ def train_importance(
     present = torch.full((len(classes.groups), 1, 1), _PRESENT, device=device)
     notes = {
         "kind": "importance",
-        "sources": tagged.shapes,
+        "sources": tagged.notes,
         "groups": list(classes.groups),
     }
     run = Run(network, folder, schedule, seed=seed, notes=notes)

@@ -48,7 +48,7 @@ def train_reconstructor(
     network.to(device).requires_grad_(True)
     loss = ReconstructionLoss(network, _LPIPS_WEIGHT)
     teacher = GreedyTeacher(network.grid, device)
-    notes = {"kind": "reconstructor", "sources": clips.shapes}
+    notes = {"kind": "reconstructor", "sources": clips.notes}
     run = Run(network, folder, schedule, seed=seed, notes=notes)
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:

@@ -23,8 +23,8 @@ def train() -> None:
     """Train your own weights.
 
     Train a reconstructor first, then AutoGaze, which learns to predict the
-    reconstructor's loss; adjust its logits last. After an interruption the same command
-    resumes the first two.
+    reconstructor's loss; adjust its logits last. The importance map needs neither. After an
+    interruption the same command resumes all but the adjustment.
     """
 
 
