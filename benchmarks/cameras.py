@@ -137,7 +137,7 @@ def measure(options, seconds, **own):
                     ended = subscriber.wait_for(lambda: playing.poll() is not None, PATIENCE)
                 if not (ready and ended):
                     raise SystemExit("\n".join(log.read_text() for log in logs))
-                found = re.search(r"published (\d+) frames .*, ([\d.]+) a second", logs[1].read_text())
+                found = re.search(r"published (\d+) frames .*, ([\d.]+) per second", logs[1].read_text())
                 published, rate = int(found[1]), float(found[2])
                 subscriber.wait_for(lambda: settled(subscriber, cameras, published), SETTLING)
         finally:
