@@ -7,11 +7,11 @@ from clips import scene
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autogaze_ros.engines.base import Context
 from autogaze_ros.errors import ParameterError
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.pipeline import FAR, Choice, Pipeline
 from autogaze_ros.selectors import Selector, SelectorInfo, create_selector
-from autogaze_ros.selectors.base import Context
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 

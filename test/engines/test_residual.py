@@ -9,18 +9,13 @@ from clips import scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autogaze_ros.engines.residual import Limits, ResidualEngine, choose
+from autogaze_ros.engines.residual import NextFrame, ResidualEngine, choose
 from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.config import ImportanceConfig
-from autogaze_ros.networks.decoding import ratio_for
 from autogaze_ros.networks.importance import ImportanceNetwork
 from autogaze_ros.networks.preprocessing import preprocess
 from autogaze_ros.tokens import AUTOGAZE_GRID
 from autogaze_ros.training.teacher import GreedyTeacher
-
-
-def ratio(tokens):
-    return ratio_for(tokens, AUTOGAZE_GRID.num_tokens)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +32,7 @@ def network():
 def gaze(engine, frames, counts):
     stream = engine.open_stream()
     return [
-        engine.gaze([stream], [frame], [Limits(ratio(count), -math.inf)])[0]
+        engine.gaze([NextFrame(stream, frame, count, -math.inf)])[0]
         for frame, count in zip(frames, counts, strict=True)
     ]
 
@@ -65,20 +60,20 @@ def test_importance_weighs_as_it_does_the_teachers_residual(frames, network):
 @given(seed=st.integers(0, 999), requirement=st.floats(0, 2))
 def test_it_stops_at_the_requirement(seed, requirement):
     maps = np.random.default_rng(seed).random((5, 784), np.float32).cumsum(0)[::-1].copy() / 784
-    whole = choose(maps, Limits(1.0, -math.inf))
-    stopped = choose(maps, Limits(1.0, requirement))
+    whole = choose(maps, 265, -math.inf)
+    stopped = choose(maps, 265, requirement)
     count = len(stopped.token_ids)
     assert stopped.token_ids.tolist() == whole.token_ids[:count].tolist()
     assert stopped.predicted_loss <= requirement or count == AUTOGAZE_GRID.num_tokens
     if count > 1:
-        assert choose(maps, Limits(ratio(count - 1), -math.inf)).predicted_loss > requirement
+        assert choose(maps, count - 1, -math.inf).predicted_loss > requirement
 
 
 def test_a_stream_cannot_be_asked_twice_at_once(frames):
     engine = ResidualEngine(None)
     stream = engine.open_stream()
     with pytest.raises(ValueError, match="one frame of a stream"):
-        engine.gaze([stream] * 2, [frames[0]] * 2, [Limits(0.1, 0.0)] * 2)
+        engine.gaze([NextFrame(stream, frames[0], 26, 0.0)] * 2)
 
 
 def test_weights_that_compute_nan_make_no_gaze(frames):
@@ -89,16 +84,16 @@ def test_weights_that_compute_nan_make_no_gaze(frames):
             parameter.mul_(1e20)
     engine = ResidualEngine(network)
     with pytest.raises(CheckpointError, match="weights are damaged"):
-        engine.gaze([engine.open_stream()], [frames[0]], [Limits(0.1, 0.0)])
+        engine.gaze([NextFrame(engine.open_stream(), frames[0], 26, 0.0)])
 
 
 def test_a_frame_that_is_undone_leaves_no_trace(frames, network):
     engine = ResidualEngine(network)
     stream = engine.open_stream()
-    limits = [Limits(ratio(10), -math.inf)]
-    engine.gaze([stream], [frames[0]], limits)
+    first, second = (NextFrame(stream, frame, 10, -math.inf) for frame in frames[:2])
+    engine.gaze([first])
     saved = stream.save()
-    once = engine.gaze([stream], [frames[1]], limits)[0]
+    once = engine.gaze([second])[0]
     stream.restore(saved)
-    again = engine.gaze([stream], [frames[1]], limits)[0]
+    again = engine.gaze([second])[0]
     assert (stream.index, again.token_ids.tolist()) == (2, once.token_ids.tolist())

@@ -89,7 +89,7 @@ def test_healthy_cameras_gaze_as_without_the_fault(faulty, cause, mode):
     assert (len(streams) == 1) == (cause == "unusable")  # only what was advanced begins anew
 
 
-@pytest.mark.parametrize("name", ["autogaze", "patch_difference", "uniform"])
+@pytest.mark.parametrize("name", ["autogaze", "patch_difference", "residual", "uniform"])
 @pytest.mark.parametrize("behind", [0, 3, 6])
 def test_frames_that_failed_leave_no_trace_in_their_streams(name, behind, monkeypatch):
     from autogaze_ros.io.frames import Frame

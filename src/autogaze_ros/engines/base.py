@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import CanvasConfig, VideoMAEConfig
@@ -53,6 +53,32 @@ class Stream(Protocol):
 
     def restart(self) -> None:
         """Forget everything: the next frame is the first of a context."""
+
+
+class Context:
+    """A stream that counts frames, and restarts after chunk_size of them by itself."""
+
+    def __init__(self, chunk_size: int) -> None:
+        self.chunk_size = chunk_size
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: the next frame is the first of a context."""
+        self.index = 0
+
+    def save(self) -> Any:
+        """Return the state that `restore` needs."""
+        return self.index
+
+    def restore(self, saved: Any) -> None:
+        """Undo the frames since `save`."""
+        self.index = saved
+
+    def advance(self) -> None:
+        """Count the next frame, which begins a new context after chunk_size frames."""
+        if self.index == self.chunk_size:
+            self.restart()
+        self.index += 1
 
 
 AnyStream = TypeVar("AnyStream", bound=Stream)

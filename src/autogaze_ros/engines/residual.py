@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.engines.base import Context
 from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import Canvas, at_scale
-from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.networks.importance import ImportanceNetwork
 from autogaze_ros.networks.residual import ResidualMaps, scale_weights
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, TokenGrid
@@ -27,20 +27,19 @@ from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, TokenGrid
 _EDGE = AUTOGAZE_GRID.mask_size
 
 
-class ResidualStream:
+class ResidualStream(Context):
     """One camera's history within its context.
 
-    index: frames seen since the context began.
-    sharp, age: the content that they have shown, see `networks.canvas.Canvas`.
+    sharp, age: the content that its frames have shown, see `networks.canvas.Canvas`.
     """
 
     def __init__(self, chunk_size: int, blank: Canvas) -> None:
-        self._chunk_size, self._blank = chunk_size, blank
-        self.restart()
+        self._blank = blank
+        super().__init__(chunk_size)
 
     def restart(self) -> None:
         """Forget everything: the next frame is the first of a context."""
-        self.index = 0
+        super().restart()
         self.sharp, self.age = self._blank.sharp, self._blank.age
 
     def save(self) -> Any:
@@ -51,18 +50,19 @@ class ResidualStream:
         """Undo the frames since `save`."""
         self.index, self.sharp, self.age = saved
 
-    def advance(self) -> None:
-        """Count the next frame, which begins a new context after chunk_size frames."""
-        if self.index == self._chunk_size:
-            self.restart()
-        self.index += 1
-
 
 @dataclass(frozen=True)
-class Limits:
-    """Limits of one frame: the largest share of all tokens, and the error at which choosing stops."""
+class NextFrame:
+    """The next frame of a stream.
 
-    gazing_ratio: float
+    pixels: (3, 224, 224) normalized.
+    budget: largest number of tokens.
+    requirement: error at which choosing stops.
+    """
+
+    stream: ResidualStream
+    pixels: Tensor
+    budget: int
     requirement: float
 
 
@@ -92,28 +92,25 @@ class ResidualEngine:
         return ResidualStream(self.chunk_size, self._blank)
 
     @torch.inference_mode()
-    def gaze(
-        self, streams: Sequence[ResidualStream], frames: Sequence[Tensor], limits: Sequence[Limits]
-    ) -> list[Gaze]:
+    def gaze(self, frames: Sequence[NextFrame]) -> list[Gaze]:
         """Choose the tokens of the next frame of each stream.
 
         Raises CheckpointError if the network computes NaN, when streams must be restored, and
         ValueError for a stream that is named twice.
-
-        frames: (3, 224, 224) normalized, one of each stream.
         """
+        streams = [one.stream for one in frames]
         if len(set(map(id, streams))) < len(streams):
             raise ValueError("one frame of a stream at most")
         for stream in streams:
             stream.advance()
-        frame = torch.stack([pixels.to(self.device) for pixels in frames])
+        frame = torch.stack([one.pixels.to(self.device) for one in frames])
         sharp, age = (torch.cat([getattr(one, name) for one in streams]) for name in ("sharp", "age"))
         importance = self._importance_of(frame)
         maps = ResidualMaps.of(frame, sharp, age, AUTOGAZE_GRID, importance)
         numbers = torch.cat([maps.now[:, None], maps.under], 1).cpu().numpy()
         if not np.isfinite(numbers).all():
             raise CheckpointError("the importance map has NaN or infinite values: its weights are damaged")
-        gazes = [choose(one, limit) for one, limit in zip(numbers, limits, strict=True)]
+        gazes = [choose(own, one.budget, one.requirement) for own, one in zip(numbers, frames, strict=True)]
         _show(sharp, frame, maps.low, [gaze.token_ids for gaze in gazes])
         age += 1
         for number, (stream, gaze) in enumerate(zip(streams, gazes, strict=True)):
@@ -165,8 +162,10 @@ _CELLS = _cells(AUTOGAZE_GRID)
 _WEIGHTS = scale_weights(AUTOGAZE_GRID)
 
 
-def choose(maps: NDArray[np.float32], limits: Limits) -> Gaze:
+def choose(maps: NDArray[np.float32], budget: int, requirement: float) -> Gaze:
     """Choose tokens until the budget is used up or the error left is at most the requirement.
+
+    This is `training.teacher.GreedyTeacher.extend` for one frame, without its tensors of all gains.
 
     maps: (1 + scales, M * M), the error now and under each scale.
     """
@@ -178,8 +177,8 @@ def choose(maps: NDArray[np.float32], limits: Limits) -> Gaze:
     taken = np.zeros(AUTOGAZE_GRID.num_tokens, bool)
     ids: list[int] = []
     left = float(error.sum())
-    for _ in range(token_budget(limits.gazing_ratio, AUTOGAZE_GRID.num_tokens)):
-        if ids and left <= limits.requirement:
+    for _ in range(budget):
+        if ids and left <= requirement:
             break
         _sum_cells(saved, gains)
         gains *= _WEIGHTS

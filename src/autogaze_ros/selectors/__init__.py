@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autogaze_ros.engines.base import Context
 from autogaze_ros.errors import PluginError
 from autogaze_ros.parameters import EMBEDDED, AskedPositions
 from autogaze_ros.plugins import SELECTORS
 from autogaze_ros.selectors.base import (
     AUTO,
-    Context,
     Request,
     Requirement,
     Selector,

@@ -42,32 +42,6 @@ class SelectorStream(Stream, Protocol):
         """Return to the saved state, even after a call that raised."""
 
 
-class Context:
-    """Stream of a selector without a network: it counts chunk_size frames and restarts."""
-
-    def __init__(self, chunk_size: int) -> None:
-        self.chunk_size = chunk_size
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget everything: the next frame is the first of a context."""
-        self.index = 0
-
-    def save(self) -> Any:
-        """Return the state that `restore` needs."""
-        return self.index
-
-    def restore(self, saved: Any) -> None:
-        """Undo the frames since `save`."""
-        self.index = saved
-
-    def advance(self) -> None:
-        """Count the next frame, which begins a new context after chunk_size frames."""
-        if self.index == self.chunk_size:
-            self.restart()
-        self.index += 1
-
-
 @dataclass(frozen=True)
 class Request:
     """The next frame of one stream and its limits.

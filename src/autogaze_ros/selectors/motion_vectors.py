@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.engines.base import Context
 from autogaze_ros.motion import Motion
 from autogaze_ros.networks.decoding import token_budget
-from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
+from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
 from autogaze_ros.selectors.untrained import spread_order
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 

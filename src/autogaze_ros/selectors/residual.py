@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogaze_ros.errors import MissingPackageError
+from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
-from autogaze_ros.tokens import Gaze
+from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 try:
     import torch
 
     from autogaze_ros.checkpoints.load import Checkpoint, load_importance
     from autogaze_ros.engines.base import choose_device
-    from autogaze_ros.engines.residual import Limits, ResidualEngine, ResidualStream
+    from autogaze_ros.engines.residual import NextFrame, ResidualEngine, ResidualStream
     from autogaze_ros.networks.importance import ImportanceNetwork
     from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
@@ -69,15 +70,15 @@ class ResidualSelector(Selector):
         gazes: list[list[Gaze]] = [[] for _ in clips]
         for time in range(max(map(len, clips), default=0)):
             rows = [row for row, clip in enumerate(clips) if time < len(clip)]
-            requests = [clips[row][time] for row in rows]
-            found = self._engine.gaze(
-                [request.stream for request in requests],
-                [request.pixels for request in requests],
-                [Limits(request.gazing_ratio, request.task_loss_requirement) for request in requests],
-            )
+            found = self._engine.gaze([_frame(clips[row][time]) for row in rows])
             for row, gaze in zip(rows, found, strict=True):
                 gazes[row].append(gaze)
         return gazes
+
+
+def _frame(request: Request) -> NextFrame:
+    budget = token_budget(request.gazing_ratio, AUTOGAZE_GRID.num_tokens)
+    return NextFrame(request.stream, request.pixels, budget, request.task_loss_requirement)
 
 
 def _digest(loaded: Checkpoint[ImportanceNetwork]) -> str:

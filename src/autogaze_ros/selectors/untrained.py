@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.engines.base import Context
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.networks.preprocessing import IMAGENET_STD
-from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
+from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 # Steps of the R2 low-discrepancy sequence (M. Roberts, "The Unreasonable

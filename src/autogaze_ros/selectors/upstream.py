@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autogaze_ros.engines.base import Context
 from autogaze_ros.errors import CheckpointError, MissingPackageError
 from autogaze_ros.networks.decoding import loss_after
-from autogaze_ros.selectors.base import Context, Request, Selector, SelectorInfo
+from autogaze_ros.selectors.base import Request, Selector, SelectorInfo
 from autogaze_ros.tokens import Gaze
 
 try:

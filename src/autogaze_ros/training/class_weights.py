@@ -35,8 +35,6 @@ DEFAULT_WEIGHTS = {
 # An object of less than _SMALL pixels of 224x224 (half a cell of the finest scale) counts more by
 # the root of the ratio, at most _MOST times.
 _SMALL, _MOST = 128, 4.0
-
-
 _TABLE = CLASSES["carla"]
 
 
@@ -125,13 +123,13 @@ class Importance:
     """Importance of training frames: by their tags or, where these are unknown, by a network.
 
     network: predicts shares of groups, which are weighted as in `classes`; None: 1 everywhere.
-    source: hash of the network's weights, for the notes of a run.
+    sha256: hash of the network's weights, for the notes of a run.
 
     Raises ParameterError for a weighted group that the network does not predict.
     """
 
     def __init__(
-        self, classes: ClassWeights, network: ImportanceNetwork | None = None, source: str = ""
+        self, classes: ClassWeights, network: ImportanceNetwork | None = None, sha256: str = ""
     ) -> None:
         if network is not None and (unknown := set(classes.groups) - set(network.config.groups)):
             raise ParameterError(
@@ -139,7 +137,7 @@ class Importance:
                 " weights by `autogaze train importance`, or leave the map or the weights out"
             )
         self._classes, self._network = classes, network
-        self.notes = {"weights": classes.notes, "importance": source}
+        self.notes = {"weights": classes.notes, "importance": sha256}
 
     @torch.no_grad()
     def __call__(self, frames: Tensor, tags: NDArray[np.uint8]) -> Tensor:

@@ -185,7 +185,7 @@ def _open_source(source: str, cache: Path) -> Clip:
     frames = _cached(cache, name, partial(_source_frames, source))
     if labels is None:
         return Clip(frames, name=name)
-    if labels.length != len(frames) and not is_drive(source):
+    if labels.length != len(frames):
         _log.warning(
             "%s: the tags of %d frames are not used, since %d frames could be read: replace the images"
             " that cannot be",
