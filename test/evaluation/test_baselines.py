@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from studies import Blind, clip, contexts, gaze, random_gaze
+from studies import clip, contexts, gaze, random_gaze
 
 from autogaze_ros.evaluation.baselines import (
     Greedy,
@@ -54,7 +54,7 @@ def every_baseline(chosen, every):
     return [
         *(OtherSelector(create_selector(name)) for name in ("random", "uniform", "patch_difference")),
         RandomMatched(3), UniformMatched(), MeanPosition(every, known), OtherClip(Reading(), every),
-        Greedy(GreedyTeacher()),
+        Greedy(LENGTH),
     ]  # fmt: skip
 
 
@@ -164,7 +164,8 @@ def test_other_selectors_bear_their_names(name):
     assert OtherSelector(create_selector(name)).name == name
 
 
-def test_the_teachers_ids_are_taken_as_they_are():
+def test_the_greedy_baseline_chooses_as_the_teacher():
     (context,) = contexts(1, length=LENGTH)
-    (found, *_) = Greedy(Blind()).gaze(context, made([3] * LENGTH))
-    assert found.token_ids.tolist() == [69, 70, 71] and found.token_ids.dtype == np.uint16
+    found = Greedy(LENGTH).gaze(context, made([3] * LENGTH))
+    wanted = GreedyTeacher().gaze(context.pixels()[None], [3] * LENGTH)
+    assert [one.token_ids.tolist() for one in found] == [ids[0].tolist() for ids in wanted]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from golden import TEST_DATA, Golden
-from studies import MEASURED, Blind, clip, reconstruction, tiny_engine
+from studies import MEASURED, clip, reconstruction, tiny_engine
 
 from autogaze_ros.checkpoints.load import save_autogaze
 from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.errors import ParameterError, SourceError
-from autogaze_ros.evaluation.baselines import RandomMatched
+from autogaze_ros.evaluation import runner
+from autogaze_ros.evaluation.baselines import Greedy, RandomMatched
 from autogaze_ros.evaluation.classes import CLASSES
 from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.labels import FrameLabels, Labels
@@ -34,10 +35,22 @@ def clips(*counts, **options):
     return [clip(f"clip {n}", count, seed=n, **options) for n, count in enumerate(counts)]
 
 
+class Blind(Greedy):
+    """A greedy teacher of known choices: the finest cells in order."""
+
+    def __init__(self, chunk_size):
+        pass
+
+    def gaze(self, context, gazes):
+        return [Gaze(np.arange(69, 69 + len(gaze.token_ids), dtype=np.uint16)) for gaze in gazes]
+
+
 def run(folder, *arguments, stop=lambda: False, **options):
     folder.mkdir(exist_ok=True)
-    study, records = Study(*arguments, **{"teacher": Blind(), "device": "cpu", **options}), Records(folder)
-    study.run(records, stop)
+    study, records = Study(*arguments, **{"device": "cpu", **options}), Records(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "Greedy", Blind)
+        study.run(records, stop)
     records.close()
     return study, list(records)
 

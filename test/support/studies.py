@@ -63,14 +63,6 @@ def random_gaze(seed: int, time: int, count: int) -> Gaze:
     )
 
 
-class Blind:
-    """A teacher that needs no reconstructor: the finest cells in order."""
-
-    def gaze(self, frames: torch.Tensor, counts: Sequence[int]) -> list[torch.Tensor]:
-        assert frames.shape == (1, len(counts), 3, 224, 224)
-        return [torch.arange(69, 69 + count)[None] for count in counts]
-
-
 class Pasting:
     """An engine without a network: it shows the chosen cells of a frame, and grey elsewhere."""
 

@@ -177,7 +177,7 @@ def evaluate(
                 folder_rate=choice.folder_rate or 0.0,
             )
             how = studies.open_reconstruction(reconstruction, metrics, device)
-            study = studies.open_study(
+            study = studies.Study(
                 list(clips),
                 chosen,
                 how,

@@ -6,28 +6,19 @@ import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from autogaze_ros.evaluation.contexts import Context
 from autogaze_ros.networks.decoding import ratio_for
-from autogaze_ros.selectors import Request, Selector
+from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.selectors.untrained import spread_ids
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze
 
 _EVERY = np.arange(AUTOGAZE_GRID.num_tokens, dtype=np.uint16)
 Gazes = Sequence[Gaze]
 Known = Mapping[str, Gazes]  # the selector's gazes by `Context.key`
-
-
-class Teacher(Protocol):
-    """A choice that knows the residual of the reconstruction."""
-
-    def gaze(self, frames: Tensor, counts: Sequence[int]) -> list[Tensor]:
-        """Choose `counts` tokens in each of T frames (N, T, 3, S, S): T tensors (N, count) int64."""
 
 
 class Baseline(ABC):
@@ -173,19 +164,15 @@ class OtherClip(Baseline):
         return found if [len(gaze.token_ids) for gaze in found] == counts else None
 
 
-class Greedy(Baseline):
-    """The greedy teacher: the selector `residual` without importance."""
+class Greedy(OtherSelector):
+    """The greedy teacher of training: the selector `residual` without importance."""
 
     name = "greedy_teacher"
 
-    def __init__(self, teacher: Teacher) -> None:
-        self._teacher = teacher
-
-    def gaze(self, context: Context, gazes: Gazes) -> list[Gaze]:
-        """Choose by the residual."""
-        counts = [len(gaze.token_ids) for gaze in gazes]
-        chosen = self._teacher.gaze(context.pixels()[None], counts)
-        return [Gaze(ids[0].cpu().numpy().astype(np.uint16)) for ids in chosen]
+    def __init__(self, chunk_size: int) -> None:
+        self._selector = create_selector(
+            "residual", importance_checkpoint="", chunk_size=chunk_size, device="cpu"
+        )
 
 
 def _rng(seed: int, context: Context, time: int, name: str) -> np.random.Generator:

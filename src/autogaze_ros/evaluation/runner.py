@@ -23,7 +23,6 @@ from autogaze_ros.evaluation.baselines import (
     OtherSelector,
     Random,
     RandomMatched,
-    Teacher,
     UniformMatched,
 )
 from autogaze_ros.evaluation.contexts import Clip, Context
@@ -74,7 +73,6 @@ class Study:
     clips: at least one.
     grid: settings, of which `auto:N` become N.
     reconstruction: None to measure no reconstructions.
-    teacher: greedy teacher; None for none.
     importance_checkpoint: weights of the importance map of residual; empty for none.
     device: of the selectors.
     seed: of random baselines.
@@ -87,14 +85,13 @@ class Study:
         grid: Sequence[Setting],
         reconstruction: Reconstruction | None,
         *,
-        teacher: Teacher | None = None,
         importance_checkpoint: str = EMBEDDED,
         device: str = "auto",
         seed: int = 0,
         baselines: bool = True,
     ) -> None:
         self.clips = clips
-        self.reconstruction, self._teacher = reconstruction, teacher
+        self.reconstruction = reconstruction
         self._importance, self._device = importance_checkpoint, device
         self._seed, self._baselines = seed, baselines
         self._commit = commit()
@@ -244,7 +241,7 @@ class Study:
             UniformMatched(),
             MeanPosition(contexts, known),
             OtherClip(selector, contexts),
-            *([Greedy(self._teacher)] if self._teacher else []),
+            Greedy(selector.chunk_size),
         ]
         return [one for one in every if one.name != selector.info.selector]
 

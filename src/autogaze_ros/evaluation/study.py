@@ -76,7 +76,7 @@ def evaluate(
         classes=classes,
     )
     how = open_reconstruction(reconstruction, metrics, device)
-    study = open_study(list(clips), chosen, how, device=device, seed=seed, baselines=baselines)
+    study = Study(list(clips), chosen, how, device=device, seed=seed, baselines=baselines)
     with tempfile.TemporaryDirectory() as scratch:
         records = Records(folder or Path(scratch))
         try:
@@ -84,15 +84,6 @@ def evaluate(
             return tabulate(study.finished(records), seed)
         finally:
             records.close()
-
-
-def open_study(
-    clips: Sequence[Clip], grid: Sequence[Setting], reconstruction: Reconstruction | None, **options: Any
-) -> Study:
-    """Return a study with the greedy teacher among its baselines; options: as for `Study`."""
-    from autogaze_ros.training.teacher import GreedyTeacher
-
-    return Study(clips, grid, reconstruction, teacher=GreedyTeacher(), **options)
 
 
 def read_clips(
