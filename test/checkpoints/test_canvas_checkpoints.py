@@ -11,8 +11,7 @@ from autogaze_ros.checkpoints.load import (
     inspect,
     load_autogaze,
     load_reconstructor,
-    save_autogaze,
-    save_reconstructor,
+    save_checkpoint,
 )
 from autogaze_ros.cli import cli
 from autogaze_ros.errors import CheckpointError
@@ -31,7 +30,7 @@ def network():
 
 @pytest.fixture
 def folder(network, tmp_path):
-    save_reconstructor(network, tmp_path / "weights", license="Apache-2.0")
+    save_checkpoint(network, tmp_path / "weights", license="Apache-2.0")
     return tmp_path / "weights"
 
 
@@ -99,14 +98,14 @@ def test_a_configuration_that_cannot_be_built_is_told_with_its_file(folder, chan
 def test_networks_are_not_mistaken(folder, tmp_path):
     with pytest.raises(CheckpointError, match="of a canvas reconstructor, not of AutoGaze"):
         load_autogaze(folder)
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, tmp_path / "gaze", license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, tmp_path / "gaze", license="Apache-2.0")
     with pytest.raises(CheckpointError, match="of AutoGaze, not of a reconstructor"):
         load_reconstructor(tmp_path / "gaze")
 
 
 def test_other_scales_do_not_rebuild_autogazes_cells(tmp_path):
     network = CanvasReconstructor(CanvasConfig(scales=(32, 224), widths=(8, 8, 8), blocks=(1, 1, 1)))
-    save_reconstructor(network, tmp_path / "weights", license="Apache-2.0")
+    save_checkpoint(network, tmp_path / "weights", license="Apache-2.0")
     with pytest.raises(CheckpointError, match=r"has scales \(32, 224\), not AutoGaze's own"):
         Reconstructor(str(tmp_path / "weights"), chunk_size=4, device="cpu")
 

@@ -7,7 +7,7 @@ from golden import TEST_DATA, Golden
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from autogaze_ros.checkpoints.load import NVIDIA_LICENSE, OFFICIAL, REVISIONS, load_autogaze, save_autogaze
+from autogaze_ros.checkpoints.load import NVIDIA_LICENSE, OFFICIAL, REVISIONS, load_autogaze, save_checkpoint
 from autogaze_ros.errors import CheckpointError
 
 
@@ -18,7 +18,7 @@ def network():
 
 @pytest.fixture
 def folder(network, tmp_path):
-    save_autogaze(network, tmp_path / "weights", license="Apache-2.0")
+    save_checkpoint(network, tmp_path / "weights", license="Apache-2.0")
     return tmp_path / "weights"
 
 

@@ -15,8 +15,7 @@ from autogaze_ros.checkpoints.load import (
     inspect,
     load_autogaze,
     load_reconstructor,
-    save_autogaze,
-    save_reconstructor,
+    save_checkpoint,
 )
 from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.config import VideoMAEConfig
@@ -57,7 +56,7 @@ def test_a_file_of_any_name_is_loaded(folder, golden, prefix):
 
 
 def test_our_own_layout_is_loaded(tmp_path, golden):
-    save_reconstructor(golden.video_mae, tmp_path / "weights", license="Apache-2.0")
+    save_checkpoint(golden.video_mae, tmp_path / "weights", license="Apache-2.0")
     loaded = load_reconstructor(tmp_path / "weights")
     assert_same(loaded.network, golden.video_mae)
     assert loaded.network.config == golden.video_mae.config and loaded.license == "Apache-2.0"
@@ -86,7 +85,7 @@ def test_the_published_size_needs_no_config_json(tmp_path):
 
 
 def test_autogazes_config_beside_it_is_not_its_own(tmp_path, golden):
-    save_autogaze(golden.network, tmp_path, license="Apache-2.0")
+    save_checkpoint(golden.network, tmp_path, license="Apache-2.0")
     publish_full_size(tmp_path)
     loaded = load_reconstructor(tmp_path / "videomae.pt")
     assert loaded.network.config == VideoMAEConfig()
@@ -165,7 +164,7 @@ def test_a_damaged_file_is_told_in_one_line(folder, length):
 def test_the_two_networks_are_not_mistaken(folder, tmp_path, golden):
     with pytest.raises(CheckpointError, match="holds a checkpoint of VideoMAE, not of AutoGaze"):
         load_autogaze(folder)
-    save_autogaze(golden.network, tmp_path / "gaze", license="Apache-2.0")
+    save_checkpoint(golden.network, tmp_path / "gaze", license="Apache-2.0")
     with pytest.raises(CheckpointError, match="of AutoGaze, not of a reconstructor"):
         load_reconstructor(tmp_path / "gaze")
     config = json.loads((tmp_path / "gaze" / "config.json").read_text())

@@ -20,7 +20,7 @@ from autogaze_ros.checkpoints.load import (
     load_autogaze,
     load_importance,
     load_reconstructor,
-    save_autogaze,
+    save_checkpoint,
 )
 from autogaze_ros.cli import cli
 from autogaze_ros.io.frames import Frame
@@ -63,7 +63,7 @@ def test_a_folder_of_the_same_name_must_be_named_as_a_path(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     network = load_autogaze(EMBEDDED).network
     network.gazing_model.connector.pos_embed.add_(1.0)
-    save_autogaze(network, "embedded", license="mine")
+    save_checkpoint(network, "embedded", license="mine")
     assert load_autogaze(EMBEDDED).license == "Apache-2.0"
     assert load_autogaze("./embedded").license == "mine"
 

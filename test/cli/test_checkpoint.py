@@ -14,7 +14,7 @@ from golden import TEST_DATA, Golden
 from hub_double import NEWEST, download, serving
 from safetensors.torch import load_file, save_file
 
-from autogaze_ros.checkpoints.load import NVIDIA_LICENSE, OFFICIAL, REVISIONS, load_autogaze, save_autogaze
+from autogaze_ros.checkpoints.load import NVIDIA_LICENSE, OFFICIAL, REVISIONS, load_autogaze, save_checkpoint
 from autogaze_ros.cli import cli
 from autogaze_ros.errors import CheckpointError
 
@@ -27,7 +27,7 @@ FILES = ["config.json", "model.safetensors"]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
     return folder
 
 

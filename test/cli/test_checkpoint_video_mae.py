@@ -15,8 +15,7 @@ from autogaze_ros.checkpoints.load import (
     OFFICIAL_VIDEO_MAE,
     VIDEO_MAE_LICENSE,
     load_reconstructor,
-    save_autogaze,
-    save_reconstructor,
+    save_checkpoint,
 )
 
 TABLES = {
@@ -107,7 +106,7 @@ def test_times_that_are_noise_look_untrained_and_nothing_depends_on_them(folder,
 
 
 def test_reconstruction_that_depends_on_times(tmp_path):
-    save_reconstructor(telling_time(), tmp_path / "weights", license="Apache-2.0")
+    save_checkpoint(telling_time(), tmp_path / "weights", license="Apache-2.0")
     (tmp_path / "clip").mkdir()
     for number, grey in enumerate([0] * 10 + [255] * 10):
         Image.new("L", (64, 48), grey).save(tmp_path / "clip" / f"{number:03}.png")
@@ -197,7 +196,7 @@ def test_clips_that_cannot_be_used_are_told(folder, tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
     short = Inspected(folder, "--clip", tmp_path)
     assert short.status == 1 and "is too short" in short.errors
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, tmp_path / "gaze", license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, tmp_path / "gaze", license="Apache-2.0")
     result = run("checkpoint", "inspect", tmp_path / "gaze", "--clip", tmp_path)
     assert result.exit_code != 0 and "--clip is for checkpoints of VideoMAE" in result.output
 

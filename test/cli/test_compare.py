@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from clips import write_folder
 from upstream_double import FOLDERS, install, limits_of, open_golden
 
-from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.checkpoints.load import save_checkpoint
 from autogaze_ros.cli import cli
 
 BASELINES = ["--selector", "uniform", "--against", "random"]
@@ -21,7 +21,7 @@ class Drive:
         self.frames = {
             kind: write_folder(folder / kind, self.golden.frames(kind)) for kind in ("frames", "wide")
         }
-        save_autogaze(self.golden.network, self.weights, license="Apache-2.0")
+        save_checkpoint(self.golden.network, self.weights, license="Apache-2.0")
 
     def compare(self, case, *options):
         ratio, requirement = limits_of(self.golden, case)

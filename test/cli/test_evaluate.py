@@ -22,7 +22,7 @@ from golden import TEST_DATA, Golden, shared
 from studies import records_of, results, rows_of
 from video_maes import publish
 
-from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.checkpoints.load import save_checkpoint
 from autogaze_ros.evaluation import lpips
 from autogaze_ros.evaluation.classes import CLASSES
 from autogaze_ros.evaluation.labels import drive_labels
@@ -66,7 +66,7 @@ def study(frames, tmp_path_factory):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder / "gaze", license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, folder / "gaze", license="Apache-2.0")
     publish(folder / "mae")
     return ["--checkpoint", folder / "gaze", "--reconstruction", folder / "mae"]
 

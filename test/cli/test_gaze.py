@@ -17,7 +17,7 @@ from golden import TEST_DATA, Golden
 from PIL import Image
 from video_maes import publish
 
-from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.checkpoints.load import save_checkpoint
 from autogaze_ros.cli import cli
 from autogaze_ros.errors import OutputError, SourceError
 from autogaze_ros.io.sources import open_source
@@ -39,7 +39,7 @@ def clip(images, tmp_path_factory):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
     return str(folder)
 
 

@@ -14,7 +14,7 @@ from autogaze_ros.checkpoints.load import (
     load_autogaze,
     load_importance,
     load_reconstructor,
-    save_reconstructor,
+    save_checkpoint,
 )
 from autogaze_ros.training.class_weights import DEFAULT_WEIGHTS
 
@@ -64,7 +64,7 @@ def test_a_reconstructor_can_be_loaded(reconstructor):
 
 def test_what_is_gone_on_from_keeps_its_licence(folder, reconstructor):
     begun = load_reconstructor(reconstructor / "checkpoint").network
-    save_reconstructor(begun, folder / "theirs", license="Theirs-1.0")
+    save_checkpoint(begun, folder / "theirs", license="Theirs-1.0")
     result = run("train", "reconstructor", *DRIVE, "--cache", folder / "frames", "--steps", "1",
                  "--start", folder / "theirs", "--out", folder / "more")  # fmt: skip
     assert result.exit_code == 0, result.output

@@ -8,7 +8,7 @@ import torch
 from golden import TEST_DATA, Golden
 from studies import MEASURED, clip, reconstruction, tiny_engine
 
-from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.checkpoints.load import save_checkpoint
 from autogaze_ros.engines.base import GazedPixels, Task
 from autogaze_ros.errors import ParameterError, SourceError
 from autogaze_ros.evaluation import runner
@@ -202,7 +202,7 @@ def test_decisions_wait_for_their_call(mode, tmp_path, monkeypatch):
 
 
 def test_both_modes_of_autogaze_choose_the_same(tmp_path):
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, tmp_path / "gaze", license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, tmp_path / "gaze", license="Apache-2.0")
     settings = [Setting("autogaze", str(tmp_path / "gaze"), mode, 2, 0.02) for mode in ("stream", "chunk")]
     study, (first, second) = run(tmp_path / "out", clips(2), settings, None, baselines=False)
     assert first.methods == second.methods and first.predicted == second.predicted

@@ -13,7 +13,7 @@ from peak_memory import peaks
 from autogaze_ros.errors import ImageError, SourceError
 from autogaze_ros.io.images import decode_image, image_to_rgb
 from autogaze_ros.io.sources import open_source
-from autogaze_ros.networks.config import _RANGES
+from autogaze_ros.networks.config.values import RANGES
 from autogaze_ros.parameters import MAX_PIXELS
 
 _MOST = 512  # MiB that a small image may cost
@@ -105,7 +105,7 @@ def test_a_folder_tells_what_is_larger_than_allowed_or_no_file(tmp_path, caplog)
 
 def test_the_page_of_limits_has_the_numbers():
     page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
-    numbers = [MAX_PIXELS, *(most for _, most in _RANGES.values() if most > 1)]
+    numbers = [MAX_PIXELS, *(most for _, most in RANGES.values() if most > 1)]
     forms = {n: (f"{n:,.0f}", f"{n:.0f}", f"{n:.0e}".replace("+", "")) for n in numbers}
     missing = {n for n in numbers if not any(f" {form}" in page for form in forms[n])}
     assert missing <= {1 << 24}  # of what no memory depends on

@@ -5,7 +5,7 @@ import pytest
 from golden import TEST_DATA, Golden
 from ros_harness import PATIENCE, World, claim_domain
 
-from autogaze_ros.checkpoints.load import save_autogaze
+from autogaze_ros.checkpoints.load import save_checkpoint
 from autogaze_ros.ros.fast_dds import orphans, profile_variables
 
 
@@ -92,5 +92,5 @@ def pipe(tmp_path):
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
     return str(folder)

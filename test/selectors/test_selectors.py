@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autogaze_ros.checkpoints.embedded import EMBEDDED, IMPORTANCE
-from autogaze_ros.checkpoints.load import save_autogaze, save_importance
+from autogaze_ros.checkpoints.load import save_checkpoint
 from autogaze_ros.errors import CheckpointError, ParameterError
 from autogaze_ros.networks.decoding import token_budget
 from autogaze_ros.selectors import SELECTORS, Request, create_selector
@@ -30,7 +30,7 @@ def images():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    save_autogaze(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
+    save_checkpoint(Golden(TEST_DATA / "golden_rule").network, folder, license="Apache-2.0")
     return str(folder)
 
 
@@ -79,7 +79,7 @@ def test_requirements_of_known_selectors(name, own, checkpoint):
 def test_autogazes_own_requirement_is_its_checkpoints(tmp_path):
     network = Golden(TEST_DATA / "golden_rule").network
     network.config = replace(network.config, task_loss_requirement=0.4)
-    save_autogaze(network, tmp_path, license="Apache-2.0")
+    save_checkpoint(network, tmp_path, license="Apache-2.0")
     selector = create_selector("autogaze", checkpoint=str(tmp_path), device="cpu")
     assert selector.requirement("auto") == 0.4
 
@@ -136,7 +136,7 @@ def test_residual_tells_whose_importance_it_follows(tmp_path):
     assert (named.checkpoint, named.license, len(named.sha256)) == (EMBEDDED, "Apache-2.0", 64)
     assert create_selector("residual", importance_checkpoint="", device="cpu").info.checkpoint == ""
     network = new_network(ClassWeights.parse(["sidewalk=30"]))
-    save_importance(network, tmp_path, license="mine")
+    save_checkpoint(network, tmp_path, license="mine")
     loaded = create_selector("residual", importance_checkpoint=str(tmp_path), device="cpu")
     assert (loaded.info.checkpoint, loaded.info.license) == (str(tmp_path), "mine")
     config = json.loads((tmp_path / "config.json").read_text())
@@ -166,7 +166,7 @@ def test_residual_looks_at_a_still_scene_once(images):
 def test_positions_are_the_checkpoints_unless_others_are_asked_for(tmp_path):
     network = Golden(TEST_DATA / "golden_rule").network
     network.config = replace(network.config, decode_positions="cumulative")
-    save_autogaze(network, tmp_path / "weights", license="Apache-2.0")
+    save_checkpoint(network, tmp_path / "weights", license="Apache-2.0")
     ways = ("checkpoint", "upstream", "cumulative")
     weights = {"checkpoint": str(tmp_path / "weights"), "device": "cpu"}
     found = [create_selector("autogaze", **weights, decode_positions=way) for way in ways]

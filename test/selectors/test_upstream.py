@@ -9,7 +9,7 @@ import torch
 from golden import TEST_DATA, Golden
 from upstream_double import FOLDERS, HEADS, PAD, AutoGazeDouble, install, limits_of, losses, open_golden
 
-from autogaze_ros.checkpoints.load import OFFICIAL, load_autogaze, save_autogaze
+from autogaze_ros.checkpoints.load import OFFICIAL, load_autogaze, save_checkpoint
 from autogaze_ros.errors import CheckpointError, MissingPackageError, ParameterError
 from autogaze_ros.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from autogaze_ros.selectors import Request, create_selector, upstream
@@ -25,7 +25,7 @@ def rule():
 
 @pytest.fixture
 def weights(rule, tmp_path):
-    save_autogaze(rule.network, tmp_path / "weights", license="Apache-2.0")
+    save_checkpoint(rule.network, tmp_path / "weights", license="Apache-2.0")
     return tmp_path / "weights"
 
 

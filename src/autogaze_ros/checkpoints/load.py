@@ -121,9 +121,7 @@ __all__ = [
     "load_autogaze",
     "load_importance",
     "load_reconstructor",
-    "save_autogaze",
-    "save_importance",
-    "save_reconstructor",
+    "save_checkpoint",
 ]
 
 Network = TypeVar("Network", bound=AnyNetwork)
@@ -246,25 +244,11 @@ def inspect(source: str | os.PathLike[str], revision: str | None = None) -> Insp
     return found
 
 
-def save_autogaze(network: AutoGaze, folder: str | os.PathLike[str], *, license: str) -> None:
+def save_checkpoint(network: AnyNetwork, folder: str | os.PathLike[str], *, license: str) -> None:
     """Write config.json and model.safetensors into a folder, atomically; other files there stay.
 
     license: the weights' licence, which config.json keeps.
     """
-    _save(network, folder, license)
-
-
-def save_reconstructor(network: Reconstructing, folder: str | os.PathLike[str], *, license: str) -> None:
-    """Write a checkpoint as `save_autogaze` does."""
-    _save(network, folder, license)
-
-
-def save_importance(network: ImportanceNetwork, folder: str | os.PathLike[str], *, license: str) -> None:
-    """Write a checkpoint as `save_autogaze` does."""
-    _save(network, folder, license)
-
-
-def _save(network: AnyNetwork, folder: str | os.PathLike[str], license: str) -> None:
     values = {**network.config.to_dict(), "license": license}
     # The weights are renamed first: without config.json they are not yet a checkpoint.
     with atomic_write(Path(folder, CONFIG)) as config, atomic_write(Path(folder, WEIGHTS)) as weights:

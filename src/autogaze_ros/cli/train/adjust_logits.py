@@ -49,7 +49,7 @@ def adjust_logits(
         import numpy as np
         import torch
 
-        from autogaze_ros.checkpoints.load import load_autogaze, save_autogaze
+        from autogaze_ros.checkpoints.load import load_autogaze, save_checkpoint
         from autogaze_ros.engines.base import choose_device
         from autogaze_ros.evaluation.contexts import FRAMES
         from autogaze_ros.evaluation.metrics import ReconstructionLoss
@@ -72,5 +72,5 @@ def adjust_logits(
             classes.importance(tags).to(where),
             click.echo,
         )
-        save_autogaze(begun.network, out, license=begun.license)
+        save_checkpoint(begun.network, out, license=begun.license)
     click.echo(f"{out}: logits shifted by {', '.join(f'{shift:+.1f}' for shift in shifts)}, coarse to fine")

@@ -59,7 +59,7 @@ def gaze(
     positions, as its config.json says; one that is trained further keeps its own.
     """
     with errors_in_one_line():
-        from autogaze_ros.checkpoints.load import load_autogaze, load_importance, save_autogaze
+        from autogaze_ros.checkpoints.load import load_autogaze, load_importance, save_checkpoint
         from autogaze_ros.engines.base import choose_device
         from autogaze_ros.training.class_weights import ClassWeights, Importance
         from autogaze_ros.training.data import open_clips
@@ -84,5 +84,5 @@ def gaze(
                 seed=seed,
                 device=choose_device(device),
             )
-            save_autogaze(network, out / "checkpoint", license=begun.license if begun else LICENSE)
+            save_checkpoint(network, out / "checkpoint", license=begun.license if begun else LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")

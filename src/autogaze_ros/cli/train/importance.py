@@ -35,7 +35,7 @@ def importance(
     vehicles, lights, signs and markings are. SOURCES without them are left out.
     """
     with errors_in_one_line():
-        from autogaze_ros.checkpoints.load import save_importance
+        from autogaze_ros.checkpoints.load import save_checkpoint
         from autogaze_ros.engines.base import choose_device
         from autogaze_ros.training.class_weights import ClassWeights
         from autogaze_ros.training.data import open_clips
@@ -49,5 +49,5 @@ def importance(
             trained = train_importance(
                 clips, out, Schedule(steps, rate=2e-3), classes, seed=seed, device=choose_device(device)
             )
-            save_importance(trained, out / "checkpoint", license=LICENSE)
+            save_checkpoint(trained, out / "checkpoint", license=LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")

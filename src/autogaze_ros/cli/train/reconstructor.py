@@ -37,7 +37,7 @@ def reconstructor(
     SOURCES are videos, folders of images, Bench2Drive scenarios and bags.
     """
     with errors_in_one_line():
-        from autogaze_ros.checkpoints.load import save_reconstructor
+        from autogaze_ros.checkpoints.load import save_checkpoint
         from autogaze_ros.engines.base import choose_device
         from autogaze_ros.training.data import open_clips
         from autogaze_ros.training.reconstructor import train_reconstructor
@@ -52,5 +52,5 @@ def reconstructor(
             trained = train_reconstructor(
                 clips, out, Schedule(steps), seed=seed, start=network, device=choose_device(device)
             )
-            save_reconstructor(trained, out / "checkpoint", license=begun.license if begun else LICENSE)
+            save_checkpoint(trained, out / "checkpoint", license=begun.license if begun else LICENSE)
     click.echo(f"{steps} steps: {out / 'checkpoint'}")
