@@ -11,9 +11,10 @@ from mutations import JSON, accepted_or_refused, damaged, edited, examples, is_o
 from autogaze_ros.checkpoints.embedded import GAZE
 from autogaze_ros.checkpoints.files import find
 from autogaze_ros.checkpoints.load import CheckpointError, load_autogaze
+from autogaze_ros.errors import ConfigError
 from autogaze_ros.installation import share_folder
 from autogaze_ros.io.image_folders import arrange
-from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, ConfigError, VideoMAEConfig
+from autogaze_ros.networks.config import AutoGazeConfig, CanvasConfig, VideoMAEConfig
 from autogaze_ros.ros.checks import warn_of_arguments
 from autogaze_ros.synthetic.cameras import RigError, read_rig
 
