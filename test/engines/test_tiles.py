@@ -17,7 +17,7 @@ def golden(request):
 @pytest.mark.parametrize("case", ["tiles_448_16", "tiles_392_14"])
 def test_equal_to_the_original(golden, case):
     spec = golden.spec["cases"][case]
-    frames = torch.stack([normalize(frame) for frame in golden.frames("large")])
+    frames = torch.stack([normalize(torch.from_numpy(frame)) for frame in golden.frames("large")])
     if spec["target_scales"][-1] == 392:
         frames = F.interpolate(frames, (392, 392), mode="bilinear", antialias=True)
     grid = TokenGrid(tuple(spec["target_scales"]), spec["target_patch_size"])
@@ -40,7 +40,7 @@ def test_unfit_frames_and_grids_are_refused():
 
 def test_the_native_grid_is_one_tile():
     golden = Golden(TEST_DATA / "golden_rule")
-    frames = torch.stack([normalize(frame) for frame in golden.frames("frames")[:2]])
+    frames = torch.stack([normalize(torch.from_numpy(frame)) for frame in golden.frames("frames")[:2]])
     gazes = gaze_tiles(AutoGazeEngine(golden.network), frames, AUTOGAZE_GRID, gazing_ratio=0.2)
     assert [g.token_ids.tolist() for g in gazes] == [
         sorted(ids) for ids in golden.gazes("ratio_full_clip")[:2]

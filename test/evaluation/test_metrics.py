@@ -52,11 +52,15 @@ def metrics():
 
 
 def reference(name):
-    return normalize(np.asarray(Image.open(shared(f"lpips_reference/ex_{name}.png")).convert("RGB")))
+    return normalize(
+        torch.from_numpy(np.array(Image.open(shared(f"lpips_reference/ex_{name}.png")).convert("RGB")))
+    )
 
 
 def image(seed, size=32, low=0, high=256):
-    return normalize(np.random.default_rng(seed).integers(low, high, (size, size, 3), dtype=np.uint8))
+    return normalize(
+        torch.from_numpy(np.random.default_rng(seed).integers(low, high, (size, size, 3), dtype=np.uint8))
+    )
 
 
 def grey(value, size=32):
@@ -129,7 +133,9 @@ def test_the_measures_are_symmetric_and_bounded(metrics, first, second):
 @given(st.integers(0, 2**32 - 1))
 def test_more_noise_is_worse(metrics, seed):
     y, x = np.mgrid[:64, :64]
-    original = normalize(np.stack([64 + 2 * x, 64 + 2 * y, 128 + x - y], -1).astype(np.uint8))
+    original = normalize(
+        torch.from_numpy(np.stack([64 + 2 * x, 64 + 2 * y, 128 + x - y], -1).astype(np.uint8))
+    )
     noise = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (3, 64, 64)).astype(np.float32))
     rows = [metrics(original, original + strength * noise) for strength in (0.1, 0.3, 0.9)]
     for worse in ("lpips", "l1_normalized", "l1_pixel"):

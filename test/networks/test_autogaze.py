@@ -24,7 +24,7 @@ def close(ours, theirs):
 
 
 def pixels(golden, count):
-    return torch.stack([normalize(frame) for frame in golden.frames("frames")[:count]])
+    return torch.stack([normalize(torch.from_numpy(frame)) for frame in golden.frames("frames")[:count]])
 
 
 def test_parameter_count_is_the_official_one(golden):

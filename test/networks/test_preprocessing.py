@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from golden import TEST_DATA, Golden, shared
 
 from autogaze_ros.networks.preprocessing import normalize, preprocess, resize_shortest_edge, resize_square
@@ -12,7 +13,9 @@ def golden(request):
 
 
 def test_wide_frames_as_the_processor_makes_them(golden):
-    processed = torch.stack([normalize(resize_shortest_edge(f, 224)) for f in golden.frames("wide")])
+    processed = torch.stack(
+        [normalize(torch.from_numpy(resize_shortest_edge(f, 224))) for f in golden.frames("wide")]
+    )
     assert list(processed.shape) == [3, *golden.spec["cases"]["wide"]["processed_shape"][1:]]
     torch.testing.assert_close(
         processed[:, :, ::32], golden.outputs["wide.processed_rows"], rtol=0, atol=1e-5
@@ -36,7 +39,7 @@ def test_shortest_edge(height, width, expected):
 
 
 def test_range_of_values():
-    extremes = normalize(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8))
+    extremes = normalize(torch.tensor([[[0, 0, 0], [255, 255, 255]]], dtype=torch.uint8))
     assert extremes.min().item() == pytest.approx((-1 - 0.456) / 0.224)
     assert extremes.max().item() == pytest.approx((1 - 0.406) / 0.225)
 
@@ -44,3 +47,10 @@ def test_range_of_values():
 def test_any_size_becomes_a_square():
     for shape in ((1, 1), (3, 400), (600, 800)):
         assert preprocess(np.zeros((*shape, 3), np.uint8)).shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize("shape", [(224, 298), (313, 224), (224, 224), (97, 301)])
+def test_squares_are_those_of_torchs_own_interpolation(shape):
+    frames = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(3))
+    expected = F.interpolate(frames, (224, 224), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(resize_square(frames, 224), expected, rtol=0, atol=3e-6)

@@ -143,5 +143,5 @@ class ProcessorDouble:
     def __call__(self, images, return_tensors=None, input_data_format=None):
         assert (return_tensors, input_data_format) == ("pt", "channels_last")
         edge = self.size["shortest_edge"]
-        frames = [normalize(resize_shortest_edge(image, edge)) for image in images]
+        frames = [normalize(torch.from_numpy(resize_shortest_edge(image, edge))) for image in images]
         return SimpleNamespace(pixel_values=torch.stack(frames)[None])

@@ -5,7 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from cli_harness import run
 from clips import write_video
 from hypothesis import given, settings
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from autogaze_ros.errors import SourceError
 from autogaze_ros.io.sources import open_drive
-from autogaze_ros.networks.preprocessing import normalize, normalize_batch
 from autogaze_ros.synthetic.tags import Tag
 from autogaze_ros.training.data import Clip, Clips, open_clips
 
@@ -55,11 +53,6 @@ def test_a_source_shorter_than_a_context_stands_still():
     frames = np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(224, 1).repeat(300, 2).repeat(3, 3)
     found, _ = Clips([Clip(frames)]).context(np.random.default_rng(0), 16)
     assert found.shape == (16, 224, 224, 3)
-
-
-def test_pixels_are_normalized_as_the_node_does():
-    image = np.random.default_rng(1).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    assert torch.allclose(normalize_batch(torch.from_numpy(image)[None])[0], normalize(image), atol=1e-5)
 
 
 def test_sources_are_read_once(tmp_path):

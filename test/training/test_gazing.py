@@ -10,7 +10,7 @@ from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.canvas import GREY
 from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, choose_step
-from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.networks.preprocessing import normalize
 from autogaze_ros.tokens import AUTOGAZE_GRID
 from autogaze_ros.training.gazing import OFFICIAL_CONFIG, new_network
 from autogaze_ros.training.rollout import Layout
@@ -28,7 +28,7 @@ def test_taught_as_it_is_run(positions):
     network = AutoGaze(config)
     network.load_state_dict(RULE.network.state_dict())
     frames = RULE.frames("frames")[None, : len(COUNTS)]
-    pixels = normalize_batch(torch.from_numpy(frames))
+    pixels = normalize(torch.from_numpy(frames))
     engine = AutoGazeEngine(network)
     ratios = [(count + 0.5) / 265 for count in COUNTS]
     gazes = [g.token_ids.tolist() for g in engine.gaze([Clip(engine.open_stream(), pixels[0], ratios)])[0]]
@@ -75,7 +75,7 @@ def test_a_new_network_tells_places_apart():
 def test_what_is_minimized_is_least_where_most_is_gained():
     """Choices by the gains themselves miss nothing; what was taken before does not count."""
     network = AutoGaze(AutoGazeConfig.from_dict(RULE.spec["config"]))
-    pixels = normalize_batch(torch.from_numpy(RULE.frames("frames")[None, : len(COUNTS)]))
+    pixels = normalize(torch.from_numpy(RULE.frames("frames")[None, : len(COUNTS)]))
     labels = label(pixels, COUNTS, GreedyTeacher())
     student = Student(network)
 

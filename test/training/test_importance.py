@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autogaze_ros.errors import ParameterError, SourceError
-from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.networks.preprocessing import normalize
 from autogaze_ros.synthetic.tags import Tag
 from autogaze_ros.training.class_weights import ClassWeights, Importance
 from autogaze_ros.training.data import Clip, Clips
@@ -32,7 +32,7 @@ def test_it_learns_to_tell_a_class_from_the_rest(tmp_path):
     network = train_importance(Clips([squares(40)]), tmp_path, Schedule(60, rate=2e-3), classes)
     clip = squares(8, seed=1)
     with torch.no_grad():
-        found = network.importance(normalize_batch(torch.from_numpy(clip.frames)))
+        found = network.importance(normalize(torch.from_numpy(clip.frames)))
     there = classes.importance(clip.tags) > 19
     assert found[there].mean() > 8
     assert found[classes.importance(clip.tags) == 1].mean() < 3

@@ -8,7 +8,7 @@ from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip
 from autogaze_ros.networks.autogaze import AutoGaze
 from autogaze_ros.networks.config import AutoGazeConfig
 from autogaze_ros.networks.decoding import POSITIONS, ratio_for
-from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.networks.preprocessing import normalize
 from autogaze_ros.training.rollout import rollout
 
 RULE = Golden(TEST_DATA / "golden_rule")
@@ -24,7 +24,7 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def frames():
-    frames = normalize_batch(torch.from_numpy(RULE.frames("frames")[: len(COUNTS)]))
+    frames = normalize(torch.from_numpy(RULE.frames("frames")[: len(COUNTS)]))
     return torch.stack([frames, frames.flip(0)])
 
 

@@ -8,6 +8,7 @@ constants.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -33,45 +34,54 @@ def shortest_edge_size(width: int, height: int, edge: int) -> tuple[int, int]:
 def resize_shortest_edge(image: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
     """Resize (H, W, 3) uint8 so that its shorter edge has `edge` pixels (antialiased bilinear)."""
     size = shortest_edge_size(image.shape[1], image.shape[0], edge)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
-def normalize(image: NDArray[np.uint8]) -> Tensor:
-    """Normalize (H, W, 3) uint8 RGB to (3, H, W) float32, about -6.5..2.7."""
-    import torch
-
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-    mean, std = _statistics(pixels.device)
-    return (pixels / 127.5 - 1.0 - mean) / std
+def normalize(images: Tensor) -> Tensor:
+    """Normalize (..., H, W, 3) uint8 RGB to (..., 3, H, W) float32, about -6.5..2.7, on their device."""
+    by, plus = _affine(images.device)
+    return images.movedim(-1, -3).float().contiguous().mul_(by).add_(plus)
 
 
-def normalize_batch(frames: Tensor) -> Tensor:
-    """Normalize (..., H, W, 3) uint8 RGB to (..., 3, H, W) float32, on the device of the frames.
-
-    One multiplication and one addition in place, for training: memory holds a batch once.
-    Results differ from those of `normalize` in the last bits, on which the embedded
-    gazes depend; hence two functions.
-    """
+@lru_cache
+def _affine(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return factor and addend of the normalization of 0..255, each (3, 1, 1) float32."""
     import torch
 
     scale = [1 / (127.5 * deviation) for deviation in IMAGENET_STD]
     shift = [-(1 + mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
-    by, plus = (torch.tensor(values, device=frames.device)[:, None, None] for values in (scale, shift))
-    return frames.movedim(-1, -3).float().contiguous().mul_(by).add_(plus)
+    by, plus = (torch.tensor(values, device=device)[:, None, None] for values in (scale, shift))
+    return by, plus
 
 
 def resize_square(frames: Tensor, size: int) -> Tensor:
-    """Resize (N, 3, H, W) to (N, 3, size, size), bicubic (a = -0.75); the aspect ratio is not kept."""
+    """Resize (..., 3, H, W) to (..., 3, size, size), bicubic (a = -0.75); the aspect ratio is not kept.
+
+    One product for each edge that changes, on CPUs three times as fast as torch's `interpolate`.
+    """
+    height, width = frames.shape[-2:]
+    if width != size:
+        frames = frames @ _interpolation(width, size, frames.device)
+    if height != size:
+        frames = _interpolation(height, size, frames.device).T @ frames
+    return frames
+
+
+@lru_cache(maxsize=16)
+def _interpolation(edge: int, size: int, device: torch.device) -> Tensor:
+    """Return the matrix (edge, size) of bicubic interpolation from an edge to another."""
+    import torch
     import torch.nn.functional as F
 
-    if frames.shape[-2:] == (size, size):
-        return frames
-    return F.interpolate(frames, (size, size), mode="bicubic", align_corners=False)
+    impulses = torch.eye(edge, device=device)[None, None]
+    return F.interpolate(impulses, (edge, size), mode="bicubic", align_corners=False)[0, 0].contiguous()
 
 
 def preprocess(image: NDArray[np.uint8], size: int = 224) -> Tensor:
     """Convert (H, W, 3) uint8 RGB of any size to (3, size, size) float32, AutoGaze's input."""
-    return resize_square(normalize(resize_shortest_edge(image, size))[None], size)[0]
+    import torch
+
+    return resize_square(normalize(torch.from_numpy(resize_shortest_edge(image, size))), size)
 
 
 def to_signed(pixels: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.autogaze import AutoGaze, TemporalBlock
 from autogaze_ros.networks.canvas import GREY, CanvasReconstructor
 from autogaze_ros.networks.config import AutoGazeConfig, DecoderConfig, RopeScaling, VisionConfig
-from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.networks.preprocessing import normalize
 from autogaze_ros.training.class_weights import Importance
 from autogaze_ros.training.data import Clips
 from autogaze_ros.training.rollout import rollout
@@ -144,7 +144,7 @@ def train_gaze(
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
         images, tags, counts = next(batches)
-        pixels = normalize_batch(images.to(device))
+        pixels = normalize(images.to(device))
         gazes = None
         if rng.random() >= _TEACHERS:
             draw = None if rng.random() < _GREEDY else int(rng.integers(2**31))

@@ -12,7 +12,7 @@ from torch import nn
 from autogaze_ros.errors import SourceError
 from autogaze_ros.networks.config import ImportanceConfig
 from autogaze_ros.networks.importance import ImportanceNetwork
-from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.networks.preprocessing import normalize
 from autogaze_ros.training.class_weights import ClassWeights
 from autogaze_ros.training.data import Clips
 from autogaze_ros.training.run import Losses, Run, Schedule
@@ -71,7 +71,7 @@ def train_importance(
     def losses(rng: np.random.Generator, progress: float) -> Losses:
         degrade = rng.random() < _DEGRADED
         frames, tags = (batch[:, 0] for batch in tagged.batch(rng, _FRAMES, 1, degrade=degrade))
-        pixels, shares = normalize_batch(torch.from_numpy(frames).to(device)), classes.shares(tags).to(device)
+        pixels, shares = normalize(torch.from_numpy(frames).to(device)), classes.shares(tags).to(device)
         logits = network(pixels)
         loss = F.binary_cross_entropy_with_logits(logits, shares, pos_weight=present)
         missed = (shares - logits.sigmoid()).clamp(min=0).sum() / shares.sum().clamp(min=1)

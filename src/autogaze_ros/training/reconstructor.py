@@ -11,7 +11,7 @@ from torch import Tensor
 from autogaze_ros.evaluation.metrics import ReconstructionLoss
 from autogaze_ros.networks.canvas import Canvas, CanvasReconstructor
 from autogaze_ros.networks.config import CanvasConfig
-from autogaze_ros.networks.preprocessing import normalize_batch
+from autogaze_ros.networks.preprocessing import normalize
 from autogaze_ros.networks.residual import gains
 from autogaze_ros.tokens import TokenGrid
 from autogaze_ros.training.data import Clips
@@ -53,7 +53,7 @@ def train_reconstructor(
 
     def losses(rng: np.random.Generator, progress: float) -> Losses:
         images, _ = clips.batch(rng, _CLIPS, _FRAMES)
-        frames = normalize_batch(torch.from_numpy(images).to(device))
+        frames = normalize(torch.from_numpy(images).to(device))
         canvases, targets = _canvases(rng, frames, teacher)
         with torch.autocast(frames.device.type, torch.bfloat16):
             pictures = network(canvases)

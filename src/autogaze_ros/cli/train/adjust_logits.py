@@ -53,7 +53,7 @@ def adjust_logits(
         from autogaze_ros.engines.base import choose_device
         from autogaze_ros.evaluation.contexts import FRAMES
         from autogaze_ros.evaluation.metrics import ReconstructionLoss
-        from autogaze_ros.networks.preprocessing import normalize_batch
+        from autogaze_ros.networks.preprocessing import normalize
         from autogaze_ros.training import logit_adjustment
         from autogaze_ros.training.class_weights import ClassWeights
         from autogaze_ros.training.data import open_clips
@@ -67,7 +67,7 @@ def adjust_logits(
         reconstructor = load_canvases(reconstruction).network.to(where)
         shifts = logit_adjustment.adjust_logits(
             begun.network.to(where),
-            normalize_batch(torch.from_numpy(images).to(where)),
+            normalize(torch.from_numpy(images).to(where)),
             ReconstructionLoss(reconstructor, logit_adjustment.LPIPS_WEIGHT),
             classes.importance(tags).to(where),
             click.echo,
