@@ -20,6 +20,8 @@ Requirement = float | Literal["auto"]  # task_loss_requirement as users set it
 # Positions as users set them; checkpoint: those that its configuration names.
 AskedPositions = Literal["checkpoint", "upstream", "cumulative"]
 ASKED_POSITIONS: tuple[AskedPositions, ...] = get_args(AskedPositions)
+AskedDtype = Literal["auto", "float32", "bfloat16", "float16"]
+ASKED_DTYPES: tuple[AskedDtype, ...] = get_args(AskedDtype)
 EMBEDDED = "embedded"  # name of this package's own weights as a checkpoint
 EMBEDDED_DRIVING = "embedded_driving"  # of its AutoGaze that looks at people and vehicles first
 MAX_PIXELS = 64_000_000  # of an image, unless max_image_pixels says otherwise
@@ -104,6 +106,12 @@ PARAMETERS = {
         " Hugging Face id; empty: every place matters alike.",
     ),
     "device": Parameter("auto", "Device of the networks: auto, cpu, cuda or cuda:N."),
+    "dtype": Parameter(
+        "auto",
+        "Number type in which AutoGaze and reconstructors multiply: auto, float32, bfloat16 or float16; auto"
+        " is float32, but bfloat16 for VideoMAE on GPUs that have it.",
+        choices=ASKED_DTYPES,
+    ),
     "threads": Parameter(0, "CPU threads of the networks; 0: torch's default, all cores.", bounds=(0, 1024)),
     "decode_positions": Parameter(
         "checkpoint",
@@ -243,6 +251,7 @@ class Settings:
     checkpoint: str
     importance_checkpoint: str
     device: str
+    dtype: AskedDtype
     threads: int
     decode_positions: AskedPositions
     chunk_size: int

@@ -19,6 +19,7 @@ from autogaze_ros.engines.base import (
     Stream,
     Task,
     choose_device,
+    choose_dtype,
     run_to_end,
 )
 from autogaze_ros.engines.canvas import CanvasEngine
@@ -26,6 +27,7 @@ from autogaze_ros.engines.video_mae import VideoMAEEngine
 from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image
+from autogaze_ros.parameters import AUTO, AskedDtype
 from autogaze_ros.pipeline import GazedFrame
 
 _NEVER = -1  # expected index that no frame has
@@ -101,12 +103,14 @@ class Reconstructor:
     chunk_size: frames of a context, as for the selector.
     """
 
-    def __init__(self, checkpoint: str, *, chunk_size: int, device: str = "auto") -> None:
+    def __init__(
+        self, checkpoint: str, *, chunk_size: int, device: str = "auto", dtype: AskedDtype = AUTO
+    ) -> None:
         place = choose_device(device)
         loaded = load_reconstructor(checkpoint)
         loaded.require_autogaze_grid()
         self.checkpoint, self.license = loaded.source, loaded.license
-        self._engine = open_engine(loaded.network, chunk_size, place)
+        self._engine = open_engine(loaded.network, chunk_size, place, choose_dtype(dtype))
         self._cameras: dict[str, _Camera] = {}
 
     @property
@@ -204,11 +208,16 @@ class Reconstructor:
         return preprocess(gazed.frame.image, size)
 
 
-def open_engine(network: Reconstructing, chunk_size: int, device: torch.device) -> ReconstructionEngine[Any]:
-    """Return the engine that runs a network, for contexts of chunk_size frames."""
+def open_engine(
+    network: Reconstructing, chunk_size: int, device: torch.device, dtype: torch.dtype | None = None
+) -> ReconstructionEngine[Any]:
+    """Return the engine that runs a network, for contexts of chunk_size frames.
+
+    dtype: by default the engine's own.
+    """
     if isinstance(network, CanvasReconstructor):
-        return CanvasEngine(network, chunk_size=chunk_size, device=device)
-    return VideoMAEEngine(network, chunk_size=chunk_size, device=device)
+        return CanvasEngine(network, chunk_size=chunk_size, device=device, dtype=dtype)
+    return VideoMAEEngine(network, chunk_size=chunk_size, device=device, dtype=dtype)
 
 
 def _portions(frames: list[tuple[Tensor, Tensor]], most: int) -> Iterator[list[GazedPixels]]:

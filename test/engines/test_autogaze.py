@@ -32,14 +32,14 @@ def rule():
 
 @pytest.fixture(scope="module")
 def clip(rule):
-    return torch.stack([normalize(frame) for frame in rule.frames("frames")])
+    return torch.stack([normalize(torch.from_numpy(frame)) for frame in rule.frames("frames")])
 
 
 def frames_of(golden, case):
     count = golden.spec["cases"][case]["frames"]
     if case == "wide":
         return torch.stack([preprocess(frame) for frame in golden.frames("wide")[:count]])
-    return torch.stack([normalize(frame) for frame in golden.frames("frames")[:count]])
+    return torch.stack([normalize(torch.from_numpy(frame)) for frame in golden.frames("frames")[:count]])
 
 
 def limits_of(golden, case):
@@ -151,9 +151,9 @@ def test_finished_rows_leave_early(rule, clip, monkeypatch):
     rows = []
     forward = engine._forward
 
-    def count(queries, places, streams):
+    def count(layers, queries, places, streams):
         rows.append(len(streams))
-        return forward(queries, places, streams)
+        return forward(layers, queries, places, streams)
 
     monkeypatch.setattr(engine, "_forward", count)
     engine.gaze([Clip(engine.open_stream(), clip[:1], ratio) for ratio in (0.02, 0.1, 0.2)])
@@ -197,7 +197,7 @@ def test_a_full_context_fits_its_caches(rule, clip):
     for _ in range(3):
         gazes = engine.gaze([Clip(stream, clip[:2])])[0]
         assert [sorted(tokens) for tokens in ids(gazes)] == [list(range(265))] * 2
-    assert stream.keys.shape[2] == 2 * (196 + 265)
+    assert stream.cache.shape[3] == 2 * (196 + 265)
 
 
 def test_a_clip_beyond_the_context_is_refused(rule, clip):

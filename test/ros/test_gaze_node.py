@@ -82,12 +82,15 @@ def test_a_hundred_frames_none_lost(world, hundred, reliable, profile):
     assert "Traceback" not in node.log()
 
 
-@pytest.mark.parametrize("selector", ["patch_difference", "autogaze"])
-def test_node_and_command_line_give_the_same_gazes(world, weights, selector, tmp_path):
+@pytest.mark.parametrize(
+    ("selector", "dtype"),
+    [("patch_difference", "float32"), ("autogaze", "float32"), ("autogaze", "bfloat16")],
+)
+def test_node_and_command_line_give_the_same_gazes(world, weights, selector, dtype, tmp_path):
     clip = shared("clips/udacity_vd_test_video.mp4")
     options = {"selector": selector, "task_loss_requirement": -1.0 if selector == "autogaze" else 0.2}
     if selector == "autogaze":
-        options |= {"checkpoint": weights, "device": "cpu"}
+        options |= {"checkpoint": weights, "device": "cpu", "dtype": dtype}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     result = CliRunner().invoke(cli, ["gaze", str(clip), "--out", str(tmp_path / "out"), *arguments])
     assert result.exit_code == 0, result.output
@@ -96,11 +99,12 @@ def test_node_and_command_line_give_the_same_gazes(world, weights, selector, tmp
 
     gazes, infos = world.collect(GazeMask, GAZE), world.collect(GazeInfo, "/autogaze/gaze_info", LATCHED)
     world.run(NODE, {**options, "queue_policy": "every"})
-    pause = 200.0  # milliseconds
+    pause = 100.0  # milliseconds
     world.wait_for_links(publishers=0)
     world.wait_for(lambda: infos, "loaded weights")  # images that come before would wait
     world.run(PLAYER, {"clip": clip, "rate": 1e3 / pause, "wait_for": 1})
     world.wait_for(lambda: len(gazes) >= 38, "38 gazes")
+    assert infos[-1].dtype == dtype
     waits, totals = ([getattr(g.latency, name) for g in gazes] for name in ("wait", "total"))
     if np.mean(totals) - np.mean(waits) < pause / 2:  # it has time to spare: no queue may grow
         assert np.median(waits) < pause

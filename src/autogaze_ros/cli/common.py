@@ -78,6 +78,7 @@ def gazing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "gazing_ratio": float,
         "task_loss_requirement": _NumberOrAuto(),
         "device": str,
+        "dtype": click.Choice(PARAMETERS["dtype"].choices),
     }
     command = threads_option()(command)
     for name, kind in reversed(kinds.items()):

@@ -35,6 +35,7 @@ DASHCAM_RATE = 8.0  # frames per second of the preset, as in the published study
 _AXES = {
     "selector": "Selectors: names of built-in ones or plugins, or MODULE:CLASS.",
     "checkpoint": "AutoGaze weights: embedded, embedded_driving, folders or Hugging Face ids.",
+    "dtype": "auto, float32, bfloat16, float16.",
     "mode": "stream, chunk.",
     "chunk_size": "Frames of a context.",
     "gazing_ratio": "Maximum tokens of a frame as fractions of 265.",

@@ -38,6 +38,7 @@ from autogaze_ros.errors import SourceError
 from autogaze_ros.io.atomic import folder_to_fill, keep_apart
 from autogaze_ros.io.frames import Frame, Source
 from autogaze_ros.io.video_writers import KINDS
+from autogaze_ros.parameters import AskedDtype
 from autogaze_ros.pipeline import Pipeline
 from autogaze_ros.selectors import SELECTORS, Requirement, create_selector
 
@@ -116,7 +117,7 @@ def gaze(
         filling.enter_context(folder_to_fill(out, replace=overwrite))
         chosen = create_selector(selector, **options)
         found = choice.reopen_for(found, source, [chosen])
-        rebuild = _reconstructor(reconstruct, options["chunk_size"], options["device"], metrics)
+        rebuild = _reconstructor(reconstruct, metrics, **options)
         for weights in (chosen.info, rebuild):
             if weights and weights.license:
                 click.echo(about(weights.checkpoint, weights.license), err=True)
@@ -180,11 +181,12 @@ def _keep_foreign_files(bag: Path) -> None:
 
 
 def _reconstructor(
-    weights: str, chunk_size: int, device: str, metrics: Sequence[str]
+    weights: str, metrics: Sequence[str], *, chunk_size: int, device: str, dtype: AskedDtype, **_: Any
 ) -> MeasuringReconstructor | None:
+    """Return the reconstructor with those of the gaze's options that concern it."""
     if not weights:
         return None
-    return MeasuringReconstructor(weights, chunk_size=chunk_size, device=device, metrics=metrics)
+    return MeasuringReconstructor(weights, chunk_size=chunk_size, device=device, dtype=dtype, metrics=metrics)
 
 
 @contextmanager

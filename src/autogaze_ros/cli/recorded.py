@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # Options of `autogaze evaluate` that gaze again, by the names of their parameters.
 _ONLY_GAZING = (
-    "preset", "grid", "selector", "checkpoint", "importance_checkpoint", "mode", "chunk_size", "gazing_ratio",
-    "task_loss_requirement", "frames", "resize", "reconstruction", "metrics", "baselines", "device",
-    "folder_rate",
+    "preset", "grid", "selector", "checkpoint", "importance_checkpoint", "dtype", "mode", "chunk_size",
+    "gazing_ratio", "task_loss_requirement", "frames", "resize", "reconstruction", "metrics", "baselines",
+    "device", "folder_rate",
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from autogaze_ros.io.bags import GAZE_MASK, gaze_topic, open_bag, stamp_of
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.io.video_writers import animation_writer, video_writer
 from autogaze_ros.io.writers import BagWriter, bag_writer, header, image_fields, jpeg_fields
+from autogaze_ros.parameters import AskedDtype
 from autogaze_ros.pipeline import GazedFrame, GazeRecord
 from autogaze_ros.rendering import panels
 from autogaze_ros.reporting import shown
@@ -51,12 +52,20 @@ class MeasuringReconstructor:
     metrics: names of metrics beside the built-in ones.
     """
 
-    def __init__(self, checkpoint: str, *, chunk_size: int, device: str, metrics: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        chunk_size: int,
+        device: str,
+        dtype: AskedDtype,
+        metrics: Sequence[str] = (),
+    ) -> None:
         from autogaze_ros.evaluation.metrics import Metrics
         from autogaze_ros.reconstruction import Reconstructor
 
         self._metrics = Metrics(metrics)
-        self._reconstructor = Reconstructor(checkpoint, chunk_size=chunk_size, device=device)
+        self._reconstructor = Reconstructor(checkpoint, chunk_size=chunk_size, device=device, dtype=dtype)
         self.checkpoint, self.license = self._reconstructor.checkpoint, self._reconstructor.license
         self._seen: list[dict[str, float]] = []
         self._size = 0

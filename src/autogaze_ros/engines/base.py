@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from autogaze_ros.errors import ParameterError
 from autogaze_ros.networks.config import CanvasConfig, VideoMAEConfig
+from autogaze_ros.parameters import ASKED_DTYPES, AUTO, AskedDtype
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,16 @@ def choose_device(name: str) -> torch.device:
             f"device {name!r} cannot be used ({reason}); auto, cpu, cuda or cuda:N"
         ) from error
     return device
+
+
+def choose_dtype(name: AskedDtype) -> torch.dtype | None:
+    """Return the number type of a name; None for `auto`, the engine's own. Raises ParameterError."""
+    import torch
+
+    if name not in ASKED_DTYPES:
+        raise ParameterError(f"dtype must be one of {', '.join(ASKED_DTYPES)}; got {name!r}")
+    found: torch.dtype | None = None if name == AUTO else getattr(torch, name)
+    return found
 
 
 Result = TypeVar("Result")

@@ -33,16 +33,22 @@ class CanvasEngine(ReconstructionEngine[CanvasStream]):
 
     It pauses after every frame.
 
-    network: is moved to the device in place.
+    network: is moved to the device and dtype in place.
+    dtype: of convolutions, float32 by default; canvases and pictures are float32 in any case.
     """
 
     def __init__(
-        self, network: CanvasReconstructor, *, chunk_size: int = 16, device: torch.device | str = "cpu"
+        self,
+        network: CanvasReconstructor,
+        *,
+        chunk_size: int = 16,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.config: CanvasConfig = network.config
         self.chunk_size = chunk_size
         self.device = torch.device(device)
-        self._network = network.to(self.device).eval().requires_grad_(False)
+        self._network = network.to(self.device, dtype or torch.float32).eval().requires_grad_(False)
 
     @property
     def stream_bytes(self) -> int:

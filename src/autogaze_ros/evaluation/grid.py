@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autogaze_ros.errors import ParameterError, needs
-from autogaze_ros.parameters import EMBEDDED, PARAMETERS
+from autogaze_ros.parameters import EMBEDDED, PARAMETERS, AskedDtype
 from autogaze_ros.reporting import shown
 from autogaze_ros.selectors import AUTO, Requirement
 
@@ -19,7 +19,7 @@ with needs("pyyaml", "a grid of settings"):
     import yaml
 
 MOST_SETTINGS = 1000
-_AXES = ("selector", "checkpoint", "mode", "chunk_size", "gazing_ratio", "task_loss_requirement")
+_AXES = ("selector", "checkpoint", "dtype", "mode", "chunk_size", "gazing_ratio", "task_loss_requirement")
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,15 @@ class Setting:
     chunk_size: int = PARAMETERS["chunk_size"].default
     gazing_ratio: float = PARAMETERS["gazing_ratio"].default
     task_loss_requirement: Requirement | str = AUTO
+    dtype: AskedDtype = PARAMETERS["dtype"].default
 
     def __str__(self) -> str:
-        """Return the values in one line, the checkpoint only if it is not the embedded one."""
+        """Return the values in one line, checkpoint and dtype only if they are not the default ones."""
         asked = self.task_loss_requirement
         requirement = asked if isinstance(asked, str) else f"{asked:g}"
         selector = self.selector if self.checkpoint == EMBEDDED else f"{self.selector} {self.checkpoint}"
+        if self.dtype != AUTO:
+            selector += f" in {self.dtype}"
         return (
             f"{selector}, {self.mode}, chunk_size {self.chunk_size}, ratio {self.gazing_ratio:g},"
             f" requirement {requirement}"

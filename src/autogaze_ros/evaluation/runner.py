@@ -30,7 +30,7 @@ from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.machine import commit
 from autogaze_ros.evaluation.metrics import ContextMetrics, Engine, Metric
 from autogaze_ros.evaluation.records import Record, Records, record_key
-from autogaze_ros.parameters import EMBEDDED
+from autogaze_ros.parameters import AUTO, EMBEDDED, AskedDtype
 from autogaze_ros.pipeline import ContextMask
 from autogaze_ros.selectors import Request, Selector, create_selector
 from autogaze_ros.tokens import AUTOGAZE_GRID, Gaze, area
@@ -95,7 +95,7 @@ class Study:
         self._importance, self._device = importance_checkpoint, device
         self._seed, self._baselines = seed, baselines
         self._commit = commit()
-        self._selectors: dict[tuple[str, str, int], Selector] = {}
+        self._selectors: dict[tuple[str, str, AskedDtype, int], Selector] = {}
         self._semantic: dict[tuple[str, ...], semantic.SemanticMetrics] = {}
         for clip in clips:
             _ = clip.labels_sha256  # raises what does not fit
@@ -112,10 +112,13 @@ class Study:
 
     @property
     def origins(self) -> dict[str, dict[str, Any]]:
-        """Return what is known of each selector's weights, by selector and checkpoint."""
+        """Return what is known of each selector's weights, by selector, checkpoint and dtype."""
         return {
-            f"{name} {checkpoint}".strip(): vars(selector.info) | {"loss_units": selector.loss_units}
-            for (name, checkpoint, _), selector in self._selectors.items()
+            " ".join(part for part in (name, checkpoint, "" if dtype == AUTO else dtype) if part): vars(
+                selector.info
+            )
+            | {"loss_units": selector.loss_units}
+            for (name, checkpoint, dtype, _), selector in self._selectors.items()
         }
 
     def contexts(self, setting: Setting) -> list[Context]:
@@ -174,7 +177,7 @@ class Study:
 
     def selector(self, setting: Setting) -> Selector:
         """Return the selector of a setting, loaded once."""
-        name = (setting.selector, setting.checkpoint, setting.chunk_size)
+        name = (setting.selector, setting.checkpoint, setting.dtype, setting.chunk_size)
         if name not in self._selectors:
             self._selectors[name] = create_selector(
                 setting.selector,
@@ -182,6 +185,7 @@ class Study:
                 importance_checkpoint=self._importance,
                 chunk_size=setting.chunk_size,
                 device=self._device,
+                dtype=setting.dtype,
             )
         return self._selectors[name]
 

@@ -17,6 +17,7 @@ from autogaze_ros.evaluation.grid import Setting
 from autogaze_ros.evaluation.metrics import LOSS_METRICS, Floats, loss_of
 from autogaze_ros.evaluation.records import Record
 from autogaze_ros.evaluation.statistics import Bootstrap, Estimate
+from autogaze_ros.parameters import AUTO, AskedDtype
 from autogaze_ros.tokens import AUTOGAZE_GRID
 
 ALL = "all"  # cameras together
@@ -64,6 +65,7 @@ class Row:
     level: str = ""
     scope: str = ""
     part: str = ""
+    dtype: AskedDtype = AUTO
 
     @property
     def setting(self) -> Setting:

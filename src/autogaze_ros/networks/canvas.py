@@ -145,7 +145,8 @@ class CanvasReconstructor(nn.Module):
     def forward(self, canvas: Canvas) -> Tensor:
         """Reconstruct frames from canvases: (N, 3, S, S) normalized float32."""
         x = F.pixel_unshuffle(torch.cat([canvas.pasted, canvas.sharp], 1) + 2.0, self.config.stride)
-        x = torch.cat([x, self._planes(canvas, x.shape[-1])], 1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat([x, self._planes(canvas, x.shape[-1])], 1)
+        x = x.to(self.stem.weight.dtype, memory_format=torch.channels_last)
         fine = self.fine(self.stem(x))
         middle = self.middle(self.to_middle(F.pixel_unshuffle(fine, 2)))
         coarse = self.coarse(self.to_coarse(F.pixel_unshuffle(middle, 2)))

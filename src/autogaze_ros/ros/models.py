@@ -163,6 +163,7 @@ def _selector(settings: Settings) -> Selector:
         importance_checkpoint=settings.importance_checkpoint,
         chunk_size=settings.chunk_size,
         device=settings.device,
+        dtype=settings.dtype,
         decode_positions=settings.decode_positions,
     )
     selector.check_source("an image topic", motion=False)
@@ -185,7 +186,10 @@ def _reconstructor(settings: Settings) -> Reconstructor | None:
         from autogaze_ros.reconstruction import Reconstructor
 
     return Reconstructor(
-        settings.reconstruction_checkpoint, chunk_size=settings.chunk_size, device=settings.device
+        settings.reconstruction_checkpoint,
+        chunk_size=settings.chunk_size,
+        device=settings.device,
+        dtype=settings.dtype,
     )
 
 

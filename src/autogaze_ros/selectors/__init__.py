@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from autogaze_ros.engines.base import Context
 from autogaze_ros.errors import PluginError
-from autogaze_ros.parameters import EMBEDDED, AskedPositions
+from autogaze_ros.parameters import EMBEDDED, AskedDtype, AskedPositions
 from autogaze_ros.plugins import SELECTORS
 from autogaze_ros.selectors.base import (
     AUTO,
@@ -42,6 +42,7 @@ def create_selector(
     importance_checkpoint: str = EMBEDDED,
     chunk_size: int = 16,
     device: str = "auto",
+    dtype: AskedDtype = "auto",
     decode_positions: AskedPositions = "checkpoint",
 ) -> Selector:
     """Construct a selector with those of the options that its constructor has parameters for.
@@ -56,6 +57,7 @@ def create_selector(
     importance_checkpoint: weights of the importance map of residual; empty for none.
     chunk_size: frames of a context.
     device: of autogaze, residual and upstream.
+    dtype: of autogaze.
     decode_positions: of autogaze.
     """
     bound_spinning()
@@ -65,6 +67,7 @@ def create_selector(
         importance_checkpoint=importance_checkpoint,
         chunk_size=chunk_size,
         device=device,
+        dtype=dtype,
         decode_positions=decode_positions,
     )
     if not hasattr(selector, "chunk_size"):

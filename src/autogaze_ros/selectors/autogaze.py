@@ -17,13 +17,13 @@ try:
 
     from autogaze_ros.checkpoints.load import OFFICIAL, load_autogaze
     from autogaze_ros.engines.autogaze import AutoGazeEngine, Clip, GazeStream
-    from autogaze_ros.engines.base import choose_device
+    from autogaze_ros.engines.base import choose_device, choose_dtype
     from autogaze_ros.networks.preprocessing import preprocess
 except ImportError as error:
     raise MissingPackageError(
         f"the autogaze selector needs torch, safetensors and huggingface_hub in {sys.executable}: {error}"
     ) from error
-from autogaze_ros.parameters import EMBEDDED, EMBEDDED_DRIVING, AskedPositions
+from autogaze_ros.parameters import EMBEDDED, EMBEDDED_DRIVING, AskedDtype, AskedPositions
 
 
 class AutoGazeSelector(Selector):
@@ -41,6 +41,7 @@ class AutoGazeSelector(Selector):
         *,
         chunk_size: int,
         device: str = "auto",
+        dtype: AskedDtype = "auto",
         decode_positions: AskedPositions = "checkpoint",
     ):
         if not checkpoint:
@@ -54,7 +55,11 @@ class AutoGazeSelector(Selector):
         self.chunk_size = chunk_size
         self.default_requirement = loaded.network.config.task_loss_requirement
         self._engine = AutoGazeEngine(
-            loaded.network, chunk_size=chunk_size, positions=decode_positions, device=place
+            loaded.network,
+            chunk_size=chunk_size,
+            positions=decode_positions,
+            device=place,
+            dtype=choose_dtype(dtype),
         )
         self.info = SelectorInfo(
             selector="autogaze",
@@ -63,6 +68,7 @@ class AutoGazeSelector(Selector):
             sha256=loaded.sha256,
             license=loaded.license,
             device=str(place),
+            dtype=str(self._engine.dtype).removeprefix("torch."),
             positions=self._engine.positions,
         )
 
