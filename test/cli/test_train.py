@@ -16,6 +16,7 @@ from autogaze_ros.checkpoints.load import (
     load_reconstructor,
     save_checkpoint,
 )
+from autogaze_ros.training import logit_adjustment
 from autogaze_ros.training.class_weights import DEFAULT_WEIGHTS
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def reconstructor(folder):
 @pytest.fixture(scope="module")
 def gaze(folder, reconstructor):
     """The arguments of a small training of AutoGaze; its folder is still to be named."""
-    return ("train", "gaze", *DRIVE, "--cache", folder / "frames", "--frames", "4", "--steps", "6",
+    return ("train", "gaze", *DRIVE, "--cache", folder / "frames", "--frames", "4", "--steps", "3",
             "--reconstruction", reconstructor / "checkpoint", "--out")  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def test_killed_and_resumed_gives_the_same_weights(folder, gaze, kind):
     again = {
         "gaze": gaze[1:-1],
         "importance": (kind, *DRIVE, "--cache", folder / "frames", "--steps", "3"),
-        "reconstructor": (kind, *DRIVE, "--cache", folder / "frames", "--steps", "3"),
+        "reconstructor": (kind, *DRIVE, "--cache", folder / "frames", "--steps", "2"),
     }
     command = ["train", *again[kind], "--out"]
     whole, cut = folder / f"whole_{kind}", folder / f"cut_{kind}"
@@ -122,7 +123,10 @@ def test_labels_tell_what_is_lost_after_every_chunk(folder, reconstructor, tmp_p
     assert lines[0]["losses"] == sorted(lines[0]["losses"], reverse=True)
 
 
-def test_a_network_with_adjusted_logits_can_be_loaded_and_keeps_its_licence(folder, reconstructor):
+def test_a_network_with_adjusted_logits_can_be_loaded_and_keeps_its_licence(
+    folder, reconstructor, monkeypatch
+):
+    monkeypatch.setattr(logit_adjustment, "_BUDGETS", ((10, 5),))  # sixty tokens would take a minute
     result = run("train", "adjust-logits", *DRIVE, "--cache", folder / "frames", "--contexts", "1",
                  "--start", "embedded", "--reconstruction", reconstructor / "checkpoint",
                  "--out", folder / "adjusted")  # fmt: skip

@@ -68,7 +68,7 @@ def test_a_hundred_frames_none_lost(world, hundred, reliable, profile):
     # Under `latest` a stall of this machine of a tenth of a second would be a drop, and rightly.
     node = world.run(NODE, {**PATCHES, "queue_policy": "every"})
     world.wait_for_links(publishers=0)
-    size = {"width": 800, "height": 600, "rate": 10.0, "reliable": reliable, "wait_for": 2}
+    size = {"width": 800, "height": 600, "rate": 20.0, "reliable": reliable, "wait_for": 2}
     world.run(PLAYER, {"clip": hundred, **size}, profile=profile)
     world.wait_for(lambda: len(gazes) >= 100 and len(images) >= 100, "hundred gazes")
     assert stamps(gazes) == stamps(images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Setting:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values by name."""
-        return asdict(self)
+        return dict(vars(self))
 
     @property
     def spread(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, pairwise
 from typing import Any
@@ -65,7 +65,7 @@ class Rows:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dictionaries."""
-        return [asdict(row) for row in self.rows]
+        return [dict(vars(row)) for row in self.rows]
 
 
 def settings_of(camera: RecordedCamera) -> Counter[tuple[str, float, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -102,7 +102,7 @@ class Table:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dictionaries, for example for `pandas.DataFrame`."""
-        return [asdict(row) for row in self.rows]
+        return [dict(vars(row)) for row in self.rows]
 
 
 _MORE = ("subject", "level", "scope", "part")

@@ -106,12 +106,28 @@ def mipmaps(textures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.
 
 def fractal(rng: Generator, roughness: float, size: int = TEXTURE) -> NDArray[np.float32]:
     """Return tileable noise (size, size) of mean 0 and deviation 1 with a spectrum of f^-roughness."""
+    field = np.fft.ifft2(_spectrum(rng, roughness, size)).real
+    return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+def _fractal_row(rng: Generator, roughness: float, size: int) -> NDArray[np.float32]:
+    """Return the first row of `fractal` without the others, whose moments follow from the spectrum."""
+    spectrum = _spectrum(rng, roughness, size)
+    row = np.fft.ifft(spectrum.sum(0)).real / size
+    mean = spectrum[0, 0].real / size**2
+    opposite = np.roll(spectrum[::-1, ::-1], 1, (0, 1))  # of -k, which the real part mixes with k
+    power = (np.vdot(spectrum, spectrum).real + (spectrum * opposite).real.sum()) / 2 / size**4
+    return ((row - mean) / np.sqrt(power - mean**2)).astype(np.float32)
+
+
+def _spectrum(rng: Generator, roughness: float, size: int) -> NDArray[np.complex128]:
+    """Return a random spectrum (size, size) that falls as f^-roughness."""
     frequency = np.fft.fftfreq(size)
     radius = np.hypot(frequency[:, None], frequency)
     radius[0, 0] = 1
     spectrum = rng.standard_normal((size, size)) + 1j * rng.standard_normal((size, size))
-    field = np.fft.ifft2(spectrum / radius**roughness).real
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    found: NDArray[np.complex128] = spectrum / radius**roughness
+    return found
 
 
 _COLOUR = np.array([1, 1, 1, 0], np.float32)  # leaves the fourth channel alone
@@ -321,7 +337,7 @@ def panorama(
     picture[..., :3] += (white - picture[..., :3]) * puffs[..., None] * 0.85
     picture[..., 3] = Tag.SKY
     for haze, roughness in ((0.62, 1.6), (0.3, 1.3)):
-        ridge = np.abs(fractal(rng, roughness, columns)[0]) * 0.011 + 0.008 * (1 - haze)
+        ridge = np.abs(_fractal_row(rng, roughness, columns)) * 0.011 + 0.008 * (1 - haze)
         below = elevation < ridge[None]
         green = np.array([0.25, 0.33, 0.22], np.float32) * horizon.mean() * 1.2
         picture[below, :3] = green * (1 - haze) + horizon * haze
