@@ -3,6 +3,7 @@
 # make test   formatting, lint, types, all tests and the docs: 10 minutes on 2 cores
 # make docs   the pages in docs/ as a site in build/site; warnings are errors
 # make soak   20,000 frames through a node while faults are injected, for minutes
+# make bench  measure the engine and six live cameras; JSON and pictures in build/bench/
 # make fuzz   damage images, recordings, videos, checkpoints and messages at random, for minutes
 #
 # All first make .venv: Python packages, ROS 2 wheels and our messages. Needed
@@ -13,6 +14,7 @@
 #   CLIP=path.mp4          your own video for the demo
 #   CARLA=1                the demo with six cameras, as CARLA's bridge would publish them
 #   CHECKPOINT=DIR|HUB_ID  other AutoGaze weights for the demo than the embedded
+#   AGAINST=DIR            a checkout of NVlabs/AutoGaze that the benchmark of the engine compares with
 #   JOBS=4                 so many processes for the tests instead of 2; 0: none beside pytest itself
 
 # Choices once made hold until others are made; then .venv is made anew.
@@ -24,6 +26,7 @@ $(shell mkdir -p build; printf '%s\n' '$(PYTHON)' '$(TORCH_INDEX)' >build/choice
 CLIP ?=
 CARLA ?=
 CHECKPOINT ?=
+AGAINST ?=
 JOBS ?= 2
 
 TORCH := torch==2.13.0
@@ -31,7 +34,7 @@ NO_DEPS := requirements/no-deps.txt
 VENV := .venv
 INTERFACES := build/interfaces
 .DEFAULT_GOAL := help
-.PHONY: help demo announce check test fuzz soak docs clean
+.PHONY: help demo announce check test fuzz soak bench docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -60,6 +63,14 @@ soak: $(VENV)/interfaces.stamp
 
 fuzz: $(VENV)/interfaces.stamp
 	$(VENV)/bin/pytest test/fuzz $(UNLIMITED) --hypothesis-profile=fuzz
+
+BENCH := build/bench
+bench: $(VENV)/interfaces.stamp
+	mkdir -p $(BENCH)
+	$(VENV)/bin/python benchmarks/engine.py $(if $(AGAINST),--against "$(AGAINST)") --out $(BENCH)/engine.json --picture $(BENCH)/engine.svg
+	$(VENV)/bin/python benchmarks/cameras.py --selector autogaze --busy 1 --out $(BENCH)/cameras.json
+	$(VENV)/bin/python benchmarks/cameras.py --selector autogaze --dtype bfloat16 --busy 1 --out $(BENCH)/cameras_bfloat16.json
+	$(VENV)/bin/python benchmarks/video_mae.py --out $(BENCH)/video_mae.json
 
 clean:
 	rm -rf .venv build demo_out

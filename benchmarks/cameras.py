@@ -1,4 +1,4 @@
-"""Six live cameras: python benchmarks/cameras.py [--selector NAME] [--tokens N] [--large] [--busy N].
+"""Six live cameras: python benchmarks/cameras.py [--selector NAME] [--dtype D] [--tokens N] [--busy N].
 
 The stand-in for CARLA's bridge plays frames that it rendered beforehand, reliable
 bgra8 images of 800x600 at 10 Hz; the node gazes; this process subscribes. Images
@@ -7,7 +7,7 @@ age is the time on this process's clock from an instant's /clock, which the
 stand-in publishes before the instant's images, to the gaze's arrival. It is
 measured twice: `unloaded` with one instant in two seconds, and at the full rate.
 With --busy N the full rate is measured once more, beside N processes that each
-want a core, as a planner or RViz does.
+want a core, as a planner or RViz does. `cores` are those that each process uses on average.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,26 @@ def process(module, parameters, log):
             child.wait()
 
 
+class Cores:
+    """Cores that processes use on average, from a first to a last look at them while they run."""
+
+    def __init__(self, **ids):
+        self._ids, self._seen = ids, {}
+
+    def look(self):
+        for name, pid in self._ids.items():
+            with suppress(OSError, IndexError):  # it has ended
+                spent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+                now = time.monotonic(), sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
+                self._seen.setdefault(name, [now, now])[1] = now
+
+    def used(self):
+        return {
+            name: round((last[1] - first[1]) / max(last[0] - first[0], 1e-3), 2)
+            for name, (first, last) in self._seen.items()
+        }
+
+
 @contextmanager
 def busy(count):
     """Run a number of processes that compute without pause."""
@@ -117,7 +137,7 @@ def measure(options, seconds, **own):
         rig, logs = Path(folder, "rig.json"), [Path(folder, name) for name in ("node.log", "player.log")]
         cameras = write_rig(rig, options.large)
         topics = {f"{camera}.image_topic": f"/carla/{ROLE}/{camera}/image" for camera in cameras}
-        node = {"cameras": cameras, **topics, "selector": options.selector, **own}
+        node = {"cameras": cameras, **topics, "selector": options.selector, "dtype": options.dtype, **own}
         if options.tokens:
             node |= {
                 "gazing_ratio": options.tokens / AUTOGAZE_GRID.num_tokens,
@@ -131,10 +151,12 @@ def measure(options, seconds, **own):
         }
         subscriber = Subscriber(cameras)
         try:
-            with process("ros.gaze_node", node, logs[0]):
+            with process("ros.gaze_node", node, logs[0]) as gazing:
                 ready = subscriber.wait_for(lambda: subscriber.infos, PATIENCE)
                 with process("ros.demo.carla_stand_in", player, logs[1]) as playing:
-                    ended = subscriber.wait_for(lambda: playing.poll() is not None, PATIENCE)
+                    subscriber.wait_for(lambda: any(subscriber.gazes.values()), PATIENCE)
+                    cores = Cores(node=gazing.pid, player=playing.pid, subscriber=os.getpid())
+                    ended = subscriber.wait_for(lambda: cores.look() or playing.poll() is not None, PATIENCE)
                 if not (ready and ended):
                     raise SystemExit("\n".join(log.read_text() for log in logs))
                 found = re.search(r"published (\d+) frames .*, ([\d.]+) per second", logs[1].read_text())
@@ -142,7 +164,8 @@ def measure(options, seconds, **own):
                 subscriber.wait_for(lambda: settled(subscriber, cameras, published), SETTLING)
         finally:
             subscriber.destroy_node()
-        return {"instants_a_second": rate, **summary(subscriber, cameras, published, published / rate)}
+        found = summary(subscriber, cameras, published, published / rate)
+        return {"instants_a_second": rate, **found, "cores": cores.used()}
 
 
 def settled(subscriber, cameras, published):
@@ -196,6 +219,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--selector", default="patch_difference")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--large", action="store_true", help="the front camera at 1600x900")
     parser.add_argument("--tokens", type=int, help="of each frame, whatever loss is predicted")
     parser.add_argument("--seconds", type=int, default=60)
@@ -219,6 +243,7 @@ def main():
     results["age_by_unloaded"] = {name: round(loaded[name] / unloaded[name], 2) for name in loaded}
     inputs = {
         "selector": options.selector,
+        "dtype": options.dtype,
         "tokens": options.tokens,
         "cameras": 6,
         "rate": RATE,
