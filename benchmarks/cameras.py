@@ -203,6 +203,10 @@ def summary(subscriber, cameras, published, seconds):
         "gazes_a_second": round(len(gazes) / seconds, 1),
         "age_ms": spread(ages),
         "work_ms": spread([gaze.latency.total - gaze.latency.wait for gaze in gazes]),
+        "stages_ms": {
+            stage: spread([getattr(gaze.latency, stage) for gaze in gazes])["p50"]
+            for stage in ("wait", "preprocess", "gaze", "render")
+        },
         "gazes_by_batch_size": dict(sorted(batches.items())),
     }
 

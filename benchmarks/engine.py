@@ -147,21 +147,24 @@ def peak():
     return round(2 * 1536**3 / statistics.median(runs) / 1e9, 1)
 
 
+def titled(result):
+    first, later = result["tokens"]
+    return str(first) if first == later else f"{first}, then {later}"
+
+
 def rows(results):
     """Yield the lines of a Markdown table of the results."""
     names = list(dict.fromkeys(name for result in results for name in result["times"]))
     yield f"| tokens | chunk_size | cameras | threads | {' | '.join(names)} |"
     yield "|---" * (4 + len(names)) + "|"
     for result in results:
-        first, later = result["tokens"]
-        tokens = str(first) if first == later else f"{first}, then {later}"
         shown = []
         for name in names:
             found = result["times"].get(name)
             own = result["times"]["float32"]["ms"]
             ratio = f" ({found['ms'] / own:.1f}x)" if found and name == "NVlabs" else ""
             shown.append(f"{found['ms']:.1f}, {found['p95']:.1f}{ratio}" if found else "")
-        about = f"{tokens} | {result['chunk']} | {result['cameras']} | {result['threads']}"
+        about = f"{titled(result)} | {result['chunk']} | {result['cameras']} | {result['threads']}"
         yield f"| {about} | {' | '.join(shown)} |"
 
 
@@ -170,7 +173,7 @@ def draw(results, path):
     from matplotlib.figure import Figure
 
     found = [
-        (f"{result['tokens'][1]} tokens, {name}", parts)
+        (f"tokens {titled(result)}: {name}", parts)
         for result in results
         for name, parts in result.get("parts", {}).items()
     ]

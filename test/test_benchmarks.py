@@ -1,7 +1,9 @@
 """The benchmarks can be started."""
 
+import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,11 @@ def test_every_benchmark_explains_itself():
     shown = subprocess.run(command, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("usage:") == len(scripts)
+
+
+def test_the_page_shows_the_engines_figures_as_they_were_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    results = json.loads((FOLDER / "results" / "engine.json").read_text())["results"]
+    page = (FOLDER.parent / "docs" / "performance.md").read_text()
+    table = page.split("<!-- benchmarks/results/engine.json -->")[1].split("\n\n")[1]
+    assert table.splitlines() == list(import_module("engine").rows(results))
