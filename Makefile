@@ -1,6 +1,6 @@
 # make demo   gaze at a short drive over real ROS 2 and leave pictures in demo_out/
 # make check  formatting, lint, types and the tests that are not slow: 3 minutes on 2 cores
-# make test   formatting, lint, types, all tests and the docs: 10 minutes on 2 cores
+# make test   formatting, lint, types, all tests and the docs: 15 minutes on 2 cores
 # make docs   the pages in docs/ as a site in build/site; warnings are errors
 # make soak   20,000 frames through a node while faults are injected, for minutes
 # make bench  measure the engine and six live cameras; JSON and pictures in build/bench/
