@@ -7,6 +7,8 @@ from clips import scene
 from golden import TEST_DATA, Golden
 from video_maes import publish
 
+from autogaze_ros.checkpoints.load import load_reconstructor, save_checkpoint
+from autogaze_ros.errors import CheckpointError
 from autogaze_ros.io.frames import Frame
 from autogaze_ros.networks.preprocessing import preprocess, to_image
 from autogaze_ros.pipeline import Pipeline
@@ -198,3 +200,22 @@ def test_pictures_are_stretched_back(reconstructor, gazed):
     source = gazed[0].frame.image
     same = to_image(made.seen, (640, 360)).astype(int)
     assert np.abs(same - source).mean() < 0.4 * np.abs(same - source[..., ::-1]).mean()
+
+
+def test_values_that_a_short_type_does_not_hold_are_told(gazed, tmp_path):
+    network = load_reconstructor("embedded").network
+    with torch.no_grad():
+        network.stem.weight.mul_(1e5)
+        network.head.weight.mul_(1e-5)
+    save_checkpoint(network, tmp_path / "large", license="Apache-2.0")
+    found = {
+        dtype: Reconstructor(str(tmp_path / "large"), chunk_size=CHUNK, device="cpu", dtype=dtype)
+        for dtype in ("float32", "bfloat16", "float16")
+    }
+    for reconstructor in found.values():
+        reconstructor.take(gazed[0])
+    exact, near = (found[dtype].make()[0].picture for dtype in ("float32", "bfloat16"))
+    assert exact.dtype == near.dtype == torch.float32
+    torch.testing.assert_close(exact, near, atol=0.1, rtol=0)
+    with pytest.raises(CheckpointError, match=r"the reconstructor .* set dtype to bfloat16 or float32"):
+        found["float16"].make()

@@ -20,11 +20,11 @@ from autogaze_ros.engines.base import (
     Task,
     choose_device,
     choose_dtype,
+    not_finite,
     run_to_end,
 )
 from autogaze_ros.engines.canvas import CanvasEngine
 from autogaze_ros.engines.video_mae import VideoMAEEngine
-from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.canvas import CanvasReconstructor
 from autogaze_ros.networks.preprocessing import preprocess, shortest_edge_size, to_image
 from autogaze_ros.parameters import AUTO, AskedDtype
@@ -161,9 +161,7 @@ class Reconstructor:
         try:
             milliseconds, pictures = yield from self._reconstruct(runs)
             if not all(picture.isfinite().all() for picture in pictures):
-                raise CheckpointError(
-                    "the reconstructor computes NaN or infinite values: its weights are damaged"
-                )
+                raise not_finite("the reconstructor", self._engine.dtype)
         except BaseException:  # also when the generator is abandoned
             for run in runs:
                 run.camera.skipped += 1

@@ -79,7 +79,7 @@ def test_what_float16_cannot_hold_is_told(clips):
     engines = [AutoGazeEngine(network, dtype=dtype) for dtype in SHORT]
     bfloat16, float16 = ([Clip(engine.open_stream(), clips[0][:1], RATIO)] for engine in engines)
     assert len(engines[0].gaze(bfloat16)[0]) == 1
-    with pytest.raises(CheckpointError, match="needs bfloat16 or float32"):
+    with pytest.raises(CheckpointError, match="set dtype to bfloat16 or float32"):
         engines[1].gaze(float16)
 
 

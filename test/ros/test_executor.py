@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 
 import pytest
 from rclpy.parameter import Parameter
@@ -27,3 +29,18 @@ def test_the_collector_waits_while_something_is_loaded():
         raise RuntimeError
     assert gc.isenabled() and gc.get_freeze_count()
     gc.unfreeze()
+
+
+def test_the_order_of_collection_leaves_no_traceback():
+    """In a cycle the guard condition of signals may be collected before its executor."""
+    code = """
+import rclpy
+from autogaze_ros.ros.executor import Executor
+rclpy.init()
+executor = Executor(print)
+executor._sigint_gc.destroy()
+del executor
+rclpy.shutdown()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")

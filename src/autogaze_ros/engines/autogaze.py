@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autogaze_ros.engines.base import not_finite
 from autogaze_ros.engines.fused import FusedLayer, FusedWeights
-from autogaze_ros.errors import CheckpointError
 from autogaze_ros.networks.autogaze import AutoGaze, rotary_frequencies
 from autogaze_ros.networks.decoding import choose_step, loss_after, token_budget
 from autogaze_ros.parameters import ASKED_POSITIONS, AskedPositions
@@ -244,8 +244,7 @@ class AutoGazeEngine:
             stream.length += count
         answers = self._weights.answer(x).cpu().numpy()
         if not np.isfinite(answers).all():
-            why = "it needs bfloat16 or float32" if self.dtype == torch.float16 else "its weights are damaged"
-            raise CheckpointError(f"the network computes NaN or infinite values: {why}")
+            raise not_finite("the network", self.dtype)
         steps = self.config.decoder.num_multi_token_pred
         return [(row[:-steps].reshape(steps, -1), row[-steps:]) for row in answers]
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from autogaze_ros.errors import ParameterError
+from autogaze_ros.errors import CheckpointError, ParameterError
 from autogaze_ros.networks.config import CanvasConfig, VideoMAEConfig
 from autogaze_ros.parameters import ASKED_DTYPES, AUTO, AskedDtype
 
@@ -49,6 +49,16 @@ def choose_dtype(name: AskedDtype) -> torch.dtype | None:
         raise ParameterError(f"dtype must be one of {', '.join(ASKED_DTYPES)}; got {name!r}")
     found: torch.dtype | None = None if name == AUTO else getattr(torch, name)
     return found
+
+
+def not_finite(network: str, dtype: torch.dtype) -> CheckpointError:
+    """Return the error of a network that computes NaN or infinite values in a number type."""
+    import torch
+
+    why = "its weights are damaged"
+    if dtype == torch.float16:
+        why = "float16 does not hold them, set dtype to bfloat16 or float32"
+    return CheckpointError(f"{network} computes NaN or infinite values: {why}")
 
 
 Result = TypeVar("Result")
@@ -122,11 +132,13 @@ class ReconstructionEngine(ABC, Generic[AnyStream]):
     """Reconstructs frames of any number of streams.
 
     chunk_size: frames of a context; then its stream must be restarted.
+    dtype: of products and convolutions.
     """
 
     config: VideoMAEConfig | CanvasConfig
     chunk_size: int
     device: torch.device
+    dtype: torch.dtype
 
     @property
     @abstractmethod

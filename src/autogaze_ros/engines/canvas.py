@@ -47,8 +47,8 @@ class CanvasEngine(ReconstructionEngine[CanvasStream]):
     ) -> None:
         self.config: CanvasConfig = network.config
         self.chunk_size = chunk_size
-        self.device = torch.device(device)
-        self._network = network.to(self.device, dtype or torch.float32).eval().requires_grad_(False)
+        self.device, self.dtype = torch.device(device), dtype or torch.float32
+        self._network = network.to(self.device, self.dtype).eval().requires_grad_(False)
 
     @property
     def stream_bytes(self) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 
@@ -25,6 +27,11 @@ class Executor(SingleThreadedExecutor):
     def __init__(self, refused: Callable[[Exception], None], **options: Any) -> None:
         super().__init__(**options)
         self._refused = refused
+
+    def __del__(self) -> None:
+        # Collected as part of a cycle, its guard condition may have been destroyed before it.
+        with suppress(InvalidHandle):
+            super().__del__()
 
     def spin(self) -> None:
         """Execute callbacks until shutdown."""
