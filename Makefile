@@ -3,7 +3,7 @@
 # make test   formatting, lint, types, all tests and the docs: 15 minutes on 2 cores
 # make docs   the pages in docs/ as a site in build/site; warnings are errors
 # make soak   20,000 frames through a node while faults are injected, for minutes
-# make bench  measure the engine and six live cameras; JSON and pictures in build/bench/
+# make bench  measure the engine, six live cameras and VideoMAE; JSON and a picture in build/bench/
 # make fuzz   damage images, recordings, videos, checkpoints and messages at random, for minutes
 #
 # All first make .venv: Python packages, ROS 2 wheels and our messages. Needed

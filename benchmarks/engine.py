@@ -11,6 +11,7 @@ with whose requirements this must be run.
 # ruff: noqa: E402
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -70,31 +71,37 @@ def cases(threads):
     return found
 
 
-def ours(engine, frames):
+def timed(open_stream, decide):
+    """Return a function that gazes at a case's context and returns the milliseconds of each frame.
+
+    decide: takes streams, the number of the frame, and the ratio.
+    """
+
     def run(case):
-        streams = [engine.open_stream() for _ in range(case.cameras)]
+        streams = [open_stream() for _ in range(case.cameras)]
         times = []
         for number, ratio in enumerate(case.ratios()):
             began = time.perf_counter()
-            engine.gaze([Clip(stream, frames[number : number + 1], ratio) for stream in streams])
+            decide(streams, number, ratio)
             times.append((time.perf_counter() - began) * 1e3)
         return times
 
     return run
+
+
+def ours(engine, frames):
+    def decide(streams, number, ratio):
+        engine.gaze([Clip(stream, frames[number : number + 1], ratio) for stream in streams])
+
+    return timed(engine.open_stream, decide)
 
 
 def theirs(selector, frames):
-    def run(case):
-        streams = [selector.open_stream() for _ in range(case.cameras)]
-        times = []
-        for number, ratio in enumerate(case.ratios()):
-            pixels = frames[None, number : number + 1]
-            began = time.perf_counter()
-            selector.select([[Request(stream, pixels, ratio, -float("inf"))] for stream in streams])
-            times.append((time.perf_counter() - began) * 1e3)
-        return times
+    def decide(streams, number, ratio):
+        pixels = frames[None, number : number + 1]
+        selector.select([[Request(stream, pixels, ratio, -math.inf)] for stream in streams])
 
-    return run
+    return timed(selector.open_stream, decide)
 
 
 def measure(case, runners, repeats):

@@ -42,3 +42,13 @@ def test_the_page_shows_the_engines_figures_as_they_were_measured(monkeypatch):
     page = (FOLDER.parent / "docs" / "performance.md").read_text()
     table = page.split("<!-- benchmarks/results/engine.json -->")[1].split("\n\n")[1]
     assert table.splitlines() == list(import_module("engine").rows(results))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_page_shows_the_cameras_figures_as_they_were_measured(dtype):
+    results = json.loads((FOLDER / "results" / f"cameras_{dtype}.json").read_text())["results"]
+    idle, busy = results["full_rate"], results["full_rate_busy"]
+    rates = [f"{one['gazes_a_second'] / 6:.1f}" for one in (idle, busy)]
+    ages = [f"{one['age_ms']['p50']:.0f}, {one['age_ms']['p99']:.0f}" for one in (idle, busy)]
+    row = f"| {dtype} | {rates[0]} | {ages[0]} | {idle['cores']['node']:.1f} | {rates[1]} | {ages[1]} |"
+    assert row in (FOLDER.parent / "docs" / "performance.md").read_text().splitlines()

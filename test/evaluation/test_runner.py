@@ -148,12 +148,15 @@ def test_a_baseline_is_not_compared_with_itself(tmp_path):
 
 
 def test_settings_that_come_to_the_same_are_one():
-    """Uniform predicts no loss, so that requirements do not apply; auto is 0.3 of patch_difference."""
+    """Uniform predicts no loss and has no network, so that requirements and number types do not apply;
+    auto is 0.3 of patch_difference.
+    """
     uniform = [Setting("uniform", task_loss_requirement=value) for value in (0.3, 0.5, "auto")]
+    uniform.append(Setting("uniform", dtype="bfloat16"))
     patches = [Setting("patch_difference", task_loss_requirement=value) for value in ("auto", 0.3)]
     grid = Study(clips(1), [*uniform, *patches], None, device="cpu").grid
-    assert [(one.selector, one.task_loss_requirement) for one in grid] == [
-        ("uniform", -math.inf), ("patch_difference", 0.3),
+    assert [(one.selector, one.task_loss_requirement, one.dtype) for one in grid] == [
+        ("uniform", -math.inf, "auto"), ("patch_difference", 0.3, "auto"),
     ]  # fmt: skip
 
 

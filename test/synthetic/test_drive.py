@@ -11,6 +11,7 @@ from autogaze_ros.synthetic.picture import WEATHERS
 from autogaze_ros.synthetic.route import LANE, Route
 from autogaze_ros.synthetic.scenery import BLOCK, Scenery
 from autogaze_ros.synthetic.tags import PALETTE, Tag
+from autogaze_ros.synthetic.textures import _fractal_row, fractal
 from autogaze_ros.synthetic.traffic import STOPS, Traffic
 
 FRONT = BENCH2DRIVE[0].sized(160, 90)
@@ -162,3 +163,8 @@ def test_nobody_jumps(traffic):
             for p in near:
                 assert np.hypot(s - p.s, d - p.d).min() < 1.6, (p.s - traffic.ego.s, p.d)
         before = now
+
+
+def test_a_row_of_noise_is_that_of_the_whole():
+    row = _fractal_row(np.random.default_rng(4), 1.3, 128)
+    np.testing.assert_allclose(row, fractal(np.random.default_rng(4), 1.3, 128)[0], rtol=0, atol=1e-5)

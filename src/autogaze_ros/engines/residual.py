@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogaze_ros.engines.base import Context
-from autogaze_ros.errors import CheckpointError
+from autogaze_ros.engines.base import Context, not_finite
 from autogaze_ros.networks.canvas import Canvas, at_scale
 from autogaze_ros.networks.importance import ImportanceNetwork
 from autogaze_ros.networks.residual import ResidualMaps, scale_weights
@@ -109,7 +108,7 @@ class ResidualEngine:
         maps = ResidualMaps.of(frame, sharp, age, AUTOGAZE_GRID, importance)
         numbers = torch.cat([maps.now[:, None], maps.under], 1).cpu().numpy()
         if not np.isfinite(numbers).all():
-            raise CheckpointError("the importance map has NaN or infinite values: its weights are damaged")
+            raise not_finite("the importance map", maps.now.dtype)
         gazes = [choose(own, one.budget, one.requirement) for own, one in zip(numbers, frames, strict=True)]
         _show(sharp, frame, maps.low, [gaze.token_ids for gaze in gazes])
         age += 1

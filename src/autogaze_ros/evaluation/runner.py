@@ -192,6 +192,8 @@ class Study:
     def _resolve(self, setting: Setting) -> list[Setting]:
         """Return a setting with its requirement as a number; one for each of `auto:N`."""
         selector = self.selector(setting)
+        if setting.dtype not in (AUTO, selector.info.dtype):
+            setting = replace(setting, dtype=AUTO)  # it has no such choice
         for clip in self.clips:
             selector.check_source(clip.source, bool(clip.motions))
         if not setting.spread:
